@@ -1,0 +1,281 @@
+"""The contract as generated code states it: frozen descriptions of services and what is in them.
+
+A generated module builds these objects once at import. They carry names, types and defaults; behaviour lives elsewhere.
+`Message` pairs a protobuf message type with the Python class of the chosen message library; `Message[None]` is
+`google.protobuf.Empty`, which is no argument and no result in Python.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import Generic, Literal, TypeVar
+
+from protopact.policy import (
+    ActivityCancellationType,
+    ParentClosePolicy,
+    Priority,
+    RetryPolicy,
+    SearchAttributeType,
+    VersioningBehavior,
+    WaitForStage,
+    WorkflowIdConflictPolicy,
+    WorkflowIdReusePolicy,
+)
+
+__all__ = [
+    "EMPTY",
+    "Activity",
+    "Field",
+    "FieldKind",
+    "Message",
+    "Query",
+    "Schema",
+    "SearchAttribute",
+    "Service",
+    "Signal",
+    "SignalRef",
+    "Template",
+    "Transform",
+    "Update",
+    "UpdateRef",
+    "Uuid",
+    "Workflow",
+]
+
+# Covariant, so that elements of different messages stand in one tuple; the typed surface is the generated methods'.
+M = TypeVar("M", covariant=True)
+Req = TypeVar("Req", covariant=True)
+Resp = TypeVar("Resp", covariant=True)
+T = TypeVar("T")
+
+MessageLibrary = Literal["betterproto2", "google"]
+"""Names of the message libraries, as in the plugin option `messages`."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Schema:
+    """Where a generated module's message classes come from.
+
+    Attributes:
+        library: Message library that generated the classes.
+        descriptors: Serialized `google.protobuf.FileDescriptorSet` with the closure of the module's messages; empty
+            for google, whose classes carry their descriptors.
+    """
+
+    library: MessageLibrary
+    descriptors: bytes = b""
+
+    def message(self, name: str, cls: type[T]) -> Message[T]:
+        """Describe the message `name` (full protobuf name), whose Python class is `cls`."""
+        return Message(name=name, type=cls, schema=self)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Message(Generic[M]):
+    """A message type of the contract.
+
+    Attributes:
+        name: Full protobuf name, for example `nodes.provisioning.v1.AddNodeRequest`.
+        type: Python class of its values; `NoneType` for `google.protobuf.Empty`.
+        schema: Where the class comes from.
+    """
+
+    name: str
+    type: type[M]
+    schema: Schema
+
+
+EMPTY: Message[None] = Message(name="google.protobuf.Empty", type=type(None), schema=Schema(library="google"))
+"""`google.protobuf.Empty`: no argument, no result."""
+
+
+class FieldKind(Enum):
+    """How the value of a template's field becomes text."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    BOOL = "bool"
+    ENUM = "enum"
+
+
+class Transform(Enum):
+    """Named transforms of a template's field."""
+
+    SLUG = "slug"
+    LOWER = "lower"
+    UPPER = "upper"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of the request in a template.
+
+    Attributes:
+        path: Python attribute names from the request to the field.
+        name: The same path in the contract's own names, dotted, for messages.
+        kind: How its value becomes text.
+        optional: Whether the field has explicit presence and may be unset.
+        transforms: Applied in order.
+        enum: Numbers and names of an enum's values.
+    """
+
+    path: tuple[str, ...]
+    name: str
+    kind: FieldKind = FieldKind.STRING
+    optional: bool = False
+    transforms: tuple[Transform, ...] = ()
+    enum: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Uuid:
+    """A random UUID in a template."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A text computed from a request: literal text, fields and UUIDs, one after the other."""
+
+    source: str
+    parts: tuple[str | Field | Uuid, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchAttribute:
+    """A search attribute that is set when a workflow starts.
+
+    Attributes:
+        name: Name, as registered in the namespace.
+        type: Type, as registered in the namespace.
+        value: A template for `KEYWORD` and `TEXT`; otherwise the Python attribute path of the field.
+    """
+
+    name: str
+    type: SearchAttributeType
+    value: Template | tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Activity(Generic[Req, Resp]):
+    """An activity; `method` is its Python name. A timeout of None is not set."""
+
+    name: str
+    method: str
+    request: Message[Req]
+    response: Message[Resp]
+    aliases: tuple[str, ...] = ()
+    task_queue: str | None = None
+    schedule_to_close_timeout: timedelta | None = None
+    schedule_to_start_timeout: timedelta | None = None
+    start_to_close_timeout: timedelta | None = None
+    heartbeat_timeout: timedelta | None = None
+    retry_policy: RetryPolicy = RetryPolicy()
+    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL
+    priority: Priority = Priority()
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Query(Generic[Req, Resp]):
+    """A query; `method` is its Python name."""
+
+    name: str
+    method: str
+    request: Message[Req]
+    response: Message[Resp]
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Signal(Generic[Req]):
+    """A signal; `method` is its Python name."""
+
+    name: str
+    method: str
+    request: Message[Req]
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Update(Generic[Req, Resp]):
+    """An update; `method` is its Python name, `id` the template of its id."""
+
+    name: str
+    method: str
+    request: Message[Req]
+    response: Message[Resp]
+    aliases: tuple[str, ...] = ()
+    id: Template | None = None
+    wait_for_stage: WaitForStage = WaitForStage.ACCEPTED
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SignalRef(Generic[Req]):
+    """A signal that a workflow receives; `start` says that it may start the workflow."""
+
+    signal: Signal[Req]
+    start: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class UpdateRef(Generic[Req, Resp]):
+    """An update that a workflow handles; `validate` says that the worker class has a validator."""
+
+    update: Update[Req, Resp]
+    start: bool = False
+    validate: bool = False
+    id_conflict_policy: WorkflowIdConflictPolicy = WorkflowIdConflictPolicy.FAIL
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Workflow(Generic[Req, Resp]):
+    """A workflow; `method` is its Python name in snake case. A timeout of None is not set.
+
+    `queries`, `signals` and `updates` are the handlers it declares, in the contract's order.
+    """
+
+    name: str
+    method: str
+    request: Message[Req]
+    response: Message[Resp]
+    service: str
+    aliases: tuple[str, ...] = ()
+    id: Template | None = None
+    task_queue: str | None = None
+    id_reuse_policy: WorkflowIdReusePolicy = WorkflowIdReusePolicy.ALLOW_DUPLICATE
+    id_conflict_policy: WorkflowIdConflictPolicy = WorkflowIdConflictPolicy.FAIL
+    execution_timeout: timedelta | None = None
+    run_timeout: timedelta | None = None
+    task_timeout: timedelta | None = None
+    retry_policy: RetryPolicy | None = None
+    parent_close_policy: ParentClosePolicy = ParentClosePolicy.TERMINATE
+    wait_for_cancellation: bool = False
+    search_attributes: tuple[SearchAttribute, ...] = ()
+    versioning_behavior: VersioningBehavior | None = None
+    enable_eager_start: bool = False
+    priority: Priority = Priority()
+    queries: tuple[Query[object, object], ...] = ()
+    signals: tuple[SignalRef[object], ...] = ()
+    updates: tuple[UpdateRef[object, object], ...] = ()
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Service:
+    """A service of the contract.
+
+    Attributes:
+        name: Full protobuf name.
+        source: Path of the proto file.
+        digest: Hex SHA-256 of the service's contract in canonical form.
+        task_queue: Default task queue of its workflows and activities.
+        workflows: Its workflows, in the contract's order.
+        activities: Its activities, in the contract's order.
+    """
+
+    name: str
+    source: str
+    digest: str
+    task_queue: str | None = None
+    workflows: tuple[Workflow[object, object], ...] = ()
+    activities: tuple[Activity[object, object], ...] = ()

@@ -1,0 +1,324 @@
+"""The one interface between the public face and the engines.
+
+Clients, handles and workers speak to an `Engine`; the embedded engine and the Temporal engine implement it. Calls carry
+messages, not payloads: encoding is the engine's, so that each engine applies its converter and codecs once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from protopact import contract
+from protopact.history.event import Event
+from protopact.payload.payload import Headers, Payload
+from protopact.policy import SearchAttributeValue, StartOptions, UpdateOptions
+
+if TYPE_CHECKING:
+    from protopact.activity import Activities
+    from protopact.workflow import Workflow
+
+__all__ = [
+    "CancelWorkflow",
+    "Engine",
+    "PendingActivity",
+    "QueryWorkflow",
+    "SignalWorkflow",
+    "StartWorkflow",
+    "Started",
+    "TerminateWorkflow",
+    "UpdateStarted",
+    "UpdateWorkflow",
+    "WorkerOptions",
+    "WorkflowDescription",
+    "WorkflowRef",
+    "WorkflowStatus",
+]
+
+Req = TypeVar("Req")
+Resp = TypeVar("Resp")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowRef:
+    """Names a run: the latest of `workflow_id`, or exactly `run_id`.
+
+    `first_run_id`, when given, guards against acting on another chain of runs that has taken the id since.
+    """
+
+    workflow_id: str
+    run_id: str | None = None
+    first_run_id: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class StartWorkflow(Generic[Req, Resp]):
+    """A start. `workflow_id` has been computed from the contract's template or the call's `id`."""
+
+    workflow: contract.Workflow[Req, Resp]
+    workflow_id: str
+    request: Req
+    options: StartOptions = field(default_factory=StartOptions)
+    headers: Headers = field(default_factory=dict[str, Payload])
+
+
+@dataclass(slots=True, kw_only=True)
+class SignalWorkflow(Generic[Req]):
+    """A signal."""
+
+    ref: WorkflowRef
+    signal: contract.Signal[Req]
+    request: Req
+    headers: Headers = field(default_factory=dict[str, Payload])
+    request_id: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class QueryWorkflow(Generic[Req, Resp]):
+    """A query. `timeout` limits the wait for a worker."""
+
+    ref: WorkflowRef
+    query: contract.Query[Req, Resp]
+    request: Req
+    headers: Headers = field(default_factory=dict[str, Payload])
+    timeout: timedelta = timedelta(seconds=10)
+
+
+@dataclass(slots=True, kw_only=True)
+class UpdateWorkflow(Generic[Req, Resp]):
+    """An update. `update_id` de-duplicates: the second update with an id answers as the first."""
+
+    ref: WorkflowRef
+    update: contract.Update[Req, Resp]
+    update_id: str
+    request: Req
+    options: UpdateOptions = field(default_factory=UpdateOptions)
+    headers: Headers = field(default_factory=dict[str, Payload])
+
+
+@dataclass(slots=True, kw_only=True)
+class CancelWorkflow:
+    """A request to cancel."""
+
+    ref: WorkflowRef
+    reason: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class TerminateWorkflow:
+    """A termination."""
+
+    ref: WorkflowRef
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Answer to a start: the run that has the id, and whether this start began it."""
+
+    workflow_id: str
+    run_id: str
+    first_run_id: str
+    started: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateStarted:
+    """Answer to an update that was accepted: what to ask for its outcome."""
+
+    ref: WorkflowRef
+    update_id: str
+
+
+class WorkflowStatus(Enum):
+    """State of a run."""
+
+    RUNNING = "Running"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    CANCELED = "Canceled"
+    TERMINATED = "Terminated"
+    CONTINUED_AS_NEW = "ContinuedAsNew"
+    TIMED_OUT = "TimedOut"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingActivity:
+    """An activity that a run waits for."""
+
+    activity_id: str
+    activity_type: str
+    attempt: int
+    started: bool
+    last_failure: str | None
+    next_attempt_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowDescription:
+    """What an engine knows of a run without running it.
+
+    Attributes:
+        task_failure: Why the run's last workflow task failed; None when nothing is wrong. A run with a task failure is
+            parked: it is tried again with back-off and at once by a worker with another build.
+        pending_activities: Activities it waits for; empty in lists.
+    """
+
+    workflow_id: str
+    run_id: str
+    first_run_id: str
+    workflow_type: str
+    task_queue: str
+    status: WorkflowStatus
+    start_time: datetime
+    close_time: datetime | None
+    history_length: int
+    memo: Mapping[str, str]
+    search_attributes: Mapping[str, SearchAttributeValue]
+    task_failure: str | None = None
+    pending_activities: tuple[PendingActivity, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """What a worker serves, and how much at once.
+
+    Attributes:
+        workflows: Workflow classes; each claims itself.
+        activities: Instances of generated activities classes; each claims its service's activities.
+        services: Generated service classes whose every element must be served; what is missing is an error at start.
+        task_queue: Poll this queue only, for everything served; by default every queue that the contract names.
+        max_concurrent_activities: Attempts that run at once.
+        max_cached_workflows: Runs kept in memory between their tasks.
+        graceful_shutdown_timeout: How long activities may go on after the worker was asked to stop.
+        workflow_failure_exception_types: Exceptions that fail a run instead of its task.
+        identity: Name of the worker in histories; host and process id by default.
+        build_id: Version of the worker's code.
+    """
+
+    workflows: Sequence[type[Workflow]] = ()
+    activities: Sequence[Activities] = ()
+    services: Sequence[type] = ()
+    task_queue: str | None = None
+    max_concurrent_activities: int = 100
+    max_cached_workflows: int = 1000
+    graceful_shutdown_timeout: timedelta = timedelta(seconds=10)
+    workflow_failure_exception_types: Sequence[type[Exception]] = ()
+    identity: str | None = None
+    build_id: str | None = None
+
+
+class Engine(ABC):
+    """An engine: the embedded one, or Temporal. Obtained from `protopact.connect`."""
+
+    @abstractmethod
+    async def start_workflow(self, call: StartWorkflow[Req, Resp]) -> Started:
+        """Start a run, or find the one that has the id, as the policies say.
+
+        Raises:
+            AlreadyStartedError: The id is taken and the policies refuse.
+            PayloadError: The request cannot be encoded.
+        """
+
+    @abstractmethod
+    async def signal_workflow(self, call: SignalWorkflow[Req]) -> None:
+        """Deliver a signal; when this returns, it is not lost any more.
+
+        Raises:
+            NotFoundError: There is no such run.
+            AlreadyClosedError: The run is closed.
+            PayloadError: The request cannot be encoded.
+        """
+
+    @abstractmethod
+    async def signal_with_start(self, start: StartWorkflow[Req, Resp], signal: SignalWorkflow[object]) -> Started:
+        """Signal the open run with the id, or start one and signal it, in one step."""
+
+    @abstractmethod
+    async def query_workflow(self, call: QueryWorkflow[Req, Resp]) -> Resp:
+        """Ask a run, open or closed.
+
+        Raises:
+            NotFoundError: There is no such run.
+            QueryError: The query is unknown to the worker, was refused, failed, or nobody answered in time.
+        """
+
+    @abstractmethod
+    async def update_workflow(self, call: UpdateWorkflow[Req, Resp]) -> UpdateStarted:
+        """Send an update and wait until it is accepted.
+
+        Raises:
+            NotFoundError: There is no such run.
+            AlreadyClosedError: The run is closed.
+            UpdateFailedError: The workflow rejected it.
+        """
+
+    @abstractmethod
+    async def update_with_start(
+        self, start: StartWorkflow[Req, Resp], update: UpdateWorkflow[object, object]
+    ) -> tuple[Started, UpdateStarted]:
+        """Update the open run with the id, or start one and update it, in one step."""
+
+    @abstractmethod
+    async def update_result(self, update: UpdateStarted, response: contract.Message[Resp]) -> Resp:
+        """Wait for the outcome of an accepted update.
+
+        Raises:
+            NotFoundError: There is no such update.
+            UpdateFailedError: The update failed.
+        """
+
+    @abstractmethod
+    async def workflow_result(
+        self, ref: WorkflowRef, response: contract.Message[Resp], *, follow_runs: bool = True
+    ) -> Resp:
+        """Wait until a run has closed, following runs that continue or retry it.
+
+        Raises:
+            NotFoundError: There is no such run.
+            WorkflowFailedError: The run did not complete.
+            WorkflowContinuedAsNewError: `follow_runs` is false and the run went on as another.
+        """
+
+    @abstractmethod
+    async def cancel_workflow(self, call: CancelWorkflow) -> None:
+        """Ask a run to cancel. Raises `NotFoundError` or `AlreadyClosedError`."""
+
+    @abstractmethod
+    async def terminate_workflow(self, call: TerminateWorkflow) -> None:
+        """Close a run at once, without asking it. Raises `NotFoundError` or `AlreadyClosedError`."""
+
+    @abstractmethod
+    async def describe_workflow(self, ref: WorkflowRef) -> WorkflowDescription:
+        """Describe a run. Raises `NotFoundError`."""
+
+    @abstractmethod
+    def list_workflows(
+        self, *, workflow_type: str | None = None, workflow_id: str | None = None, status: WorkflowStatus | None = None
+    ) -> AsyncIterator[WorkflowDescription]:
+        """Runs that match every given condition, newest first."""
+
+    @abstractmethod
+    async def workflow_history(self, ref: WorkflowRef) -> tuple[WorkflowRef, list[Event]]:
+        """The history of a run, payloads decoded by the codecs (not by the converter). Raises `NotFoundError`."""
+
+    @abstractmethod
+    async def delete_workflow(self, ref: WorkflowRef) -> None:
+        """Delete a run and its history; an open run is terminated first. Raises `NotFoundError`."""
+
+    @abstractmethod
+    def run_worker(self, options: WorkerOptions) -> AbstractAsyncContextManager[None]:
+        """Serve workflows and activities while the context is open.
+
+        Raises:
+            RegistrationError: What was given cannot be served.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stop everything and let go of the engine's resources. Idempotent."""

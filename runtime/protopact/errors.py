@@ -1,0 +1,413 @@
+"""Every exception that protopact raises.
+
+::
+
+    ProtopactError
+    ├── FailureError                what workflows and activities fail with; recorded in history
+    │   ├── ApplicationError        raised by user code, with a type, details and whether it may be retried
+    │   ├── ActivityError           an activity failed for good; its cause says why
+    │   ├── ChildWorkflowError      a child workflow failed; its cause says why
+    │   ├── TimeoutError            a time-out of an activity or a workflow (also the builtin TimeoutError)
+    │   ├── CancelledError          a cancellation (also asyncio.CancelledError)
+    │   ├── TerminatedError         a termination
+    │   └── ServerError             the engine itself failed the operation
+    ├── WorkflowFailedError         a client awaited the result of a run that did not complete; its cause says why
+    ├── WorkflowContinuedAsNewError the awaited run went on as another one
+    ├── UpdateFailedError           an update was rejected or failed; its cause says why
+    ├── QueryError                  a query was refused, failed, or nobody answered it in time
+    ├── NotFoundError               no such workflow, run or update
+    ├── AlreadyStartedError         the workflow id is taken, as its policies say
+    ├── AlreadyClosedError          the run is closed
+    ├── PayloadError                a payload cannot be written or read
+    │   ├── MessageMismatchError    a message is not of the contract's type
+    │   └── PayloadSizeError        a payload is larger than the engine allows
+    ├── RegistrationError           a worker cannot serve what it was given
+    ├── GeneratedCodeError          a generated module and the runtime or its messages do not fit together
+    ├── WorkflowTaskError           a workflow task cannot go on; it is retried, the run is not failed
+    │   ├── NondeterminismError     the code does not produce the commands that the history holds
+    │   └── HistoryError            a history is damaged, or holds what this version does not know
+    └── EngineError                 the engine cannot work
+        ├── EngineUrlError          the engine's URL is wrong
+        ├── EngineClosedError       the engine was closed, or is used after a fork
+        └── StoreError              the file cannot be used
+            ├── NotAStoreError      it is not a protopact database
+            ├── StoreVersionError   a newer protopact wrote it
+            ├── StoreCorruptError   it is damaged
+            ├── StoreFullError      the disk is full
+            └── StoreBusyError      another process holds it for too long
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from datetime import timedelta
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "ActivityError",
+    "AlreadyClosedError",
+    "AlreadyStartedError",
+    "ApplicationError",
+    "CancelledError",
+    "ChildWorkflowError",
+    "EngineClosedError",
+    "EngineError",
+    "EngineUrlError",
+    "FailureError",
+    "GeneratedCodeError",
+    "HistoryError",
+    "MessageMismatchError",
+    "NondeterminismError",
+    "NotAStoreError",
+    "NotFoundError",
+    "PayloadError",
+    "PayloadSizeError",
+    "ProtopactError",
+    "QueryError",
+    "RegistrationError",
+    "RetryState",
+    "ServerError",
+    "StoreBusyError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreFullError",
+    "StoreVersionError",
+    "TerminatedError",
+    "TimeoutError",
+    "TimeoutType",
+    "UpdateFailedError",
+    "WorkflowContinuedAsNewError",
+    "WorkflowFailedError",
+    "WorkflowTaskError",
+]
+
+
+class ProtopactError(Exception):
+    """Root of every exception that protopact raises."""
+
+
+class FailureError(ProtopactError):
+    """What workflows and activities fail with; it is recorded in history and crosses processes and languages.
+
+    Attributes:
+        message: The message alone, without type or cause.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    @property
+    def cause(self) -> BaseException | None:
+        """The failure that led to this one."""
+        return self.__cause__
+
+
+class ApplicationError(FailureError):
+    """A failure that user code raises, with a type that retry policies and callers can name.
+
+    Attributes:
+        type: Failure type; the name that `non_retryable_error_types` lists.
+        details: Values that travel with the failure: messages of the contract, or JSON values.
+        non_retryable: Whether retrying is pointless, whatever the retry policy says.
+        next_retry_delay: Wait before the next attempt, instead of the retry policy's.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *details: object,
+        type: str | None = None,  # noqa: A002 - Temporal's word for it
+        non_retryable: bool = False,
+        next_retry_delay: timedelta | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.type = type
+        self.details: Sequence[object] = details
+        self.non_retryable = non_retryable
+        self.next_retry_delay = next_retry_delay
+
+
+class RetryState(Enum):
+    """Why an activity or a child was not tried again."""
+
+    IN_PROGRESS = "in progress"
+    NON_RETRYABLE_FAILURE = "non-retryable failure"
+    TIMEOUT = "timeout"
+    MAXIMUM_ATTEMPTS_REACHED = "maximum attempts reached"
+    RETRY_POLICY_NOT_SET = "retry policy not set"
+    INTERNAL_SERVER_ERROR = "internal server error"
+    CANCEL_REQUESTED = "cancel requested"
+
+
+class ActivityError(FailureError):
+    """An activity failed for good; `cause` says why.
+
+    Attributes:
+        activity_type: Registered name of the activity.
+        activity_id: Id of the call within its run.
+        scheduled_event_id: Event that scheduled it; 0 when not known.
+        started_event_id: Event of its last start; 0 when it never started.
+        identity: Worker of its last attempt.
+        retry_state: Why it was not tried again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        activity_type: str,
+        activity_id: str,
+        scheduled_event_id: int = 0,
+        started_event_id: int = 0,
+        identity: str = "",
+        retry_state: RetryState | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.activity_type = activity_type
+        self.activity_id = activity_id
+        self.scheduled_event_id = scheduled_event_id
+        self.started_event_id = started_event_id
+        self.identity = identity
+        self.retry_state = retry_state
+
+
+class ChildWorkflowError(FailureError):
+    """A child workflow failed; `cause` says why.
+
+    Attributes:
+        namespace: Namespace of the child.
+        workflow_id: Id of the child.
+        run_id: Run of the child; empty when it never started.
+        workflow_type: Registered name of the child.
+        initiated_event_id: Event that asked for it.
+        started_event_id: Event of its start; 0 when it never started.
+        retry_state: Why it was not tried again.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        namespace: str,
+        workflow_id: str,
+        run_id: str,
+        workflow_type: str,
+        initiated_event_id: int = 0,
+        started_event_id: int = 0,
+        retry_state: RetryState | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.namespace = namespace
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.workflow_type = workflow_type
+        self.initiated_event_id = initiated_event_id
+        self.started_event_id = started_event_id
+        self.retry_state = retry_state
+
+
+class TimeoutType(Enum):
+    """Which limit was passed."""
+
+    START_TO_CLOSE = "start-to-close"
+    SCHEDULE_TO_START = "schedule-to-start"
+    SCHEDULE_TO_CLOSE = "schedule-to-close"
+    HEARTBEAT = "heartbeat"
+
+
+class TimeoutError(FailureError, builtins.TimeoutError):  # noqa: A001 - Temporal's name; it is the builtin too
+    """A time-out of an activity or a workflow.
+
+    Attributes:
+        type: Which limit was passed; None for a workflow's own.
+        last_heartbeat_details: Details of the last heartbeat, when the contract's types are known to the reader.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        type: TimeoutType | None = None,  # noqa: A002 - Temporal's word for it
+        last_heartbeat_details: Sequence[object] = (),
+    ) -> None:
+        super().__init__(message)
+        self.type = type
+        self.last_heartbeat_details = last_heartbeat_details
+
+
+class CancelledError(FailureError, asyncio.CancelledError):
+    """A cancellation that reached a workflow's caller or was recorded in history.
+
+    Attributes:
+        details: Values that the cancelled side attached.
+    """
+
+    def __init__(self, message: str = "Cancelled", *details: object) -> None:
+        super().__init__(message)
+        self.details: Sequence[object] = details
+
+
+class TerminatedError(FailureError):
+    """A termination.
+
+    Attributes:
+        details: Values given by whoever terminated it.
+    """
+
+    def __init__(self, message: str, *details: object) -> None:
+        super().__init__(message)
+        self.details: Sequence[object] = details
+
+
+class ServerError(FailureError):
+    """The engine itself failed the operation.
+
+    Attributes:
+        non_retryable: Whether retrying is pointless.
+    """
+
+    def __init__(self, message: str, *, non_retryable: bool = False) -> None:
+        super().__init__(message)
+        self.non_retryable = non_retryable
+
+
+class WorkflowFailedError(ProtopactError):
+    """A client awaited the result of a run that failed, timed out, was cancelled or terminated; `cause` says why.
+
+    Attributes:
+        workflow_id: Id of the workflow.
+        run_id: Run that closed.
+    """
+
+    def __init__(self, message: str, *, workflow_id: str, run_id: str) -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+
+    @property
+    def cause(self) -> BaseException | None:
+        """The failure that the run closed with."""
+        return self.__cause__
+
+
+class WorkflowContinuedAsNewError(ProtopactError):
+    """The awaited run went on as another one, and the caller asked not to follow.
+
+    Attributes:
+        new_run_id: The run it went on as.
+    """
+
+    def __init__(self, message: str, *, new_run_id: str) -> None:
+        super().__init__(message)
+        self.new_run_id = new_run_id
+
+
+class UpdateFailedError(ProtopactError):
+    """An update was rejected by its validator or failed; `cause` says why."""
+
+    @property
+    def cause(self) -> BaseException | None:
+        """The failure that the update closed with."""
+        return self.__cause__
+
+
+class QueryError(ProtopactError):
+    """A query was refused or failed, or no worker answered it in time."""
+
+
+class NotFoundError(ProtopactError):
+    """There is no such workflow, run or update."""
+
+
+class AlreadyStartedError(ProtopactError):
+    """The workflow id is taken: by an open run, or by a closed one whose id may not be used again.
+
+    Attributes:
+        workflow_id: The id.
+        run_id: The run that has it.
+        workflow_type: Registered name of that run's workflow.
+    """
+
+    def __init__(self, message: str, *, workflow_id: str, run_id: str, workflow_type: str) -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.workflow_type = workflow_type
+
+
+class AlreadyClosedError(ProtopactError):
+    """The run is closed: it takes no signals, updates, cancellations or terminations."""
+
+
+class PayloadError(ProtopactError):
+    """A payload cannot be written or read."""
+
+
+class MessageMismatchError(PayloadError, TypeError):
+    """A message, or a value within one, is not of the contract's type."""
+
+
+class PayloadSizeError(PayloadError):
+    """A payload is larger than the engine allows."""
+
+
+class RegistrationError(ProtopactError):
+    """A worker cannot serve what it was given."""
+
+
+class GeneratedCodeError(ProtopactError, ImportError):
+    """A generated module does not fit the runtime, or its messages are not there."""
+
+
+class WorkflowTaskError(ProtopactError):
+    """A workflow task cannot go on. It is retried with back-off and cured by deploying a fix; the run is not failed."""
+
+
+class NondeterminismError(WorkflowTaskError):
+    """The workflow's code does not produce the commands that its history holds."""
+
+
+class HistoryError(WorkflowTaskError):
+    """A history is damaged, or holds what this version does not know."""
+
+
+class EngineError(ProtopactError):
+    """The engine cannot work."""
+
+
+class EngineUrlError(EngineError, ValueError):
+    """The engine's URL is wrong."""
+
+
+class EngineClosedError(EngineError):
+    """The engine was closed, or is used in a process forked from the one that connected it."""
+
+
+class StoreError(EngineError):
+    """The database file cannot be used."""
+
+
+class NotAStoreError(StoreError):
+    """The file is not a protopact database."""
+
+
+class StoreVersionError(StoreError):
+    """A newer protopact wrote the file."""
+
+
+class StoreCorruptError(StoreError):
+    """The file is damaged."""
+
+
+class StoreFullError(StoreError):
+    """The disk is full."""
+
+
+class StoreBusyError(StoreError):
+    """Another process holds the file for too long."""

@@ -1,0 +1,196 @@
+"""Interceptors: one class of hooks around what clients, workflows and activities do.
+
+A hook gets the call and the next hook, and returns what the next one returned, or something else. Hooks around
+workflow code run inside it, on replay too, and obey its rules: no I/O, no clock. Headers are the calls' `headers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from protopact import contract
+from protopact.engine import (
+    CancelWorkflow,
+    QueryWorkflow,
+    SignalWorkflow,
+    Started,
+    StartWorkflow,
+    TerminateWorkflow,
+    UpdateStarted,
+    UpdateWorkflow,
+)
+from protopact.payload.payload import Headers, Payload
+from protopact.policy import ActivityOptions
+
+__all__ = [
+    "ExecuteActivity",
+    "ExecuteWorkflow",
+    "HandleQuery",
+    "HandleSignal",
+    "HandleUpdate",
+    "Interceptor",
+    "StartActivity",
+]
+
+AnyWorkflow: TypeAlias = contract.Workflow[Any, Any]  # an interceptor sees every contract's types
+
+
+@dataclass(slots=True, kw_only=True)
+class ExecuteWorkflow:
+    """A run begins: its workflow, its request and the headers it was started with."""
+
+    workflow: AnyWorkflow
+    request: object
+    headers: Headers
+
+
+@dataclass(slots=True, kw_only=True)
+class HandleSignal:
+    """A signal reaches a workflow."""
+
+    workflow: AnyWorkflow
+    signal: contract.Signal[Any]
+    request: object
+    headers: Headers
+
+
+@dataclass(slots=True, kw_only=True)
+class HandleQuery:
+    """A query reaches a workflow."""
+
+    workflow: AnyWorkflow
+    query: contract.Query[Any, Any]
+    request: object
+    headers: Headers
+
+
+@dataclass(slots=True, kw_only=True)
+class HandleUpdate:
+    """An update reaches a workflow: its validator, or its handler."""
+
+    workflow: AnyWorkflow
+    update: contract.Update[Any, Any]
+    update_id: str
+    request: object
+    headers: Headers
+
+
+@dataclass(slots=True, kw_only=True)
+class StartActivity:
+    """A workflow calls an activity."""
+
+    activity: contract.Activity[Any, Any]
+    request: object
+    options: ActivityOptions
+    headers: Headers = field(default_factory=dict[str, Payload])
+
+
+@dataclass(slots=True, kw_only=True)
+class ExecuteActivity:
+    """An attempt of an activity begins."""
+
+    activity: contract.Activity[Any, Any]
+    request: object
+    headers: Headers
+
+
+class Interceptor:
+    """Hooks; override those you need. Given to `protopact.connect(..., interceptors=[...])`, the first one outermost."""
+
+    async def start_workflow(
+        self,
+        call: StartWorkflow[Any, Any],
+        next_hook: Callable[[StartWorkflow[Any, Any]], Awaitable[Started]],
+    ) -> Started:
+        """Around a client's start."""
+        return await next_hook(call)
+
+    async def signal_workflow(
+        self, call: SignalWorkflow[Any], next_hook: Callable[[SignalWorkflow[Any]], Awaitable[None]]
+    ) -> None:
+        """Around a client's signal."""
+        await next_hook(call)
+
+    async def signal_with_start(
+        self,
+        start: StartWorkflow[Any, Any],
+        signal: SignalWorkflow[Any],
+        next_hook: Callable[[StartWorkflow[Any, Any], SignalWorkflow[Any]], Awaitable[Started]],
+    ) -> Started:
+        """Around a client's signal-with-start."""
+        return await next_hook(start, signal)
+
+    async def query_workflow(
+        self,
+        call: QueryWorkflow[Any, Any],
+        next_hook: Callable[[QueryWorkflow[Any, Any]], Awaitable[object]],
+    ) -> object:
+        """Around a client's query."""
+        return await next_hook(call)
+
+    async def update_workflow(
+        self,
+        call: UpdateWorkflow[Any, Any],
+        next_hook: Callable[[UpdateWorkflow[Any, Any]], Awaitable[UpdateStarted]],
+    ) -> UpdateStarted:
+        """Around a client's update."""
+        return await next_hook(call)
+
+    async def update_with_start(
+        self,
+        start: StartWorkflow[Any, Any],
+        update: UpdateWorkflow[Any, Any],
+        next_hook: Callable[
+            [StartWorkflow[Any, Any], UpdateWorkflow[Any, Any]], Awaitable[tuple[Started, UpdateStarted]]
+        ],
+    ) -> tuple[Started, UpdateStarted]:
+        """Around a client's update-with-start."""
+        return await next_hook(start, update)
+
+    async def cancel_workflow(
+        self, call: CancelWorkflow, next_hook: Callable[[CancelWorkflow], Awaitable[None]]
+    ) -> None:
+        """Around a client's request to cancel."""
+        await next_hook(call)
+
+    async def terminate_workflow(
+        self, call: TerminateWorkflow, next_hook: Callable[[TerminateWorkflow], Awaitable[None]]
+    ) -> None:
+        """Around a client's termination."""
+        await next_hook(call)
+
+    async def execute_workflow(
+        self, call: ExecuteWorkflow, next_hook: Callable[[ExecuteWorkflow], Awaitable[object]]
+    ) -> object:
+        """Around a workflow's `run`, inside the workflow."""
+        return await next_hook(call)
+
+    async def handle_signal(self, call: HandleSignal, next_hook: Callable[[HandleSignal], Awaitable[None]]) -> None:
+        """Around the delivery of a signal, inside the workflow."""
+        await next_hook(call)
+
+    def handle_query(self, call: HandleQuery, next_hook: Callable[[HandleQuery], object]) -> object:
+        """Around a query's method, inside the workflow."""
+        return next_hook(call)
+
+    def validate_update(self, call: HandleUpdate, next_hook: Callable[[HandleUpdate], None]) -> None:
+        """Around an update's validator, inside the workflow; never on replay."""
+        next_hook(call)
+
+    async def handle_update(self, call: HandleUpdate, next_hook: Callable[[HandleUpdate], Awaitable[object]]) -> object:
+        """Around an update's method, inside the workflow."""
+        return await next_hook(call)
+
+    def start_activity(
+        self, call: StartActivity, next_hook: Callable[[StartActivity], Awaitable[object]]
+    ) -> Awaitable[object]:
+        """Around a workflow's call of an activity, inside the workflow."""
+        return next_hook(call)
+
+    async def execute_activity(
+        self, call: ExecuteActivity, next_hook: Callable[[ExecuteActivity], Awaitable[object]]
+    ) -> object:
+        """Around an attempt of an activity, in its worker."""
+        return await next_hook(call)

@@ -1,0 +1,178 @@
+"""Policies and option sets, under Temporal's names: what a contract declares and a call may override."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import TypeAlias, TypedDict
+
+__all__ = [
+    "ActivityCancellationType",
+    "ActivityOptions",
+    "ParentClosePolicy",
+    "Priority",
+    "RetryPolicy",
+    "SearchAttributeType",
+    "SearchAttributeValue",
+    "StartOptions",
+    "UpdateOptions",
+    "VersioningBehavior",
+    "WaitForStage",
+    "WorkflowIdConflictPolicy",
+    "WorkflowIdReusePolicy",
+]
+
+SearchAttributeValue: TypeAlias = str | int | float | bool | datetime | Sequence[str]
+"""Value of a search attribute; its Python type follows from its `SearchAttributeType`."""
+
+
+class WorkflowIdReusePolicy(Enum):
+    """May the id of a closed run be used again?"""
+
+    ALLOW_DUPLICATE = "allow-duplicate"
+    ALLOW_DUPLICATE_FAILED_ONLY = "allow-duplicate-failed-only"
+    REJECT_DUPLICATE = "reject-duplicate"
+
+
+class WorkflowIdConflictPolicy(Enum):
+    """What a start does when a run with the same id is open."""
+
+    FAIL = "fail"
+    USE_EXISTING = "use-existing"
+    TERMINATE_EXISTING = "terminate-existing"
+    TERMINATE_EXISTING_OF_OTHER_TYPE = "terminate-existing-of-other-type"
+
+
+class ParentClosePolicy(Enum):
+    """What happens to a child workflow when its parent closes."""
+
+    TERMINATE = "terminate"
+    ABANDON = "abandon"
+    REQUEST_CANCEL = "request-cancel"
+
+
+class VersioningBehavior(Enum):
+    """How runs move between worker versions."""
+
+    PINNED = "pinned"
+    AUTO_UPGRADE = "auto-upgrade"
+
+
+class WaitForStage(Enum):
+    """How far the caller of an update waits."""
+
+    ACCEPTED = "accepted"
+    COMPLETED = "completed"
+
+
+class ActivityCancellationType(Enum):
+    """What cancelling an activity from its workflow does."""
+
+    TRY_CANCEL = "try-cancel"
+    WAIT_CANCELLATION_COMPLETED = "wait-cancellation-completed"
+    ABANDON = "abandon"
+
+
+class SearchAttributeType(Enum):
+    """Type of a search attribute, as registered in the namespace."""
+
+    KEYWORD = "Keyword"
+    TEXT = "Text"
+    INT = "Int"
+    DOUBLE = "Double"
+    BOOL = "Bool"
+    DATETIME = "Datetime"
+    KEYWORD_LIST = "KeywordList"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When and how often a failed attempt is made again.
+
+    Attributes:
+        initial_interval: Wait before the first retry.
+        backoff_coefficient: Factor between one wait and the next, at least 1.
+        maximum_interval: Longest wait; a hundred times `initial_interval` when None.
+        maximum_attempts: Number of attempts, the first included; 0 means no limit.
+        non_retryable_error_types: Failure types that are not retried.
+    """
+
+    initial_interval: timedelta = timedelta(seconds=1)
+    backoff_coefficient: float = 2.0
+    maximum_interval: timedelta | None = None
+    maximum_attempts: int = 0
+    non_retryable_error_types: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a policy that cannot be.
+
+        Raises:
+            ValueError: A field is out of range; the message names it.
+        """
+        if self.initial_interval <= timedelta(0):
+            raise ValueError(f"RetryPolicy.initial_interval must be positive, not {self.initial_interval}")
+        if self.backoff_coefficient < 1:
+            raise ValueError(f"RetryPolicy.backoff_coefficient must be at least 1, not {self.backoff_coefficient}")
+        if self.maximum_interval is not None and self.maximum_interval < self.initial_interval:
+            raise ValueError(
+                f"RetryPolicy.maximum_interval ({self.maximum_interval}) must not be below "
+                f"initial_interval ({self.initial_interval})"
+            )
+        if self.maximum_attempts < 0:
+            raise ValueError(f"RetryPolicy.maximum_attempts must not be negative, not {self.maximum_attempts}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priority:
+    """Order among the tasks of a task queue, in Temporal's terms.
+
+    Attributes:
+        priority_key: 1 is served first; None is the engine's default.
+        fairness_key: Tasks of one key share the queue with other keys by weight.
+        fairness_weight: Weight of `fairness_key`.
+    """
+
+    priority_key: int | None = None
+    fairness_key: str | None = None
+    fairness_weight: float | None = None
+
+
+class ActivityOptions(TypedDict, total=False):
+    """What a call of an activity may override; each key on its own, the contract's value stands for the rest."""
+
+    activity_id: str
+    task_queue: str
+    schedule_to_close_timeout: timedelta | None
+    schedule_to_start_timeout: timedelta | None
+    start_to_close_timeout: timedelta | None
+    heartbeat_timeout: timedelta | None
+    retry_policy: RetryPolicy
+    cancellation_type: ActivityCancellationType
+    priority: Priority
+
+
+class StartOptions(TypedDict, total=False):
+    """What a start of a workflow may override; each key on its own, the contract's value stands for the rest."""
+
+    id: str
+    task_queue: str
+    id_reuse_policy: WorkflowIdReusePolicy
+    id_conflict_policy: WorkflowIdConflictPolicy
+    execution_timeout: timedelta | None
+    run_timeout: timedelta | None
+    task_timeout: timedelta | None
+    retry_policy: RetryPolicy | None
+    start_delay: timedelta
+    memo: Mapping[str, str]
+    search_attributes: Mapping[str, SearchAttributeValue]
+    priority: Priority
+    request_id: str
+
+
+class UpdateOptions(TypedDict, total=False):
+    """What a call of an update may override."""
+
+    id: str
+    wait_for_stage: WaitForStage
