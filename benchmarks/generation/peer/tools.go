@@ -1,0 +1,5 @@
+//go:build tools
+
+package peer
+
+import _ "github.com/cludden/protoc-gen-go-temporal/cmd/protoc-gen-go_temporal"
