@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-class ApplicationFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag="application"):
+class ApplicationFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="application"):
     """User code failed."""
 
     type: str = ""
@@ -30,36 +30,36 @@ class ApplicationFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, ta
     next_retry_delay: Duration | None = None
 
 
-class TimeoutFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag="timeout"):
+class TimeoutFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="timeout"):
     """A limit was passed. `timeout_type` is spelt as in the protobuf enum, without its prefix: `START_TO_CLOSE`."""
 
     timeout_type: str = ""
     last_heartbeat_details: Payloads = ()
 
 
-class CanceledFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag="canceled"):
+class CanceledFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="canceled"):
     """It was cancelled."""
 
     details: Payloads = ()
 
 
-class TerminatedFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag="terminated"):
+class TerminatedFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="terminated"):
     """It was terminated."""
 
 
-class ServerFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag="server"):
+class ServerFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="server"):
     """The engine failed it."""
 
     non_retryable: bool = False
 
 
-class ResetWorkflowFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag="reset"):
+class ResetWorkflowFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="reset"):
     """The run was reset."""
 
     last_heartbeat_details: Payloads = ()
 
 
-class ActivityFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag="activity"):
+class ActivityFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="activity"):
     """An activity failed; the cause says why. `retry_state` is spelt without its prefix: `MAXIMUM_ATTEMPTS_REACHED`."""
 
     activity_type: str = ""
@@ -70,7 +70,7 @@ class ActivityFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag="
     retry_state: str = ""
 
 
-class ChildWorkflowFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag="child"):
+class ChildWorkflowFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="child"):
     """A child workflow failed; the cause says why."""
 
     namespace: str = ""
