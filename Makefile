@@ -1,0 +1,64 @@
+# `make demo` and `make test` need git, make and Python 3.11 or newer, nothing else: each first makes .venv from
+# requirements/dev.txt. PYTHON=/path/to/python3 chooses another interpreter for it.
+
+SHELL := /bin/sh
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+# pyright's wrapper would otherwise ask the network whether there is a newer one.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: help
+help: ## Say what there is.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+.PHONY: venv
+venv: ## Make .venv, or bring it up to date.
+	@tools/venv --project .venv requirements/dev.txt
+
+.PHONY: demo
+demo: venv ## Provision a node, kill the worker half-way, and watch the next one finish.
+	@$(BIN)/python examples/node_provisioner/demo.py
+
+.PHONY: test
+test: venv ## Run the tests, but for the slow ones.
+	$(BIN)/python -m pytest -m "not slow"
+
+.PHONY: test-slow
+test-slow: venv .cache/wheels/complete ## Run the slow tests.
+	$(BIN)/python -m pytest -m slow
+
+.PHONY: check
+check: venv ## Format and lint, and check the types.
+	$(BIN)/ruff format
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/buf lint
+
+.PHONY: generate
+generate: venv ## Write everything that is generated and committed.
+	$(BIN)/python tools/generate.py
+
+.PHONY: bench
+bench: venv ## Measure against peers.
+	@tools/venv .cache/bench requirements/bench.txt
+	$(BIN)/python benchmarks/durable --peer-python .cache/bench/bin/python
+
+# What the slow tests install from, so that they need no network themselves.
+.cache/wheels/complete: requirements/dev.txt
+	rm -rf .cache/wheels
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt --dest .cache/wheels
+	@touch $@
+
+.PHONY: lock
+lock: ## Write requirements/ from pyproject.toml; make lock UPGRADE=--upgrade takes what is newest.
+	@tools/venv .cache/lock requirements/lock.txt
+	.cache/lock/bin/uv pip compile $(LOCK_OPTIONS) --all-extras --group dev --output-file requirements/dev.txt pyproject.toml
+	.cache/lock/bin/uv pip compile $(LOCK_OPTIONS) --group bench --output-file requirements/bench.txt
+	.cache/lock/bin/uv pip compile $(LOCK_OPTIONS) --group lock --output-file requirements/lock.txt
+
+LOCK_OPTIONS = --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" $(UPGRADE)
+
+.PHONY: clean
+clean: ## Remove everything that can be made again, .venv included.
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
