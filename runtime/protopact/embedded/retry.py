@@ -84,8 +84,8 @@ def backoff(policy: RetryPolicy, attempt: int) -> Duration:
 def is_retryable(failure: Failure, non_retryable_error_types: tuple[str, ...] = ()) -> bool:
     """Whether the failure itself allows another attempt.
 
-    Cancellations, terminations, and the schedule-to-start and schedule-to-close time-outs do not. An application failure
-    is named by its type, a time-out by `TemporalTimeout:StartToClose` or `TemporalTimeout:Heartbeat`.
+    Cancellations, terminations, and the schedule-to-start and schedule-to-close time-outs do not. An application
+    failure is named by its type, a time-out by `TemporalTimeout:StartToClose` or `TemporalTimeout:Heartbeat`.
 
     Args:
         failure: What the attempt failed with.
@@ -109,7 +109,7 @@ def timeout_failure(timeout_type: TimeoutType, last_heartbeat_details: Payloads 
 
     Args:
         timeout_type: Which limit was passed.
-        last_heartbeat_details: Details of the last heartbeat, as recorded; the server adds them to the closing event only.
+        last_heartbeat_details: Details of the last recorded heartbeat; the server adds them to the closing event only.
     """
     return Failure(
         message=f"activity {_CAMEL_CASE[timeout_type]} timeout",
