@@ -18,6 +18,8 @@
     ├── NotFoundError               no such workflow, run or update
     ├── AlreadyStartedError         the workflow id is taken, as its policies say
     ├── AlreadyClosedError          the run is closed
+    ├── OptionError                 an option of a call is unknown, or has a value that it cannot have
+    ├── TemplateError               an id cannot be computed from the request
     ├── PayloadError                a payload cannot be written or read
     │   ├── MessageMismatchError    a message is not of the contract's type
     │   └── PayloadSizeError        a payload is larger than the engine allows
@@ -65,6 +67,7 @@ __all__ = [
     "NondeterminismError",
     "NotAStoreError",
     "NotFoundError",
+    "OptionError",
     "PayloadError",
     "PayloadSizeError",
     "ProtopactError",
@@ -77,6 +80,7 @@ __all__ = [
     "StoreError",
     "StoreFullError",
     "StoreVersionError",
+    "TemplateError",
     "TerminatedError",
     "TimeoutError",
     "TimeoutType",
@@ -343,6 +347,14 @@ class AlreadyStartedError(ProtopactError):
 
 class AlreadyClosedError(ProtopactError):
     """The run is closed: it takes no signals, updates, cancellations or terminations."""
+
+
+class OptionError(ProtopactError, TypeError):
+    """An option of a call is unknown, or has a value that it cannot have."""
+
+
+class TemplateError(ProtopactError, ValueError):
+    """An id cannot be computed from the request, because a field of its template is unset or empty."""
 
 
 class PayloadError(ProtopactError):

@@ -18,6 +18,7 @@ __all__ = [
     "SearchAttributeValue",
     "StartOptions",
     "UpdateOptions",
+    "UpdateWithStartOptions",
     "VersioningBehavior",
     "WaitForStage",
     "WorkflowIdConflictPolicy",
@@ -175,4 +176,11 @@ class UpdateOptions(TypedDict, total=False):
     """What a call of an update may override."""
 
     id: str
+    wait_for_stage: WaitForStage
+
+
+class UpdateWithStartOptions(StartOptions, total=False):
+    """What an update that may start its workflow may override: the start's options, and the update's own."""
+
+    update_id: str
     wait_for_stage: WaitForStage
