@@ -25,6 +25,11 @@
     │   └── PayloadSizeError        a payload is larger than the engine allows
     ├── RegistrationError           a worker cannot serve what it was given
     ├── GeneratedCodeError          a generated module and the runtime or its messages do not fit together
+    ├── WorkflowCodeError           something was called from where it cannot be called
+    │   ├── NotInWorkflowError      a workflow's API, from outside of a workflow
+    │   ├── ReadOnlyContextError    what changes a run, from a query or a validator
+    │   ├── NondeterministicCallError  what replay could not repeat, from workflow code
+    │   └── ChannelClosedError      a signal's channel, in a class that handles the signal with a method
     ├── WorkflowTaskError           a workflow task cannot go on; it is retried, the run is not failed
     │   ├── NondeterminismError     the code does not produce the commands that the history holds
     │   └── HistoryError            a history is damaged, or holds what this version does not know
@@ -50,12 +55,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from protopact.history.event import Event
+    from protopact.replay.command import Command
+
 __all__ = [
     "ActivityError",
     "AlreadyClosedError",
     "AlreadyStartedError",
     "ApplicationError",
     "CancelledError",
+    "ChannelClosedError",
     "ChildWorkflowError",
     "EngineClosedError",
     "EngineError",
@@ -65,13 +74,16 @@ __all__ = [
     "HistoryError",
     "MessageMismatchError",
     "NondeterminismError",
+    "NondeterministicCallError",
     "NotAStoreError",
     "NotFoundError",
+    "NotInWorkflowError",
     "OptionError",
     "PayloadError",
     "PayloadSizeError",
     "ProtopactError",
     "QueryError",
+    "ReadOnlyContextError",
     "RegistrationError",
     "RetryState",
     "ServerError",
@@ -85,6 +97,7 @@ __all__ = [
     "TimeoutError",
     "TimeoutType",
     "UpdateFailedError",
+    "WorkflowCodeError",
     "WorkflowContinuedAsNewError",
     "WorkflowFailedError",
     "WorkflowTaskError",
@@ -377,12 +390,60 @@ class GeneratedCodeError(ProtopactError, ImportError):
     """A generated module does not fit the runtime, or its messages are not there."""
 
 
+class WorkflowCodeError(ProtopactError, RuntimeError):
+    """Something was called from where it cannot be called."""
+
+
+class NotInWorkflowError(WorkflowCodeError):
+    """A workflow's API was called from outside of a workflow."""
+
+
+class ReadOnlyContextError(WorkflowCodeError):
+    """A query or a validator called what changes the run."""
+
+
+class NondeterministicCallError(WorkflowCodeError):
+    """Workflow code called what replay could not repeat; the message says what to call instead."""
+
+
+class ChannelClosedError(WorkflowCodeError):
+    """A signal's channel was used in a class that handles the signal with a method."""
+
+
 class WorkflowTaskError(ProtopactError):
     """A workflow task cannot go on. It is retried with back-off and cured by deploying a fix; the run is not failed."""
 
 
 class NondeterminismError(WorkflowTaskError):
-    """The workflow's code does not produce the commands that its history holds."""
+    """The workflow's code does not produce the commands that its history holds.
+
+    Attributes:
+        workflow_type: Registered name of the workflow.
+        workflow_id: Id of the workflow.
+        run_id: The run.
+        last_event_id: Last event that the code agreed with; 0 when there is none.
+        event: The event of the history that disagrees; None when the code asks for more than the history holds.
+        command: What the code produced in its place; None when it produced nothing.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_type: str = "",
+        workflow_id: str = "",
+        run_id: str = "",
+        last_event_id: int = 0,
+        event: Event | None = None,
+        command: Command | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.workflow_type = workflow_type
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.last_event_id = last_event_id
+        self.event = event
+        self.command = command
 
 
 class HistoryError(WorkflowTaskError):

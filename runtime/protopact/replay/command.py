@@ -92,7 +92,14 @@ class AcceptUpdate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CompleteUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """Becomes `WorkflowExecutionUpdateCompleted`: with `success`, or with `failure`."""
+    """Becomes `WorkflowExecutionUpdateCompleted`: with `success`, or with `failure`.
+
+    Attributes:
+        update_id: Id of the update.
+        accepted_event_id: Event that accepted it; 0 when `AcceptUpdate` stands among the same commands.
+        success: Its encoded result.
+        failure: Why it failed.
+    """
 
     update_id: str
     accepted_event_id: int

@@ -1,0 +1,172 @@
+"""What workflow code is written with: the base class, timers, conditions, channels, time, randomness and logging.
+
+Everything here works only inside a workflow, on either engine, and is the same on every replay. `asyncio` works too:
+`asyncio.sleep` and `asyncio.timeout` are durable timers; tasks, events, locks and queues are deterministic.
+"""
+
+from __future__ import annotations
+
+import uuid as _uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, ClassVar, TypeVar
+
+from protopact import contract
+from protopact.policy import ActivityOptions
+from protopact.workflow._logging import logger
+from protopact.workflow._runtime import (
+    RUNTIME_ATTRIBUTE,
+    ActivityHandle,
+    Info,
+    ParentInfo,
+    Runtime,
+    find_runtime,
+    get_runtime,
+)
+from protopact.workflow._signals import SignalChannel, SignalChannelOf
+
+__all__ = [
+    "RUNTIME_ATTRIBUTE",
+    "ActivityHandle",
+    "Info",
+    "ParentInfo",
+    "Runtime",
+    "SignalChannel",
+    "SignalChannelOf",
+    "Workflow",
+    "all_handlers_finished",
+    "in_workflow",
+    "info",
+    "is_replaying",
+    "logger",
+    "now",
+    "random",
+    "sleep",
+    "start_activity",
+    "time_ns",
+    "uuid4",
+    "wait_condition",
+]
+
+T = TypeVar("T")
+
+
+class Workflow(ABC):
+    """Root of every workflow class; generated code derives an abstract class per workflow from it.
+
+    One instance is one run. Its `__init__` takes no arguments, runs before the first signal is delivered, and obeys the
+    rules of workflow code.
+
+    Exceptions other than protopact's failures fail the workflow task, which is retried until the code is fixed. A class
+    that wants some of them to fail the run says so::
+
+        class AddNode(node.AddNode, failure_exception_types=[ValueError]): ...
+    """
+
+    __failure_exception_types__: ClassVar[tuple[type[BaseException], ...]] = ()
+
+    def __init_subclass__(cls, *, failure_exception_types: Sequence[type[Exception]] = (), **kwargs: Any) -> None:  # noqa: ANN401 - whatever other base classes take
+        """Take the class's `failure_exception_types`; subclasses inherit them."""
+        super().__init_subclass__(**kwargs)
+        if failure_exception_types:
+            cls.__failure_exception_types__ = (*cls.__failure_exception_types__, *failure_exception_types)
+
+    @classmethod
+    @abstractmethod
+    def __protopact__(cls) -> contract.Workflow[object, object]:
+        """The contract that the class implements; generated code defines it."""
+
+
+def in_workflow() -> bool:
+    """Whether the caller is workflow code."""
+    return find_runtime() is not None
+
+
+def info() -> Info:
+    """What is known of the run: ids, type, queue, time-outs."""
+    return get_runtime().info()
+
+
+def time_ns() -> int:
+    """Workflow time: nanoseconds since the Unix epoch. It stands still while the code runs between two awaits."""
+    return get_runtime().time_ns()
+
+
+def now() -> datetime:
+    """Workflow time as an aware UTC datetime; see `time_ns`."""
+    return datetime.fromtimestamp(get_runtime().time_ns() / 1e9, UTC)
+
+
+def random() -> Random:
+    """The run's generator of random numbers: seeded by the run's id, so that replay draws the same ones.
+
+    Raises:
+        ReadOnlyContextError: Called from a query or a validator.
+    """
+    return get_runtime().random()
+
+
+def uuid4() -> _uuid.UUID:
+    """A random UUID out of `random()`; not for secrets.
+
+    Raises:
+        ReadOnlyContextError: Called from a query or a validator.
+    """
+    return _uuid.UUID(bytes=get_runtime().random().getrandbits(128).to_bytes(16, "big"), version=4)
+
+
+def is_replaying() -> bool:
+    """Whether the code that runs now has run before. For metrics and the like; commands must never depend on it."""
+    return get_runtime().is_replaying()
+
+
+def all_handlers_finished() -> bool:
+    """Whether no signal handler and no update handler is running; await it with `wait_condition` before the end."""
+    return get_runtime().all_handlers_finished()
+
+
+async def sleep(duration: timedelta | float) -> None:
+    """Sleep on a durable timer.
+
+    Args:
+        duration: How long, as a timedelta or in seconds; not negative.
+    """
+    await get_runtime().sleep(_seconds(duration))
+
+
+async def wait_condition(fn: Callable[[], bool], timeout: timedelta | float | None = None) -> None:  # noqa: ASYNC109 - the field's name and habit
+    """Wait until `fn` returns true.
+
+    Args:
+        fn: Tested each time something in the run has changed. It must be cheap and change nothing.
+        timeout: How long to wait at most, as a timedelta or in seconds; a durable timer.
+
+    Raises:
+        TimeoutError: The builtin one; the time is over.
+    """
+    await get_runtime().wait_condition(fn, None if timeout is None else _seconds(timeout))
+
+
+def start_activity(
+    activity: contract.Activity[Any, T],  # the generated stub types the request
+    request: object,
+    options: ActivityOptions,
+) -> ActivityHandle[T]:
+    """Start an activity. Generated stubs call this, and are what workflow code calls.
+
+    Args:
+        activity: The contract's activity, whose options are the defaults.
+        request: Its request; None for `google.protobuf.Empty`.
+        options: What this call overrides.
+
+    Raises:
+        MessageMismatchError: `request` is not of the contract's type.
+        ReadOnlyContextError: Called from a query or a validator.
+    """
+    return get_runtime().start_activity(activity, request, options)
+
+
+def _seconds(duration: timedelta | float) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
