@@ -53,7 +53,7 @@ ADD_NODE = history(
     (40, ev.ActivityTaskCompleted(scheduled_event_id=6, started_event_id=8, result=value('{"vmId": "vm-1"}'))),
     (40, ev.WorkflowTaskScheduled(task_queue="nodes")),
     (41, ev.WorkflowTaskStarted(scheduled_event_id=10)),
-    (42, ev.WorkflowTaskFailed(scheduled_event_id=10, cause="NON_DETERMINISTIC_ERROR", failure=Failure("no such call"))),
+    (42, ev.WorkflowTaskFailed(scheduled_event_id=10, cause="NON_DETERMINISTIC_ERROR", failure=Failure("no call"))),
     (50, ev.WorkflowTaskScheduled(task_queue="nodes", attempt=2)),
     (51, ev.WorkflowTaskStarted(scheduled_event_id=13)),
     (52, ev.WorkflowTaskCompleted(scheduled_event_id=13, started_event_id=14)),
@@ -93,7 +93,7 @@ def test_a_history_reads_as_steps_with_values_attempts_and_durations() -> None:
 
         +0.040 s  workflow task      failed in 2 ms  [10-12]
                   cause    NON_DETERMINISTIC_ERROR
-                  failure  no such call
+                  failure  no call
 
         +0.052 s  update Resize      completed in 0 us  [16-17]
                   request  {"to": "big"}

@@ -10,16 +10,57 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TypeAlias
 
 from protopact.history import event as ev
 from protopact.history.failure import ApplicationFailureInfo, Failure, TimeoutFailureInfo
-from protopact.history.time import Duration, Timestamp, to_datetime
+from protopact.history.time import Timestamp, to_datetime
 from protopact.payload.payload import Payload, Payloads
 
 __all__ = ["Line", "Outcome", "Step", "describe_payload", "duration_text", "render", "short_name", "steps"]
 
 DescribePayload = Callable[[Payload], str]
 """Puts a payload into words, in one line."""
+
+_ActivityEvent: TypeAlias = (
+    ev.ActivityTaskScheduled
+    | ev.ActivityTaskStarted
+    | ev.ActivityTaskCancelRequested
+    | ev.ActivityTaskCompleted
+    | ev.ActivityTaskFailed
+    | ev.ActivityTaskTimedOut
+    | ev.ActivityTaskCanceled
+)
+_WorkflowTaskEvent: TypeAlias = (
+    ev.WorkflowTaskScheduled
+    | ev.WorkflowTaskStarted
+    | ev.WorkflowTaskCompleted
+    | ev.WorkflowTaskFailed
+    | ev.WorkflowTaskTimedOut
+)
+_ClosingEvent: TypeAlias = (
+    ev.WorkflowExecutionCompleted
+    | ev.WorkflowExecutionFailed
+    | ev.WorkflowExecutionTimedOut
+    | ev.WorkflowExecutionCanceled
+    | ev.WorkflowExecutionTerminated
+)
+_OtherEvent: TypeAlias = (
+    ev.WorkflowExecutionStarted
+    | ev.WorkflowExecutionSignaled
+    | ev.WorkflowExecutionCancelRequested
+    | ev.WorkflowExecutionUpdateAccepted
+    | ev.WorkflowExecutionUpdateCompleted
+)
+_TimerEvent: TypeAlias = ev.TimerStarted | ev.TimerFired | ev.TimerCanceled
+
+_CLOSED: dict[type[ev.Attributes], str] = {
+    ev.WorkflowExecutionCompleted: "completed",
+    ev.WorkflowExecutionFailed: "failed",
+    ev.WorkflowExecutionTimedOut: "timed out",
+    ev.WorkflowExecutionCanceled: "cancelled",
+    ev.WorkflowExecutionTerminated: "terminated",
+}
 
 _SECOND = 1_000_000_000
 _MINUTE = 60 * _SECOND
@@ -166,26 +207,32 @@ class _Grouping:
         self._describe = describe
         self._workflow_tasks = workflow_tasks
         self._by_event: dict[int, Step] = {}
-        self._started_activities: dict[int, ev.ActivityTaskStarted] = {}
-        self._updates: dict[str, Step] = {}
         self._tasks: dict[int, Step] = {}
 
-    def add(self, event: ev.Event) -> None:  # noqa: C901, PLR0912 - one case for each event type
+    def add(self, event: ev.Event) -> None:
         """Take the next event."""
         attributes = event.attributes
+        if isinstance(attributes, _ActivityEvent):
+            self._activity(event, attributes)
+        elif isinstance(attributes, _WorkflowTaskEvent):
+            self._workflow_task(event, attributes)
+        elif isinstance(attributes, _TimerEvent):
+            self._timer(event, attributes)
+        elif isinstance(attributes, _ClosingEvent):
+            self._closing(event, attributes)
+        else:
+            self._other(event, attributes)
+
+    def _activity(self, event: ev.Event, attributes: _ActivityEvent) -> None:
         match attributes:
-            case ev.WorkflowExecutionStarted():
-                step = self._begin(event, f"started {short_name(attributes.workflow_type)}")
-                self._values(step, "request", attributes.input)
-                if attributes.first_workflow_task_backoff:
-                    step.lines.append(Line("delayed", f"by {duration_text(attributes.first_workflow_task_backoff)}"))
-                if attributes.continued_execution_run_id:
-                    step.lines.append(Line("continues", f"run {attributes.continued_execution_run_id}"))
             case ev.ActivityTaskScheduled():
                 step = self._begin(event, f"activity {short_name(attributes.activity_type)}", open_=True)
                 self._values(step, "request", attributes.input)
             case ev.ActivityTaskStarted():
-                self._attempt(event, attributes)
+                step = self._join(event, attributes.scheduled_event_id)
+                step.state, step.attempt = "running", attributes.attempt
+                if attributes.last_failure is not None:
+                    step.lines.append(Line(f"attempt {attributes.attempt - 1}", _failure_text(attributes.last_failure)))
             case ev.ActivityTaskCancelRequested():
                 step = self._join(event, attributes.scheduled_event_id)
                 step.lines.append(Line("cancel", f"requested after {duration_text(event.event_time - step.time)}"))
@@ -201,12 +248,45 @@ class _Grouping:
             case ev.ActivityTaskCanceled():
                 step = self._close(event, attributes.scheduled_event_id, "cancelled", Outcome.NEUTRAL)
                 self._values(step, "details", attributes.details)
+
+    def _closing(self, event: ev.Event, attributes: _ClosingEvent) -> None:
+        state = _CLOSED[type(attributes)]
+        step = self._begin(event, state)
+        match attributes:
+            case ev.WorkflowExecutionCompleted():
+                step.outcome = Outcome.GOOD
+                self._values(step, "result", attributes.result)
+            case ev.WorkflowExecutionFailed():
+                step.outcome = Outcome.BAD
+                _failure(step, attributes.failure)
+            case ev.WorkflowExecutionTimedOut():
+                step.outcome = Outcome.BAD
+            case ev.WorkflowExecutionCanceled():
+                self._values(step, "details", attributes.details)
+            case ev.WorkflowExecutionTerminated():
+                step.outcome = Outcome.BAD
+                if attributes.reason:
+                    step.lines.append(Line("reason", attributes.reason))
+                self._values(step, "details", attributes.details)
+
+    def _timer(self, event: ev.Event, attributes: _TimerEvent) -> None:
+        match attributes:
             case ev.TimerStarted():
                 self._begin(event, f"timer {duration_text(attributes.start_to_fire_timeout)}", open_=True)
             case ev.TimerFired():
                 self._close(event, attributes.started_event_id, "fired", Outcome.GOOD)
             case ev.TimerCanceled():
                 self._close(event, attributes.started_event_id, "cancelled", Outcome.NEUTRAL)
+
+    def _other(self, event: ev.Event, attributes: _OtherEvent) -> None:
+        match attributes:
+            case ev.WorkflowExecutionStarted():
+                step = self._begin(event, f"started {short_name(attributes.workflow_type)}")
+                self._values(step, "request", attributes.input)
+                if attributes.first_workflow_task_backoff:
+                    step.lines.append(Line("delayed", f"by {duration_text(attributes.first_workflow_task_backoff)}"))
+                if attributes.continued_execution_run_id:
+                    step.lines.append(Line("continues", f"run {attributes.continued_execution_run_id}"))
             case ev.WorkflowExecutionSignaled():
                 step = self._begin(event, f"signal {short_name(attributes.signal_name)}")
                 self._values(step, "request", attributes.input)
@@ -215,31 +295,14 @@ class _Grouping:
                 if attributes.cause:
                     step.lines.append(Line("reason", attributes.cause))
             case ev.WorkflowExecutionUpdateAccepted():
-                self._update_accepted(event, attributes)
+                request = attributes.accepted_request or ev.UpdateRequest()
+                step = self._begin(event, f"update {short_name(request.name)}", open_=True)
+                self._values(step, "request", request.args)
             case ev.WorkflowExecutionUpdateCompleted():
-                self._update_completed(event, attributes)
-            case ev.WorkflowExecutionCompleted():
-                step = self._end(event, "completed", Outcome.GOOD)
-                self._values(step, "result", attributes.result)
-            case ev.WorkflowExecutionFailed():
-                _failure(self._end(event, "failed", Outcome.BAD), attributes.failure)
-            case ev.WorkflowExecutionTimedOut():
-                self._end(event, "timed out", Outcome.BAD)
-            case ev.WorkflowExecutionCanceled():
-                step = self._end(event, "cancelled", Outcome.NEUTRAL)
-                self._values(step, "details", attributes.details)
-            case ev.WorkflowExecutionTerminated():
-                step = self._end(event, "terminated", Outcome.BAD)
-                if attributes.reason:
-                    step.lines.append(Line("reason", attributes.reason))
-            case (
-                ev.WorkflowTaskScheduled()
-                | ev.WorkflowTaskStarted()
-                | ev.WorkflowTaskCompleted()
-                | ev.WorkflowTaskFailed()
-                | ev.WorkflowTaskTimedOut()
-            ):
-                self._workflow_task(event, attributes)
+                state, outcome = ("failed", Outcome.BAD) if attributes.failure else ("completed", Outcome.GOOD)
+                step = self._close(event, attributes.accepted_event_id, state, outcome)
+                self._values(step, "result", attributes.success)
+                _failure(step, attributes.failure)
 
     def _begin(self, event: ev.Event, title: str, *, open_: bool = False) -> Step:
         step = Step(time=event.event_time, title=title, event_ids=[event.event_id])
@@ -263,48 +326,10 @@ class _Grouping:
         step.state, step.outcome, step.end = state, outcome, event.event_time
         return step
 
-    def _end(self, event: ev.Event, state: str, outcome: Outcome) -> Step:
-        step = self._begin(event, state)
-        step.outcome = outcome
-        return step
-
     def _values(self, step: Step, label: str, payloads: Payloads) -> None:
         step.lines.extend(Line(label, self._describe(payload)) for payload in payloads)
 
-    def _attempt(self, event: ev.Event, attributes: ev.ActivityTaskStarted) -> None:
-        step = self._join(event, attributes.scheduled_event_id)
-        step.state = "running"
-        step.attempt = attributes.attempt
-        if attributes.last_failure is not None:
-            step.lines.append(Line(f"attempt {attributes.attempt - 1}", _failure_text(attributes.last_failure)))
-
-    def _update_accepted(self, event: ev.Event, attributes: ev.WorkflowExecutionUpdateAccepted) -> None:
-        request = attributes.accepted_request or ev.UpdateRequest()
-        step = self._begin(event, f"update {short_name(request.name)}", open_=True)
-        self._updates[request.update_id] = step
-        self._values(step, "request", request.args)
-
-    def _update_completed(self, event: ev.Event, attributes: ev.WorkflowExecutionUpdateCompleted) -> None:
-        failed = attributes.failure is not None
-        state, outcome = ("failed", Outcome.BAD) if failed else ("completed", Outcome.GOOD)
-        begun_by = attributes.accepted_event_id
-        if begun_by not in self._by_event and attributes.update_id in self._updates:
-            begun_by = self._updates[attributes.update_id].event_ids[0]
-        step = self._close(event, begun_by, state, outcome)
-        self._values(step, "result", attributes.success)
-        _failure(step, attributes.failure)
-
-    def _workflow_task(
-        self,
-        event: ev.Event,
-        attributes: (
-            ev.WorkflowTaskScheduled
-            | ev.WorkflowTaskStarted
-            | ev.WorkflowTaskCompleted
-            | ev.WorkflowTaskFailed
-            | ev.WorkflowTaskTimedOut
-        ),
-    ) -> None:
+    def _workflow_task(self, event: ev.Event, attributes: _WorkflowTaskEvent) -> None:
         if isinstance(attributes, ev.WorkflowTaskScheduled):
             step = Step(time=event.event_time, title="workflow task", state="open", outcome=Outcome.OPEN)
             step.event_ids.append(event.event_id)
@@ -377,15 +402,6 @@ def _heading(events: Sequence[ev.Event], all_steps: Sequence[Step], paint: _Pain
             yield f"{paint.dim(f'  {label:<9}')}{text}"
 
 
-_CLOSED: dict[type[ev.Attributes], str] = {
-    ev.WorkflowExecutionCompleted: "completed",
-    ev.WorkflowExecutionFailed: "failed",
-    ev.WorkflowExecutionTimedOut: "timed out",
-    ev.WorkflowExecutionCanceled: "cancelled",
-    ev.WorkflowExecutionTerminated: "terminated",
-}
-
-
 def _state(step: Step) -> str:
     words = step.state
     if step.end is not None:
@@ -420,16 +436,17 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= max(width, 20) else text[: max(width, 20) - 1] + "…"
 
 
+_COLOUR = {Outcome.OPEN: "33", Outcome.GOOD: "32", Outcome.BAD: "31", Outcome.NEUTRAL: "36"}
+
+
 class _Paint:
     """Colours, or none."""
-
-    _OUTCOME = {Outcome.OPEN: "33", Outcome.GOOD: "32", Outcome.BAD: "31", Outcome.NEUTRAL: "36"}  # noqa: RUF012
 
     def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled
 
     def outcome(self, outcome: Outcome, text: str) -> str:
-        return self._wrap(self._OUTCOME[outcome], text)
+        return self._wrap(_COLOUR[outcome], text)
 
     def bold(self, text: str) -> str:
         return self._wrap("1", text)
