@@ -1,7 +1,6 @@
-"""Writes everything that is generated and committed."""
+"""Writes everything that is generated and committed: into the repository, or below the folder that is named."""
 
-from __future__ import annotations
-
+import os
 import re
 import subprocess
 import sys
@@ -9,24 +8,41 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ANNOTATIONS = "protopact/v1/annotations.proto"
-# The generated module demands a protobuf as new as the protoc that wrote it, though it runs on every one since 4.21.
-RUNTIME_CHECK = re.compile(
-    r"^from google\.protobuf import runtime_version as _runtime_version\n"
-    r"|^_runtime_version\.ValidateProtobufRuntimeVersion\(\n(?:    .*\n)*\)\n",
-    re.MULTILINE,
+# The module that protoc writes demands a protobuf as new as protoc, though it runs on every one since 4.21.
+RUNTIME_CHECK = (
+    re.compile(r"^from google\.protobuf import runtime_version as _runtime_version\n", re.MULTILINE),
+    re.compile(r"^_runtime_version\.ValidateProtobufRuntimeVersion\(\n(?: .*\n)*\)\n", re.MULTILINE),
 )
 
 
-def annotations(out: Path) -> None:
+def run(*command: object) -> None:
+    """Run a command in the repository, with this interpreter's scripts found first."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run([*map(str, command)], cwd=ROOT, env=os.environ | {"PATH": path}, check=True)
+
+
+def write_annotations(out: Path) -> None:
     """Write the module of the annotations and its stub below `out`."""
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={ROOT / 'runtime'}"]
-    subprocess.run([*command, f"--python_out={out}", f"--mypy_out={out}", ANNOTATIONS], check=True)
+    out.mkdir(parents=True, exist_ok=True)
+    protoc = (sys.executable, "-m", "grpc_tools.protoc", "--proto_path=runtime")
+    run(*protoc, f"--python_out={out}", f"--mypy_out=quiet:{out}", ANNOTATIONS)
     module = out / ANNOTATIONS.replace(".proto", "_pb2.py")
-    text, removed = RUNTIME_CHECK.subn("", module.read_text())
-    if removed != 2:
-        sys.exit(f"{module}: expected the import and the call of the runtime check, found {removed} of the two")
+    text = module.read_text()
+    for part in RUNTIME_CHECK:
+        text, removed = part.subn("", text)
+        if not removed:
+            sys.exit(
+                f"{module}: no line of the runtime check matches {part.pattern!r}; protoc writes it differently now"
+            )
     module.write_text(text)
 
 
+def main() -> None:
+    """Write the annotations' module and, by buf.gen.yaml, the example contracts."""
+    root = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT
+    write_annotations(root / "runtime")
+    run("buf", "generate", "--output", root)
+
+
 if __name__ == "__main__":
-    annotations(ROOT / "runtime")
+    main()
