@@ -1,0 +1,86 @@
+"""The activities: each reads what is there, decides, and only then writes, so that running it twice does no harm."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+
+from examples.node_provisioner.cloud import Cloud
+from generated.betterproto2.nodes.provisioning.v1 import (
+    BootProgress,
+    CreateVmRequest,
+    CreateVmResponse,
+    DeleteVmRequest,
+    DeleteVmResponse,
+    PublishVmJoinedRequest,
+    PublishVmJoinedResponse,
+    WaitForNodeToJoinClusterRequest,
+    WaitForNodeToJoinClusterResponse,
+    WaitForVmReadyRequest,
+    WaitForVmReadyResponse,
+)
+from generated.betterproto2.nodes.provisioning.v1.node_protopact import NodeProvisionerService as node
+
+from protopact import activity
+
+__all__ = ["NotJoinedError", "Provisioner"]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class NotJoinedError(Exception):
+    """The node has not joined the cluster yet; retried as the contract says."""
+
+
+class Provisioner(node.Activities):
+    """Works on a cloud. Methods with `async def` run on the worker's event loop, the others in threads.
+
+    Args:
+        cloud: The cloud to work on.
+    """
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def create_vm(self, request: CreateVmRequest) -> CreateVmResponse:
+        """Return the node's machine; create it when it is not there."""
+        vm = self._cloud.find_vm(request.node_id)
+        if vm is not None:
+            return CreateVmResponse(vm_id=vm.vm_id, existed=True)
+        vm = self._cloud.create_vm(request.node_id, request.machine_type)
+        return CreateVmResponse(vm_id=vm.vm_id)
+
+    async def wait_for_vm_ready(self, request: WaitForVmReadyRequest) -> WaitForVmReadyResponse:
+        """Follow the boot from where the last attempt stopped."""
+        began = time.monotonic()
+        lines = (activity.heartbeat_details(BootProgress) or BootProgress()).lines
+        async for line in self._cloud.boot_log(request.vm_id, skip=lines):
+            lines += 1
+            activity.heartbeat(BootProgress(lines=lines))
+            _LOGGER.info("%s boots: %s (attempt %d)", request.vm_id, line, activity.info().attempt)
+        return WaitForVmReadyResponse(boot_time=timedelta(seconds=time.monotonic() - began))
+
+    async def wait_for_node_to_join_cluster(
+        self, request: WaitForNodeToJoinClusterRequest
+    ) -> WaitForNodeToJoinClusterResponse:
+        """Look once; the contract's retry policy does the waiting."""
+        address = self._cloud.address(request.node_id)
+        if address is None:
+            raise NotJoinedError(f"{request.node_id} has not joined yet")
+        return WaitForNodeToJoinClusterResponse(address=address)
+
+    def publish_vm_joined(self, request: PublishVmJoinedRequest) -> PublishVmJoinedResponse:
+        """Announce the machine, unless it has been announced."""
+        for announcement in self._cloud.announcements():
+            if announcement.vm_id == request.vm_id:
+                return PublishVmJoinedResponse(offset=announcement.offset)
+        return PublishVmJoinedResponse(offset=self._cloud.announce(request.vm_id, request.address).offset)
+
+    def delete_vm(self, request: DeleteVmRequest) -> DeleteVmResponse:
+        """Delete the node's machine, if there is one."""
+        vm = self._cloud.find_vm(request.node_id)
+        if vm is None:
+            return DeleteVmResponse(deleted=False)
+        self._cloud.delete_vm(vm.vm_id)
+        return DeleteVmResponse(deleted=True)
