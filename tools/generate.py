@@ -38,9 +38,12 @@ def write_annotations(out: Path) -> None:
 
 
 def main() -> None:
-    """Write the annotations' module and, by buf.gen.yaml, the example contracts."""
+    """Write the annotations' modules of runtime and plugin and, by buf.gen.yaml, the example contracts."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT
     write_annotations(root / "runtime")
+    codegen = root / "codegen/protopact_codegen"
+    codegen.mkdir(parents=True, exist_ok=True)
+    run(sys.executable, "tools/plugin_annotations.py", codegen)
     run("buf", "generate", "--output", root)
 
 

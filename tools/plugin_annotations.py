@@ -1,4 +1,4 @@
-"""Writes the plugin's own copy of the annotations, from the schema beside the runtime."""
+"""Writes the plugin's own copy of the annotations, from the schema beside the runtime, into the folder that is named."""
 
 import os
 import subprocess
@@ -53,4 +53,4 @@ def write_plugin_annotations(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    write_plugin_annotations(ROOT / "codegen/protopact_codegen")
+    write_plugin_annotations(Path(sys.argv[1]))
