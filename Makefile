@@ -17,7 +17,7 @@ venv: ## Make .venv, or bring it up to date.
 
 .PHONY: demo
 demo: venv ## Provision a node, kill the worker half-way, and watch the next one finish.
-	@$(BIN)/python examples/node_provisioner/demo.py
+	@$(BIN)/python -m examples.node_provisioner.demo
 
 .PHONY: test
 test: venv ## Run the tests, but for the slow ones.

@@ -1,4 +1,4 @@
-"""Writes the plugin's own copy of the annotations, from the schema beside the runtime, into the folder that is named."""
+"""Writes the plugin's own copy of the annotations, from the schema beside the runtime, into a folder."""
 
 import os
 import subprocess
