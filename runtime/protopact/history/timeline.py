@@ -17,7 +17,17 @@ from protopact.history.failure import ApplicationFailureInfo, Failure, TimeoutFa
 from protopact.history.time import Timestamp, to_datetime
 from protopact.payload.payload import Payload, Payloads
 
-__all__ = ["Line", "Outcome", "Step", "describe_payload", "duration_text", "render", "short_name", "steps"]
+__all__ = [
+    "DescribePayload",
+    "Line",
+    "Outcome",
+    "Step",
+    "describe_payload",
+    "duration_text",
+    "render",
+    "short_name",
+    "steps",
+]
 
 DescribePayload = Callable[[Payload], str]
 """Puts a payload into words, in one line."""
