@@ -1,0 +1,167 @@
+"""What waits for a run, and what is answered: the plain data in the tables `inbox` and `reply`.
+
+An item is written by a process that does not hold the run; one that does hands it over in memory. Payloads are as on
+disk: the codec chain has been applied.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from protopact.history.event import UpdateRequest, WorkflowExecutionCancelRequested, WorkflowExecutionSignaled
+from protopact.history.failure import Failure
+from protopact.payload.payload import Payloads
+from protopact.replay.execution import QueryRequest
+
+__all__ = [
+    "Answered",
+    "AttemptCompleted",
+    "AttemptCancelled",
+    "AttemptFailed",
+    "AttemptLost",
+    "AttemptTimedOut",
+    "CancelRequest",
+    "Happened",
+    "Item",
+    "Outcome",
+    "Query",
+    "Refused",
+    "Reply",
+    "Signal",
+    "Update",
+    "decode_item",
+    "decode_reply",
+    "encode",
+]
+
+
+class Signal(msgspec.Struct, frozen=True, tag="signal"):
+    """A signal, as it will stand in history."""
+
+    signal: WorkflowExecutionSignaled
+
+
+class CancelRequest(msgspec.Struct, frozen=True, tag="cancel"):
+    """A request to cancel, as it will stand in history."""
+
+    request: WorkflowExecutionCancelRequested
+
+
+class Update(msgspec.Struct, frozen=True, tag="update"):
+    """An update; the caller is answered when it is accepted or rejected."""
+
+    request: UpdateRequest
+
+
+class Query(msgspec.Struct, frozen=True, tag="query"):
+    """A query; the caller is answered."""
+
+    request: QueryRequest
+
+
+class AttemptCompleted(msgspec.Struct, frozen=True, tag="completed"):
+    """An attempt of an activity returned."""
+
+    scheduled_event_id: int
+    attempt: int
+    identity: str
+    started_at: int
+    result: Payloads = ()
+
+
+class AttemptFailed(msgspec.Struct, frozen=True, tag="failed"):
+    """An attempt failed."""
+
+    scheduled_event_id: int
+    attempt: int
+    identity: str
+    started_at: int
+    failure: Failure
+    heartbeat: Payloads = ()
+
+
+class AttemptCancelled(msgspec.Struct, frozen=True, tag="cancelled"):
+    """An attempt ended as its cancellation asked."""
+
+    scheduled_event_id: int
+    attempt: int
+    identity: str
+    started_at: int
+    details: Payloads = ()
+    heartbeat: Payloads = ()
+
+
+class AttemptTimedOut(msgspec.Struct, frozen=True, tag="timed_out"):
+    """An attempt passed its start-to-close or its heartbeat time-out. `timeout_type` is spelt as in a failure."""
+
+    scheduled_event_id: int
+    attempt: int
+    identity: str
+    started_at: int
+    timeout_type: str
+    heartbeat: Payloads = ()
+
+
+class AttemptLost(msgspec.Struct, frozen=True, tag="lost"):
+    """The process that ran the attempt is gone, or has handed it back: nothing is known of its outcome."""
+
+    scheduled_event_id: int
+    attempt: int
+    identity: str
+    started_at: int
+    heartbeat: Payloads = ()
+
+
+Outcome: TypeAlias = AttemptCompleted | AttemptFailed | AttemptCancelled | AttemptTimedOut | AttemptLost
+"""How an attempt of an activity ended."""
+
+Item: TypeAlias = Signal | CancelRequest | Update | Query | Outcome
+"""Something for a run."""
+
+
+class Answered(msgspec.Struct, frozen=True, tag="answered"):
+    """The answer to a query; to an update that it was accepted."""
+
+    call: int
+    result: Payloads = ()
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """A call was refused. `error` names a class of `protopact.errors`; `failure` is its cause, when it has one."""
+
+    call: int
+    error: str
+    message: str
+    failure: Failure | None = None
+
+
+class Happened(msgspec.Struct, frozen=True, tag="happened"):
+    """What a process watches has happened: a run has closed, or (with `update_id`) an update has its outcome."""
+
+    run_key: int
+    update_id: str = ""
+
+
+Reply: TypeAlias = Answered | Refused | Happened
+"""Something for a process."""
+
+_encoder = msgspec.msgpack.Encoder()
+_item_decoder = msgspec.msgpack.Decoder[Item](Item)
+_reply_decoder = msgspec.msgpack.Decoder[Reply](Reply)
+
+
+def encode(value: Item | Reply) -> bytes:
+    """MessagePack of an item or a reply."""
+    return _encoder.encode(value)
+
+
+def decode_item(data: bytes) -> Item:
+    """The item that `encode` wrote."""
+    return _item_decoder.decode(data)
+
+
+def decode_reply(data: bytes) -> Reply:
+    """The reply that `encode` wrote."""
+    return _reply_decoder.decode(data)

@@ -1,0 +1,77 @@
+"""Who gets a workflow id: the rules of id reuse and id conflict, as a pure function."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from protopact.engine import WorkflowStatus
+from protopact.policy import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+
+__all__ = ["Verdict", "check", "decide"]
+
+
+class Verdict(Enum):
+    """What a start does."""
+
+    START = "start"
+    USE_EXISTING = "use existing"
+    TERMINATE_AND_START = "terminate and start"
+    REFUSE = "refuse"
+
+
+_UNSUCCESSFUL = frozenset(
+    {WorkflowStatus.FAILED, WorkflowStatus.CANCELED, WorkflowStatus.TERMINATED, WorkflowStatus.TIMED_OUT}
+)
+
+
+def check(reuse: WorkflowIdReusePolicy, conflict: WorkflowIdConflictPolicy) -> None:
+    """Refuse policies that contradict each other, as Temporal does.
+
+    Raises:
+        ValueError: The id may never be used again, and yet the run that has it is to make room.
+    """
+    terminates = (
+        WorkflowIdConflictPolicy.TERMINATE_EXISTING,
+        WorkflowIdConflictPolicy.TERMINATE_EXISTING_OF_OTHER_TYPE,
+    )
+    if reuse is WorkflowIdReusePolicy.REJECT_DUPLICATE and conflict in terminates:
+        raise ValueError(
+            f"id_reuse_policy {reuse.name} cannot stand beside id_conflict_policy {conflict.name}: the one refuses an id "
+            "that was used, the other frees it to be used again"
+        )
+
+
+def decide(
+    status: WorkflowStatus | None,
+    *,
+    same_type: bool,
+    reuse: WorkflowIdReusePolicy,
+    conflict: WorkflowIdConflictPolicy,
+) -> Verdict:
+    """Decide a start.
+
+    Args:
+        status: State of the latest run that has the id; None when the id was never used.
+        same_type: Whether that run is of the workflow that is to be started.
+        reuse: What holds when that run is closed.
+        conflict: What holds when it is open.
+    """
+    if status is None:
+        return Verdict.START
+    if status is not WorkflowStatus.RUNNING:
+        match reuse:
+            case WorkflowIdReusePolicy.ALLOW_DUPLICATE:
+                return Verdict.START
+            case WorkflowIdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY:
+                return Verdict.START if status in _UNSUCCESSFUL else Verdict.REFUSE
+            case WorkflowIdReusePolicy.REJECT_DUPLICATE:
+                return Verdict.REFUSE
+    match conflict:
+        case WorkflowIdConflictPolicy.FAIL:
+            return Verdict.REFUSE
+        case WorkflowIdConflictPolicy.USE_EXISTING:
+            return Verdict.USE_EXISTING
+        case WorkflowIdConflictPolicy.TERMINATE_EXISTING:
+            return Verdict.TERMINATE_AND_START
+        case WorkflowIdConflictPolicy.TERMINATE_EXISTING_OF_OTHER_TYPE:
+            return Verdict.REFUSE if same_type else Verdict.TERMINATE_AND_START

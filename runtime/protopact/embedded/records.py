@@ -1,0 +1,349 @@
+"""Rows of the tables about runs, read and written. Every statement about runs, history and activities stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from protopact.embedded.run import Activity, Run
+from protopact.embedded.store import Row, Store, Value
+from protopact.history.event import Event
+from protopact.history.failure import Failure
+from protopact.history.time import Timestamp
+from protopact.payload.payload import Payload, Payloads
+
+__all__ = ["ActivityRow", "Records", "RunRow"]
+
+
+class RunRow(NamedTuple):
+    """A row of `run`."""
+
+    key: int
+    workflow_id: str
+    run_id: str
+    first_run_id: str
+    workflow_type: str
+    task_queue: str
+    status: int
+    holder: int | None
+    wake_at: int | None
+    start_time: int
+    close_time: int | None
+    last_event_id: int
+    history_size: int
+    start_request_id: str
+    task_attempt: int
+    task_failure: str | None
+    task_build: str | None
+    task_retry_at: int | None
+    memo: bytes | None
+    search_attributes: bytes | None
+
+
+class ActivityRow(NamedTuple):
+    """A row of `activity`."""
+
+    run_key: int
+    scheduled_event_id: int
+    activity_id: str
+    activity_type: str
+    task_queue: str
+    attempt: int
+    due_at: int
+    holder: int | None
+    started_at: int | None
+    heartbeat: bytes | None
+    last_failure: bytes | None
+    cancel_requested: int
+
+
+_RUN_COLUMNS = ", ".join(RunRow._fields)
+_ACTIVITY_COLUMNS = ", ".join(ActivityRow._fields)
+
+_SELECT_RUN = f"SELECT {_RUN_COLUMNS} FROM run"  # noqa: S608 - our own column names, here and below
+_INSERT_RUN = f"INSERT INTO run ({_RUN_COLUMNS}) VALUES ({', '.join('?' * len(RunRow._fields))})"  # noqa: S608
+_UPDATE_RUN = """
+UPDATE run SET status = ?, holder = ?, wake_at = ?, close_time = ?, last_event_id = ?, history_size = ?,
+    task_attempt = ?, task_failure = ?, task_build = ?, task_retry_at = ?
+WHERE key = ?
+"""
+_UPSERT_ACTIVITY = (
+    f"INSERT OR REPLACE INTO activity ({_ACTIVITY_COLUMNS}) VALUES ({', '.join('?' * len(ActivityRow._fields))})"  # noqa: S608
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_events = msgspec.msgpack.Decoder(list[Event])
+_payloads = msgspec.msgpack.Decoder[Payloads](Payloads)
+_failure = msgspec.msgpack.Decoder(Failure)
+_payload_map = msgspec.msgpack.Decoder(dict[str, Payload])
+
+
+class Records:
+    """Reads and writes rows; within the caller's transaction."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # -- runs
+
+    def next_key(self) -> int:
+        """A key above that of every run there ever was."""
+        rows = self._store.select("SELECT seq FROM sqlite_sequence WHERE name = 'run'")
+        return rows[0][0] + 1 if rows else 1
+
+    def run(self, key: int) -> RunRow | None:
+        """The run with a key."""
+        return self._one_run(f"{_SELECT_RUN} WHERE key = ?", key)
+
+    def run_with_id(self, run_id: str) -> RunRow | None:
+        """The run with a run id."""
+        return self._one_run(f"{_SELECT_RUN} WHERE run_id = ?", run_id)
+
+    def latest_run(self, workflow_id: str) -> RunRow | None:
+        """The newest run of a workflow id."""
+        return self._one_run(f"{_SELECT_RUN} WHERE workflow_id = ? ORDER BY key DESC LIMIT 1", workflow_id)
+
+    def _one_run(self, sql: str, parameter: Value) -> RunRow | None:
+        rows = self._store.select(sql, (parameter,))
+        return RunRow(*rows[0]) if rows else None
+
+    def list_runs(
+        self,
+        *,
+        below: int,
+        limit: int,
+        workflow_type: str | None,
+        workflow_id: str | None,
+        status: int | None,
+    ) -> list[RunRow]:
+        """Runs with a key below `below` that match what is given, newest first."""
+        rows = self._store.select(
+            f"{_SELECT_RUN} WHERE key < ?1 AND (?2 IS NULL OR workflow_type = ?2) AND (?3 IS NULL OR workflow_id = ?3)"
+            " AND (?4 IS NULL OR status = ?4) ORDER BY key DESC LIMIT ?5",
+            (below, workflow_type, workflow_id, status, limit),
+        )
+        return [RunRow(*row) for row in rows]
+
+    def write_runs(self, runs: Sequence[Run], holders: Sequence[int | None]) -> None:
+        """Write runs, their new events and their changed activities. Each is held by the process beside it."""
+        inserts = list[Row]()
+        updates = list[Row]()
+        history = list[Row]()
+        activities = list[Row]()
+        closed = list[Row]()
+        for run, holder in zip(runs, holders, strict=True):
+            new_events = run.new_events
+            if new_events:
+                data = _encoder.encode(new_events)
+                run.history_size += len(data)
+                history.append((run.key, new_events[0].event_id, data))
+                run.new_events = []
+            for scheduled_event_id in run.changed_activities:
+                activity = run.activities.get(scheduled_event_id)
+                if activity is not None:
+                    activities.append(_activity_row(run.key, activity))
+                    activity.stored = True
+                else:
+                    closed.append((run.key, scheduled_event_id))
+            run.changed_activities.clear()
+            if run.stored:
+                updates.append(
+                    (
+                        run.status,
+                        holder,
+                        run.wake_at,
+                        run.close_time,
+                        run.last_event_id,
+                        run.history_size,
+                        run.task_attempt,
+                        run.task_failure,
+                        run.task_build,
+                        run.task_retry_at,
+                        run.key,
+                    )
+                )
+            else:
+                inserts.append(_run_row(run, holder))
+                run.stored = True
+        for sql, rows in (
+            (_INSERT_RUN, inserts),
+            (_UPDATE_RUN, updates),
+            ("INSERT INTO history (run_key, first_event_id, events) VALUES (?, ?, ?)", history),
+            ("DELETE FROM activity WHERE run_key = ? AND scheduled_event_id = ?", closed),
+            (_UPSERT_ACTIVITY, activities),
+        ):
+            if rows:
+                self._store.execute_many(sql, rows)
+
+    def delete_run(self, key: int) -> None:
+        """Delete a run and everything about it."""
+        for sql in (
+            "DELETE FROM history WHERE run_key = ?",
+            "DELETE FROM activity WHERE run_key = ?",
+            "DELETE FROM inbox WHERE run_key = ?",
+            "DELETE FROM watch WHERE run_key = ?",
+            "DELETE FROM run WHERE key = ?",
+        ):
+            self._store.execute(sql, (key,))
+
+    # -- history
+
+    def history(self, key: int) -> list[Event]:
+        """All events of a run."""
+        rows = self._store.select("SELECT events FROM history WHERE run_key = ? ORDER BY first_event_id", (key,))
+        return [event for (data,) in rows for event in _events.decode(data)]
+
+    def event(self, key: int, event_id: int) -> Event:
+        """One event of a run."""
+        rows = self._store.select(
+            "SELECT first_event_id, events FROM history WHERE run_key = ? AND first_event_id <= ? "
+            "ORDER BY first_event_id DESC LIMIT 1",
+            (key, event_id),
+        )
+        ((first_event_id, data),) = rows
+        return _events.decode(data)[event_id - first_event_id]
+
+    # -- activities
+
+    def activities(self, key: int) -> list[ActivityRow]:
+        """Open activities of a run."""
+        rows = self._store.select(
+            f"SELECT {_ACTIVITY_COLUMNS} FROM activity WHERE run_key = ? ORDER BY scheduled_event_id",  # noqa: S608
+            (key,),
+        )
+        return [ActivityRow(*row) for row in rows]
+
+    def activity(self, key: int, scheduled_event_id: int) -> ActivityRow | None:
+        """One open activity."""
+        rows = self._store.select(
+            f"SELECT {_ACTIVITY_COLUMNS} FROM activity WHERE run_key = ? AND scheduled_event_id = ?",  # noqa: S608
+            (key, scheduled_event_id),
+        )
+        return ActivityRow(*rows[0]) if rows else None
+
+    def waiting_activities(
+        self, types: Iterable[str], queues: Iterable[str], *, now: Timestamp, limit: int
+    ) -> list[ActivityRow]:
+        """Activities that anybody who serves them may start now, the longest waiting first."""
+        rows = self._store.select(
+            f"SELECT {_ACTIVITY_COLUMNS} FROM activity WHERE holder IS NULL AND due_at <= ?"  # noqa: S608
+            " AND activity_type IN (SELECT value FROM json_each(?)) AND task_queue IN (SELECT value FROM json_each(?))"
+            " ORDER BY due_at LIMIT ?",
+            (now, json_array(types), json_array(queues), limit),
+        )
+        return [ActivityRow(*row) for row in rows]
+
+    def next_waiting_activity(self, types: Iterable[str], queues: Iterable[str], *, now: Timestamp) -> Timestamp | None:
+        """When the next attempt may start that is not due yet."""
+        ((due,),) = self._store.select(
+            "SELECT min(due_at) FROM activity WHERE holder IS NULL AND due_at > ?"
+            " AND activity_type IN (SELECT value FROM json_each(?)) AND task_queue IN (SELECT value FROM json_each(?))",
+            (now, json_array(types), json_array(queues)),
+        )
+        return None if due is None else Timestamp(due)
+
+    def claim_activity(self, key: int, scheduled_event_id: int, attempt: int, *, holder: int, now: Timestamp) -> bool:
+        """Take a waiting attempt; false when somebody else has it, or it is over."""
+        return bool(
+            self._store.select(
+                "UPDATE activity SET holder = ?, started_at = ?"
+                " WHERE run_key = ? AND scheduled_event_id = ? AND attempt = ? AND holder IS NULL RETURNING 1",
+                (holder, now, key, scheduled_event_id, attempt),
+            )
+        )
+
+    def write_heartbeats(self, rows: Iterable[tuple[int, int, int, Payloads]]) -> None:
+        """Record heartbeats: run, scheduling event, attempt, details."""
+        self._store.execute_many(
+            "UPDATE activity SET heartbeat = ? WHERE run_key = ? AND scheduled_event_id = ? AND attempt = ?",
+            [(encode_payloads(details), key, scheduled, attempt) for key, scheduled, attempt, details in rows],
+        )
+
+
+def restore_activities(run: Run, rows: Iterable[ActivityRow]) -> None:
+    """Give a run that was loaded from its history what only the table `activity` knows."""
+    for row in rows:
+        activity = run.activities.get(row.scheduled_event_id)
+        if activity is not None:
+            restore_activity(activity, row)
+
+
+def restore_activity(activity: Activity, row: ActivityRow) -> None:
+    """Give an activity what its row knows."""
+    activity.attempt = row.attempt
+    activity.due_at = Timestamp(row.due_at)
+    activity.holder = row.holder
+    activity.started_at = None if row.started_at is None else Timestamp(row.started_at)
+    activity.heartbeat = decode_payloads(row.heartbeat)
+    activity.last_failure = None if row.last_failure is None else _failure.decode(row.last_failure)
+
+
+def encode_payloads(payloads: Payloads) -> bytes | None:
+    """MessagePack of payloads; None for none."""
+    return _encoder.encode(payloads) if payloads else None
+
+
+def decode_payloads(data: bytes | None) -> Payloads:
+    """What `encode_payloads` wrote."""
+    return () if data is None else _payloads.decode(data)
+
+
+def decode_payload_map(data: bytes | None) -> dict[str, Payload]:
+    """A memo or search attributes."""
+    return {} if data is None else _payload_map.decode(data)
+
+
+def decode_failure(data: bytes | None) -> Failure | None:
+    """A failure of `activity.last_failure`."""
+    return None if data is None else _failure.decode(data)
+
+
+def json_array(values: Iterable[str]) -> str:
+    """JSON of strings, for `json_each`."""
+    return msgspec.json.encode(list(values)).decode()
+
+
+def _run_row(run: Run, holder: int | None) -> Row:
+    started = run.started
+    return (
+        run.key,
+        run.workflow_id,
+        run.run_id,
+        run.first_run_id,
+        run.workflow_type,
+        run.task_queue,
+        run.status,
+        holder,
+        run.wake_at,
+        run.start_time,
+        run.close_time,
+        run.last_event_id,
+        run.history_size,
+        run.start_request_id,
+        run.task_attempt,
+        run.task_failure,
+        run.task_build,
+        run.task_retry_at,
+        _encoder.encode(started.memo) if started.memo else None,
+        _encoder.encode(started.search_attributes) if started.search_attributes else None,
+    )
+
+
+def _activity_row(key: int, activity: Activity) -> Row:
+    event = activity.event
+    return (
+        key,
+        activity.scheduled_event_id,
+        event.activity_id,
+        event.activity_type,
+        event.task_queue,
+        activity.attempt,
+        activity.due_at,
+        activity.holder,
+        activity.started_at,
+        encode_payloads(activity.heartbeat),
+        None if activity.last_failure is None else _encoder.encode(activity.last_failure),
+        1 if activity.cancel_event_id else 0,
+    )

@@ -1,0 +1,437 @@
+"""One run, as the shell knows it: what its history says is pending, and the history that is not stored yet.
+
+The state follows from the events: what is appended changes it by the same functions that rebuild it from the disk.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias, TypeVar
+
+from protopact.engine import WorkflowStatus
+from protopact.history import event as events
+from protopact.history.event import Attributes, Event
+from protopact.history.failure import Failure
+from protopact.history.time import Timestamp
+from protopact.payload.payload import Payloads
+from protopact.replay.execution import Execution
+
+__all__ = ["CLOSE", "STATUSES", "TASK", "TIMER", "Activity", "Deadline", "Run", "close_status"]
+
+STATUSES = (
+    WorkflowStatus.RUNNING,
+    WorkflowStatus.COMPLETED,
+    WorkflowStatus.FAILED,
+    WorkflowStatus.CANCELED,
+    WorkflowStatus.TERMINATED,
+    WorkflowStatus.CONTINUED_AS_NEW,
+    WorkflowStatus.TIMED_OUT,
+)
+"""The column `run.status` holds positions in this tuple, so their order never changes; 0 is running."""
+
+Deadline: TypeAlias = tuple[Timestamp, int, int, int]
+"""When, order among those of one instant, kind, and the event that set it."""
+
+TIMER = 0
+"""A timer fires; the id is the event that started it."""
+
+ACTIVITY = 1
+"""An attempt may start, or a time-out passes; the id is the event that scheduled the activity."""
+
+CLOSE = 2
+"""The run passes its time-out."""
+
+TASK = 3
+"""The first workflow task may start, or one that failed is tried again."""
+
+_LATE = 1 << 62  # orders what is not a timer behind the timers of the same instant
+
+
+class Activity:
+    """An activity that is scheduled and not closed.
+
+    Attributes:
+        scheduled_event_id: Event that scheduled it.
+        scheduled_time: When.
+        event: What was scheduled.
+        attempt: Number of the attempt that waits or runs.
+        due_at: When that attempt may start.
+        holder: Process that runs it; None while it waits, as far as this process knows.
+        started_at: When it started; None while it waits.
+        heartbeat: Details of the last heartbeat that was recorded.
+        last_failure: What the attempt before failed with.
+        cancel_event_id: Event that asked to cancel it; 0 without one.
+        stored: Whether the table `activity` has it.
+    """
+
+    __slots__ = (
+        "attempt",
+        "cancel_event_id",
+        "due_at",
+        "event",
+        "heartbeat",
+        "holder",
+        "last_failure",
+        "scheduled_event_id",
+        "scheduled_time",
+        "started_at",
+        "stored",
+    )
+
+    def __init__(self, scheduled_event_id: int, scheduled_time: Timestamp, event: events.ActivityTaskScheduled) -> None:
+        self.scheduled_event_id = scheduled_event_id
+        self.scheduled_time = scheduled_time
+        self.event = event
+        self.attempt = 1
+        self.due_at = scheduled_time
+        self.holder: int | None = None
+        self.started_at: Timestamp | None = None
+        self.heartbeat: Payloads = ()
+        self.last_failure: Failure | None = None
+        self.cancel_event_id = 0
+        self.stored = False
+
+    @property
+    def expiration(self) -> Timestamp | None:
+        """When the schedule-to-close time-out passes."""
+        limit = self.event.schedule_to_close_timeout
+        return Timestamp(self.scheduled_time + limit) if limit else None
+
+    @property
+    def start_limit(self) -> Timestamp | None:
+        """When the schedule-to-start time-out passes; None also once it has started."""
+        limit = self.event.schedule_to_start_timeout
+        return Timestamp(self.due_at + limit) if limit and self.holder is None else None
+
+    def next_deadline(self, now: Timestamp) -> Timestamp | None:
+        """When the run has something to do for it, without anything arriving."""
+        if self.holder is None and self.due_at > now:
+            expiration = self.expiration
+            return Timestamp(self.due_at) if expiration is None else min(self.due_at, expiration)
+        limits = [limit for limit in (self.expiration, self.start_limit) if limit is not None]
+        return min(limits) if limits else None
+
+
+class Run:
+    """A run in memory.
+
+    Attributes:
+        key: Its row.
+        status: Position in `STATUSES`.
+        started: What it was started with.
+        close_event: What it closed with; None while it is open.
+        last_event_id: Length of its history.
+        history_size: Bytes that its history takes on disk.
+        activities: Open activities, by the event that scheduled them.
+        timers: Open timers: id and due time, by the event that started them.
+        updates: Accepted updates without an outcome: the accepting event, by update id.
+        outcomes: Updates with an outcome: the completing event, by update id.
+        signal_requests: Request ids of signals; None without any.
+        needs_task: Whether something happened that the workflow has not been told.
+        first_task_at: No workflow task before; 0 without a delay.
+        task_attempt: Number of the workflow task's next attempt; above 1 when the last one failed.
+        task_failure: Why it failed, in a line.
+        task_build: Build of the worker it failed on.
+        task_retry_at: When it is tried again.
+        execution: The workflow's coroutines; None when they are not in memory.
+        unfed: Events that `execution` has not been told.
+        new_events: Events that are not on disk.
+        changed_activities: Activities whose row must be written.
+        stored: Whether the table `run` has it.
+        wake_at: `run.wake_at` as on disk.
+    """
+
+    __slots__ = (
+        "activities",
+        "agenda",
+        "cancel_requested",
+        "changed_activities",
+        "close_event",
+        "close_time",
+        "execution",
+        "first_run_id",
+        "first_task_at",
+        "history_size",
+        "key",
+        "last_event_id",
+        "needs_task",
+        "new_events",
+        "outcomes",
+        "run_id",
+        "signal_requests",
+        "start_request_id",
+        "start_time",
+        "started",
+        "status",
+        "stored",
+        "task",
+        "task_attempt",
+        "task_build",
+        "task_failure",
+        "task_queue",
+        "task_retry_at",
+        "timers",
+        "unfed",
+        "updates",
+        "wake_at",
+        "workflow_id",
+        "workflow_type",
+    )
+
+    def __init__(
+        self,
+        key: int,
+        *,
+        workflow_id: str,
+        run_id: str,
+        first_run_id: str,
+        workflow_type: str,
+        task_queue: str,
+        start_request_id: str,
+    ) -> None:
+        self.key = key
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.first_run_id = first_run_id
+        self.workflow_type = workflow_type
+        self.task_queue = task_queue
+        self.start_request_id = start_request_id
+        self.status = 0
+        self.started = _NOT_STARTED
+        self.start_time = Timestamp(0)
+        self.close_time: Timestamp | None = None
+        self.close_event: Attributes | None = None
+        self.last_event_id = 0
+        self.history_size = 0
+        self.activities: dict[int, Activity] = {}
+        self.timers: dict[int, tuple[str, Timestamp]] = {}
+        self.updates: dict[str, int] = {}
+        self.outcomes: dict[str, int] = {}
+        self.signal_requests: set[str] | None = None
+        self.cancel_requested = False
+        self.needs_task = False
+        self.first_task_at = Timestamp(0)
+        self.task_attempt = 1
+        self.task_failure: str | None = None
+        self.task_build: str | None = None
+        self.task_retry_at: Timestamp | None = None
+        self.execution: Execution | None = None
+        self.unfed: list[Event] = []
+        self.new_events: list[Event] = []
+        self.changed_activities: dict[int, None] = {}
+        self.agenda: list[Deadline] = []
+        self.stored = False
+        self.wake_at: Timestamp | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not closed."""
+        return self.status == 0
+
+    def append(self, attributes: Attributes, now: Timestamp) -> Event:
+        """Append an event; it is on disk once the tick has committed."""
+        self.last_event_id += 1
+        event = Event(self.last_event_id, now, attributes)
+        self.new_events.append(event)
+        self.unfed.append(event)
+        apply = _APPLY.get(type(attributes))
+        if apply is not None:
+            apply(self, event, attributes)
+        return event
+
+    def load(self, history: Iterable[Event]) -> None:
+        """Take a history that is on disk."""
+        for event in history:
+            self.last_event_id = event.event_id
+            self.unfed.append(event)
+            apply = _APPLY.get(type(event.attributes))
+            if apply is not None:
+                apply(self, event, event.attributes)
+        self.changed_activities.clear()
+        for activity in self.activities.values():
+            activity.stored = True
+
+    def task_due_at(self) -> Timestamp | None:
+        """When the next workflow task may start; None when nothing asks for one."""
+        if not self.needs_task or self.status:
+            return None
+        return max(self.first_task_at, self.task_retry_at or Timestamp(0))
+
+    def plan(self, deadline: Timestamp, kind: int, event_id: int = 0) -> None:
+        """Put something on the agenda."""
+        heapq.heappush(self.agenda, (deadline, event_id if kind == TIMER else _LATE, kind, event_id))
+
+    def plan_activity(self, activity: Activity, now: Timestamp) -> None:
+        """Put the next deadline of an activity on the agenda, if it has one."""
+        deadline = activity.next_deadline(now)
+        if deadline is not None:
+            self.plan(deadline, ACTIVITY, activity.scheduled_event_id)
+
+    def due(self, now: Timestamp) -> Deadline | None:
+        """Take the next thing that is due from the agenda; None when nothing is."""
+        while self.agenda and self.agenda[0][0] <= now:
+            deadline = heapq.heappop(self.agenda)
+            if self._stands(deadline):
+                return deadline
+        return None
+
+    def next_wake(self) -> Timestamp | None:
+        """When it next has something to do without anything arriving; None is never."""
+        while self.agenda and not self._stands(self.agenda[0]):
+            heapq.heappop(self.agenda)
+        return self.agenda[0][0] if self.agenda else None
+
+    def _stands(self, deadline: Deadline) -> bool:
+        when, _, kind, event_id = deadline
+        if self.status:
+            return False
+        if kind == TIMER:
+            return event_id in self.timers
+        if kind == ACTIVITY:
+            activity = self.activities.get(event_id)
+            return activity is not None and activity.next_deadline(Timestamp(when - 1)) == when
+        return kind != TASK or self.task_due_at() == when
+
+
+def close_status(attributes: Attributes) -> int:
+    """The status of a run that closed with this event; 0 when the event closes nothing."""
+    return _CLOSES.get(type(attributes), 0)
+
+
+_NOT_STARTED = events.WorkflowExecutionStarted()
+_CLOSES: dict[type[Attributes], int] = {
+    events.WorkflowExecutionCompleted: STATUSES.index(WorkflowStatus.COMPLETED),
+    events.WorkflowExecutionFailed: STATUSES.index(WorkflowStatus.FAILED),
+    events.WorkflowExecutionCanceled: STATUSES.index(WorkflowStatus.CANCELED),
+    events.WorkflowExecutionTerminated: STATUSES.index(WorkflowStatus.TERMINATED),
+    events.WorkflowExecutionTimedOut: STATUSES.index(WorkflowStatus.TIMED_OUT),
+}
+
+A = TypeVar("A", bound=Attributes)
+_APPLY: dict[type[Attributes], Callable[[Run, Event, Any], None]] = {}  # each function takes its own event type
+
+
+def _applies(*kinds: type[Attributes]) -> Callable[[Callable[[Run, Event, A], None]], Callable[[Run, Event, A], None]]:
+    def register(apply: Callable[[Run, Event, A], None]) -> Callable[[Run, Event, A], None]:
+        for kind in kinds:
+            _APPLY[kind] = apply
+        return apply
+
+    return register
+
+
+@_applies(events.WorkflowExecutionStarted)
+def _started(run: Run, event: Event, attributes: events.WorkflowExecutionStarted) -> None:
+    run.started = attributes
+    run.start_time = event.event_time
+    run.needs_task = True
+    begins = Timestamp(event.event_time + attributes.first_workflow_task_backoff)
+    if attributes.first_workflow_task_backoff:
+        run.first_task_at = begins
+        run.plan(begins, TASK)
+    limits = [Timestamp(begins + attributes.workflow_run_timeout)] if attributes.workflow_run_timeout else []
+    if attributes.workflow_execution_expiration_time is not None:
+        limits.append(attributes.workflow_execution_expiration_time)
+    if limits:
+        run.plan(min(limits), CLOSE)
+
+
+@_applies(*_CLOSES)
+def _closed(run: Run, event: Event, attributes: Attributes) -> None:
+    run.status = _CLOSES[type(attributes)]
+    run.close_time = event.event_time
+    run.close_event = attributes
+    run.needs_task = False
+    for activity in run.activities:
+        run.changed_activities[activity] = None
+    run.activities.clear()
+    run.timers.clear()
+    run.agenda.clear()
+
+
+@_applies(events.WorkflowTaskCompleted)
+def _task_completed(run: Run, _event: Event, _attributes: events.WorkflowTaskCompleted) -> None:
+    run.needs_task = False
+    run.first_task_at = Timestamp(0)
+    run.task_attempt = 1
+    run.task_failure = run.task_build = run.task_retry_at = None
+
+
+@_applies(events.WorkflowTaskFailed)
+def _task_failed(run: Run, _event: Event, _attributes: events.WorkflowTaskFailed) -> None:
+    run.needs_task = True
+
+
+@_applies(events.WorkflowExecutionSignaled)
+def _signaled(run: Run, _event: Event, attributes: events.WorkflowExecutionSignaled) -> None:
+    run.needs_task = True
+    if attributes.request_id:
+        if run.signal_requests is None:
+            run.signal_requests = set()
+        run.signal_requests.add(attributes.request_id)
+
+
+@_applies(events.WorkflowExecutionCancelRequested)
+def _cancel_requested(run: Run, _event: Event, _attributes: events.WorkflowExecutionCancelRequested) -> None:
+    run.needs_task = True
+    run.cancel_requested = True
+    run.first_task_at = Timestamp(0)
+
+
+@_applies(events.ActivityTaskScheduled)
+def _activity_scheduled(run: Run, event: Event, attributes: events.ActivityTaskScheduled) -> None:
+    run.activities[event.event_id] = Activity(event.event_id, event.event_time, attributes)
+    run.changed_activities[event.event_id] = None
+
+
+@_applies(events.ActivityTaskCancelRequested)
+def _activity_cancel_requested(run: Run, event: Event, attributes: events.ActivityTaskCancelRequested) -> None:
+    activity = run.activities.get(attributes.scheduled_event_id)
+    if activity is not None:
+        activity.cancel_event_id = event.event_id
+
+
+@_applies(
+    events.ActivityTaskCompleted, events.ActivityTaskFailed, events.ActivityTaskTimedOut, events.ActivityTaskCanceled
+)
+def _activity_closed(
+    run: Run,
+    _event: Event,
+    attributes: events.ActivityTaskCompleted
+    | events.ActivityTaskFailed
+    | events.ActivityTaskTimedOut
+    | events.ActivityTaskCanceled,
+) -> None:
+    del run.activities[attributes.scheduled_event_id]
+    run.changed_activities[attributes.scheduled_event_id] = None
+    run.needs_task = True
+
+
+@_applies(events.TimerStarted)
+def _timer_started(run: Run, event: Event, attributes: events.TimerStarted) -> None:
+    due = Timestamp(event.event_time + attributes.start_to_fire_timeout)
+    run.timers[event.event_id] = (attributes.timer_id, due)
+    run.plan(due, TIMER, event.event_id)
+
+
+@_applies(events.TimerFired)
+def _timer_fired(run: Run, _event: Event, attributes: events.TimerFired) -> None:
+    del run.timers[attributes.started_event_id]
+    run.needs_task = True
+
+
+@_applies(events.TimerCanceled)
+def _timer_canceled(run: Run, _event: Event, attributes: events.TimerCanceled) -> None:
+    del run.timers[attributes.started_event_id]
+
+
+@_applies(events.WorkflowExecutionUpdateAccepted)
+def _update_accepted(run: Run, event: Event, attributes: events.WorkflowExecutionUpdateAccepted) -> None:
+    run.updates[attributes.protocol_instance_id] = event.event_id
+
+
+@_applies(events.WorkflowExecutionUpdateCompleted)
+def _update_completed(run: Run, event: Event, attributes: events.WorkflowExecutionUpdateCompleted) -> None:
+    run.updates.pop(attributes.update_id, None)
+    run.outcomes[attributes.update_id] = event.event_id

@@ -1,0 +1,108 @@
+"""The tables of a database file, and how an older file becomes a current one.
+
+Times are nanoseconds since the epoch, UTC. `holder` and `process` name a row of `process`; NULL is nobody.
+"""
+
+from __future__ import annotations
+
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "VERSION"]
+
+APPLICATION_ID = 0x70706163
+"""`PRAGMA application_id` of our files: `ppac`."""
+
+# A statement ends with a semicolon at the end of a line; a comment's line does not.
+_FIRST = """
+-- A run. `wake_at` is when its holder next has something to do without anything arriving; NULL is never.
+-- `task_attempt`, `task_failure`, `task_build` and `task_retry_at` tell of a workflow task that failed: the run is parked.
+CREATE TABLE run (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    workflow_id TEXT NOT NULL,
+    run_id TEXT NOT NULL UNIQUE,
+    first_run_id TEXT NOT NULL,
+    workflow_type TEXT NOT NULL,
+    task_queue TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    holder INTEGER,
+    wake_at INTEGER,
+    start_time INTEGER NOT NULL,
+    close_time INTEGER,
+    last_event_id INTEGER NOT NULL,
+    history_size INTEGER NOT NULL,
+    start_request_id TEXT NOT NULL,
+    task_attempt INTEGER NOT NULL DEFAULT 1,
+    task_failure TEXT,
+    task_build TEXT,
+    task_retry_at INTEGER,
+    memo BLOB,
+    search_attributes BLOB
+) STRICT;
+CREATE INDEX run_of_workflow ON run (workflow_id, key);
+CREATE INDEX run_held ON run (holder) WHERE holder IS NOT NULL;
+CREATE INDEX run_unheld ON run (wake_at) WHERE status = 0 AND holder IS NULL;
+
+-- The events that one tick appended to one run: MessagePack of a list of events.
+CREATE TABLE history (
+    run_key INTEGER NOT NULL,
+    first_event_id INTEGER NOT NULL,
+    events BLOB NOT NULL,
+    PRIMARY KEY (run_key, first_event_id)
+) STRICT, WITHOUT ROWID;
+
+-- An activity that is scheduled and not closed. `holder` runs attempt `attempt`, since `started_at`; without a holder the
+-- attempt may start at `due_at`. `heartbeat` and `last_failure` are MessagePack.
+CREATE TABLE activity (
+    run_key INTEGER NOT NULL,
+    scheduled_event_id INTEGER NOT NULL,
+    activity_id TEXT NOT NULL,
+    activity_type TEXT NOT NULL,
+    task_queue TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    holder INTEGER,
+    started_at INTEGER,
+    heartbeat BLOB,
+    last_failure BLOB,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (run_key, scheduled_event_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX activity_waiting ON activity (due_at) WHERE holder IS NULL;
+
+-- Something for a run, from a process that does not hold it, or while its workflow task is under way: MessagePack of an
+-- `inbox.Item`. `process` and `call` say whom to answer.
+CREATE TABLE inbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    run_key INTEGER NOT NULL,
+    item BLOB NOT NULL,
+    process INTEGER,
+    call INTEGER
+) STRICT;
+CREATE INDEX inbox_of_run ON inbox (run_key);
+
+-- An answer to a process: to its `call`, or the news that what it watches has happened. MessagePack of an `inbox.Reply`.
+CREATE TABLE reply (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    process INTEGER NOT NULL,
+    reply BLOB NOT NULL
+) STRICT;
+
+-- A process that waits for the close of a run (`update_id` is empty) or for the outcome of an update.
+CREATE TABLE watch (
+    run_key INTEGER NOT NULL,
+    update_id TEXT NOT NULL,
+    process INTEGER NOT NULL,
+    PRIMARY KEY (run_key, update_id, process)
+) STRICT, WITHOUT ROWID;
+
+-- A process that has the file open, and what its workers serve: MessagePack of a list of `processes.Served`.
+CREATE TABLE process (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    pid INTEGER NOT NULL,
+    serves BLOB NOT NULL
+) STRICT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)
+"""Scripts; the n-th makes a file of version n from one of version n - 1. Version 0 is an empty file."""
+
+VERSION = len(MIGRATIONS)
+"""`PRAGMA user_version` of current files."""
