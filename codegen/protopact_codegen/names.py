@@ -62,7 +62,10 @@ def stem(element: Element) -> str:
 
 
 def method_name(element: Element) -> str:
-    """Name of an element's method: the same on the worker class, the handle, the activities class and as a stub."""
+    """Name of an element's method: the same on the worker class, the handle, the activities class and as a stub.
+
+    Names derived from it (`on_pause`, `validate_resize`, `start_resize`) put a prefix before it.
+    """
     name = stem(element)
     reserved = _RESERVED_HANDLERS if isinstance(element, Query | Signal | Update) else frozenset[str]()
     return _escape(name, reserved)
@@ -149,7 +152,7 @@ def _workflow_names(service: str, workflow: Workflow) -> Iterator[PublicName]:
     for signal_ref in workflow.signals:
         signal = signal_ref.signal
         yield PublicName(scope, method_name(signal), signal)
-        yield PublicName(scope, f"on_{stem(signal)}", signal)
+        yield PublicName(scope, f"on_{method_name(signal)}", signal)
         yield PublicName(f"{scope}.Handle", method_name(signal), signal)
         if signal_ref.start:
             yield PublicName(client, methods.start_with(signal), signal)
@@ -157,9 +160,9 @@ def _workflow_names(service: str, workflow: Workflow) -> Iterator[PublicName]:
         update = update_ref.update
         yield PublicName(scope, method_name(update), update)
         if update_ref.validate:
-            yield PublicName(scope, f"validate_{stem(update)}", update)
+            yield PublicName(scope, f"validate_{method_name(update)}", update)
         yield PublicName(f"{scope}.Handle", method_name(update), update)
-        yield PublicName(f"{scope}.Handle", f"start_{stem(update)}", update)
+        yield PublicName(f"{scope}.Handle", f"start_{method_name(update)}", update)
         if update_ref.start:
             yield PublicName(client, methods.start_with(update), update)
 
