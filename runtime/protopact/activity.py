@@ -155,7 +155,7 @@ class Context(ABC):
         """Wait until it is cancelled."""
 
     @abstractmethod
-    def wait_for_cancelled_sync(self, timeout: timedelta | None) -> bool:
+    def wait_for_cancelled_sync(self, timeout: timedelta | float | None) -> bool:
         """Block until it is cancelled or the time is over; whether it is cancelled."""
 
     @abstractmethod
@@ -163,7 +163,7 @@ class Context(ABC):
         """Wait until the worker stops."""
 
     @abstractmethod
-    def wait_for_worker_shutdown_sync(self, timeout: timedelta | None) -> bool:
+    def wait_for_worker_shutdown_sync(self, timeout: timedelta | float | None) -> bool:
         """Block until the worker stops or the time is over; whether it stops."""
 
     @abstractmethod
@@ -261,11 +261,11 @@ async def wait_for_cancelled() -> None:
     await _context().wait_for_cancelled()
 
 
-def wait_for_cancelled_sync(timeout: timedelta | None = None) -> bool:
+def wait_for_cancelled_sync(timeout: timedelta | float | None = None) -> bool:
     """Block the thread of a plain `def` activity until the activity is cancelled.
 
     Args:
-        timeout: Longest wait, in real time; None waits for ever.
+        timeout: Longest wait, in real time, as a timedelta or in seconds; None waits for ever.
 
     Returns:
         Whether it is cancelled.
@@ -294,11 +294,11 @@ async def wait_for_worker_shutdown() -> None:
     await _context().wait_for_worker_shutdown()
 
 
-def wait_for_worker_shutdown_sync(timeout: timedelta | None = None) -> bool:
+def wait_for_worker_shutdown_sync(timeout: timedelta | float | None = None) -> bool:
     """Block the thread of a plain `def` activity until the worker stops.
 
     Args:
-        timeout: Longest wait, in real time; None waits for ever.
+        timeout: Longest wait, in real time, as a timedelta or in seconds; None waits for ever.
 
     Returns:
         Whether it stops.

@@ -25,7 +25,7 @@ __all__ = ["RegisteredActivity", "RegisteredWorkflow", "Registry"]
 
 _logger = logging.getLogger(__name__)
 
-E = TypeVar("E", "RegisteredWorkflow", "RegisteredActivity")
+E = TypeVar("E", bound="RegisteredWorkflow | RegisteredActivity")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -105,7 +105,7 @@ class Registry:
     def _unserved(self, services: Sequence[type]) -> list[str]:
         problems = list[str]()
         for service in services:
-            described = _described(service, contract.Service)
+            described = _service_of(service)
             if described is None:
                 problems.append(f"services: {_given(service)} is not a generated service class")
                 continue
@@ -145,10 +145,11 @@ class Registry:
 
     def _unserved_queues(self, task_queue: str | None) -> Mapping[str, tuple[str, ...]]:
         names = dict[str, dict[str, None]]()
-        for each in (*self.workflows.values(), *self.activities.values()):
+        claimed: list[RegisteredWorkflow | RegisteredActivity] = [*self.workflows.values(), *self.activities.values()]
+        for each in claimed:
             queue = each.contract.task_queue
-            if task_queue is not None and queue not in (None, task_queue):
-                names.setdefault(queue or "", {})[each.contract.name] = None
+            if task_queue is not None and queue is not None and queue != task_queue:
+                names.setdefault(queue, {})[each.contract.name] = None
         return MappingProxyType({queue: tuple(found) for queue, found in names.items()})
 
 
@@ -158,8 +159,8 @@ def _workflow(cls: type[Workflow], problems: list[str]) -> RegisteredWorkflow | 
     if isinstance(given, Workflow):
         problems.append(f"workflows: an instance of {_name(type(given))} was given; give the class itself")
         return None
-    described = _described(given, contract.Workflow)
-    if described is None or not (isinstance(given, type) and issubclass(given, Workflow)):
+    described = _workflow_of(given)
+    if described is None or not (inspect.isclass(given) and issubclass(given, Workflow)):
         problems.append(f"workflows: {_given(given)} is not a subclass of a generated workflow class")
         return None
     where = f"workflow class {_name(cls)} ({described.name})"
@@ -189,11 +190,11 @@ def _check_handlers(cls: type[Workflow], described: contract.Workflow[object, ob
 def _check_method(
     cls: type[Workflow], name: str, request: contract.Message[object], *, is_async: bool
 ) -> Iterable[str]:
-    method = inspect.getattr_static(cls, name, None)
+    method: object = inspect.getattr_static(cls, name, None)
     if method is None:
         return  # an optional handler
-    if isinstance(method, staticmethod | classmethod) or not callable(method):
-        yield f"{name} must be a method of its instances, not {_given(method)}"
+    if not inspect.isfunction(method):
+        yield f"{name} must be a method of its instances, not a {type(method).__name__}"
         return
     if inspect.iscoroutinefunction(method) is not is_async or inspect.isasyncgenfunction(method):
         yield f"{name} must be {'an `async def`' if is_async else 'a plain `def`: it answers at once, without `await`'}"
@@ -204,12 +205,12 @@ def _check_method(
 def _activities(instance: Activities, problems: list[str]) -> list[RegisteredActivity]:
     # What is given comes from code that no type checker may have seen.
     given = cast("object", instance)
-    if isinstance(given, type) and issubclass(given, Activities):
+    if inspect.isclass(given) and issubclass(given, Activities):
         problems.append(
             f"activities: the class {_name(given)} was given; give an instance of it: {given.__name__}(...)"
         )
         return []
-    described = _described(given, contract.Service)
+    described = _service_of(given)
     if described is None or not isinstance(given, Activities):
         problems.append(f"activities: {_given(given)} is not an instance of a generated Activities class")
         return []
@@ -240,7 +241,7 @@ def _arity_problem(method: Callable[..., object], request: contract.Message[obje
     return None
 
 
-def _claim(entries: Iterable[E], problems: list[str]) -> Mapping[str, E]:
+def _claim(entries: Sequence[E], problems: list[str]) -> Mapping[str, E]:
     claimed = dict[str, E]()
     for entry in entries:
         for name in dict.fromkeys((entry.contract.name, *entry.contract.aliases)):
@@ -255,11 +256,12 @@ def _claim(entries: Iterable[E], problems: list[str]) -> Mapping[str, E]:
 
 def _conflicting_contracts(options: WorkerOptions) -> Iterable[str]:
     seen = dict[str, tuple[contract.Service, str]]()
-    for element in (*options.activities, *options.services):
-        described = _described(element, contract.Service)
+    given: list[object] = [*options.activities, *options.services]
+    for element in given:
+        described = _service_of(element)
         if described is None:
             continue
-        where = _name(element if isinstance(element, type) else type(element))
+        where = _name(element if inspect.isclass(element) else type(element))
         first, elsewhere = seen.setdefault(described.name, (described, where))
         if first.digest != described.digest:
             yield (
@@ -281,20 +283,24 @@ def _check_limits(options: WorkerOptions) -> list[str]:
     problems += [
         f"workflow_failure_exception_types: {_given(given)} is not an exception class"
         for given in cast("Sequence[object]", options.workflow_failure_exception_types)
-        if not (isinstance(given, type) and issubclass(given, Exception))
+        if not (inspect.isclass(given) and issubclass(given, Exception))
     ]
     return problems
 
 
-D = TypeVar("D")
+def _workflow_of(element: object) -> contract.Workflow[object, object] | None:
+    described = _described(element)
+    return cast("contract.Workflow[object, object]", described) if isinstance(described, contract.Workflow) else None
 
 
-def _described(element: object, kind: type[D]) -> D | None:
-    describe = getattr(element, "__protopact__", None)
-    if not callable(describe):
-        return None
-    described = describe()
-    return described if isinstance(described, kind) else None
+def _service_of(element: object) -> contract.Service | None:
+    described = _described(element)
+    return described if isinstance(described, contract.Service) else None
+
+
+def _described(element: object) -> object:
+    describe: object = getattr(element, "__protopact__", None)
+    return describe() if callable(describe) else None
 
 
 def _abstract(cls: type) -> list[str]:
@@ -306,4 +312,4 @@ def _name(cls: type) -> str:
 
 
 def _given(value: object) -> str:
-    return f"{_name(value)}" if isinstance(value, type) else f"{value!r} (of type {type(value).__name__})"
+    return _name(value) if inspect.isclass(value) else f"{value!r} (of type {type(value).__name__})"

@@ -19,7 +19,7 @@ from protopact.history.failure import (
 from protopact.history.time import Duration, Timestamp
 from protopact.payload.payload import Payloads
 
-__all__ = ["backoff", "is_retryable", "next_attempt", "timeout_failure"]
+__all__ = ["backoff", "is_retryable", "next_attempt", "timeout_failure", "with_defaults"]
 
 _DEFAULT_INITIAL_INTERVAL = Duration(1_000_000_000)
 _DEFAULT_COEFFICIENT = 2.0
@@ -72,13 +72,24 @@ def next_attempt(
 
 def backoff(policy: RetryPolicy, attempt: int) -> Duration:
     """Wait after the failed attempt `attempt` (from 1): exponential, at most the policy's maximum interval."""
-    initial = policy.initial_interval or _DEFAULT_INITIAL_INTERVAL
-    maximum = policy.maximum_interval or Duration(initial * _DEFAULT_MAXIMUM_FACTOR)
+    policy = with_defaults(policy)
     try:
-        interval = int(initial * (policy.backoff_coefficient or _DEFAULT_COEFFICIENT) ** (attempt - 1))
+        interval = int(policy.initial_interval * policy.backoff_coefficient ** (attempt - 1))
     except OverflowError:
-        return maximum
-    return Duration(min(interval, maximum))
+        return policy.maximum_interval
+    return Duration(min(interval, policy.maximum_interval))
+
+
+def with_defaults(policy: RetryPolicy) -> RetryPolicy:
+    """`policy` with Temporal's default in each field that is 0, save the maximum of attempts: there 0 is no limit."""
+    initial = policy.initial_interval or _DEFAULT_INITIAL_INTERVAL
+    return RetryPolicy(
+        initial_interval=initial,
+        backoff_coefficient=policy.backoff_coefficient or _DEFAULT_COEFFICIENT,
+        maximum_interval=policy.maximum_interval or Duration(initial * _DEFAULT_MAXIMUM_FACTOR),
+        maximum_attempts=policy.maximum_attempts,
+        non_retryable_error_types=policy.non_retryable_error_types,
+    )
 
 
 def is_retryable(failure: Failure, non_retryable_error_types: tuple[str, ...] = ()) -> bool:
