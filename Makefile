@@ -28,12 +28,17 @@ test-slow: venv .cache/wheels/complete ## Run the slow tests.
 	$(BIN)/python -m pytest -m slow
 
 .PHONY: check
-check: venv ## Format and lint, and check the types.
-	$(BIN)/ruff format
+check: venv ## Lint, and check the types.
+	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/buf lint
+
+.PHONY: format
+format: venv ## Format, and fix what can be fixed.
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
 
 .PHONY: generate
 generate: venv ## Write everything that is generated and committed.

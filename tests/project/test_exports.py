@@ -17,7 +17,7 @@ def public_modules() -> dict[str, Path]:
     for folder, package in ((ROOT / "runtime", "protopact"), (ROOT / "codegen", "protopact_codegen")):
         for path in sorted((folder / package).rglob("*.py")):
             parts = path.relative_to(folder).with_suffix("").parts
-            if path.parent.name != "v1" and not any(part.startswith("_") for part in parts if part != "__init__"):
+            if path.stem != "annotations_pb2" and not any(part.startswith("_") for part in parts if part != "__init__"):
                 found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 

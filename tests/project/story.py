@@ -1,0 +1,165 @@
+"""Plays a page of the documentation: writes its files, runs its commands, compares its transcripts, checks its types.
+
+A page is a story that is played, block by block, in a folder of its own. The info string of a block says what it is:
+
+- ``LANGUAGE title="path"``: a file; written.
+- ``sh``: commands; each must succeed. ``make`` is checked against the Makefile only. ``pip install`` is done when the
+  story has an environment of its own, else checked: the packages must be ours or locked ones.
+- ``console``: a transcript: lines that start with ``$ `` are commands, and what stands below one is all that it prints.
+  ``...`` stands for any text.
+- ``python``: a program; run.
+- ``text``: for the eye.
+
+At the end mypy and pyright, both strict, look at the Python files of the page.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKED = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements/dev.txt").read_text(), re.MULTILINE))
+
+
+class Story:
+    """A page being played in a folder, by a person who has activated the virtual environment of a Python.
+
+    With `wheel` and `wheels` the environment is the story's own: `pip install` installs that wheel of ours, and the
+    packages of others from that folder.
+    """
+
+    def __init__(
+        self, page: Path, folder: Path, python: Path, *, wheel: Path | None = None, wheels: Path | None = None
+    ) -> None:
+        self.page = page
+        self.folder = folder
+        self.python = python
+        self.wheel = wheel
+        self.wheels = wheels
+        self.programs: list[Path] = []
+
+    def play(self) -> None:
+        """Play every block, then check the types."""
+        self.folder.mkdir(exist_ok=True)
+        for token in MarkdownIt().parse(self.page.read_text()):
+            if token.type == "fence":
+                self._play(token)
+        if self.programs:
+            self._check_types()
+
+    def _play(self, block: Token) -> None:
+        assert block.map
+        place = f"{self.page.relative_to(ROOT)}:{block.map[0] + 1}"
+        language, _, rest = block.info.partition(" ")
+        title = re.fullmatch(r'title="([^"]+)"', rest.strip())
+        if rest and not title:
+            pytest.fail(f"{place}: {rest!r} is not a title")
+        if title:
+            self._write(title[1], block.content)
+        elif language == "python":
+            name = f"line_{block.map[0] + 1}.py"
+            self._write(name, block.content)
+            self._run(f"python {name}", place)
+        elif language == "sh":
+            for command in block.content.replace("\\\n", " ").splitlines():
+                if command.strip() and not command.startswith("#"):
+                    self._run(command, place)
+        elif language == "console":
+            for part in re.split(r"^\$ ", block.content, flags=re.MULTILINE)[1:]:
+                command, _, expected = part.partition("\n")
+                printed = self._run(command, place, may_fail=True)
+                pattern = ".*?".join(map(re.escape, expected.strip().split("...")))
+                assert re.fullmatch(pattern, printed.strip(), re.DOTALL), f"{place}: {command} printed\n{printed}"
+        elif language != "text":
+            pytest.fail(f"{place}: a block of {language or 'no language'!r} without a title is not played")
+
+    def _write(self, name: str, content: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        if path.suffix == ".py":
+            self.programs.append(path)
+
+    def _run(self, command: str, place: str, *, may_fail: bool = False) -> str:
+        words = shlex.split(command, comments=True)
+        if words[:2] == ["pip", "install"]:
+            self._check_packages(words[2:], place)
+            if self.wheel is None:
+                return ""
+            ours = [re.sub(r"^protopact\b", str(self.wheel), word) for word in words[2:]]
+            command = shlex.join(["pip", "install", "-q", "--no-index", f"-f{self.wheels}", *ours])
+        where = self.folder
+        if words[0] == "make":
+            where, command = ROOT, f"make --dry-run {shlex.join(words[1:])}"
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=where,
+            env=self._environment() | ({"PYTHONWARNINGS": "error"} if words[0] == "python" else {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert may_fail or done.returncode == 0, f"{place}: {command} exited with {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    def _check_packages(self, requirements: list[str], place: str) -> None:
+        for requirement in requirements:
+            match = re.fullmatch(r"([a-z0-9-]+)(?:\[([a-z0-9,]+)\])?", requirement)
+            assert match, f"{place}: {requirement!r} is not a plain requirement"
+            if match[1] == PROJECT["project"]["name"]:
+                extras = set(match[2].split(",")) if match[2] else set[str]()
+                assert extras <= set(PROJECT["project"]["optional-dependencies"]), f"{place}: no such extra"
+            else:
+                assert match[1] in LOCKED, f"{place}: {match[1]} is not among the locked packages"
+
+    def _check_types(self) -> None:
+        names = [str(path.relative_to(self.folder)) for path in self.programs]
+        mypy = subprocess.run(
+            [
+                Path(sys.executable).with_name("mypy"),
+                f"--python-executable={self.python}",
+                "--strict",
+                "--follow-imports=silent",
+                f"--cache-dir={ROOT / '.mypy_cache/docs'}",
+                *names,
+            ],
+            cwd=self.folder,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert mypy.returncode == 0, f"{self.page.name}: mypy\n{mypy.stdout}{mypy.stderr}"
+        settings = {"include": names, "typeCheckingMode": "strict", "pythonVersion": "3.11"}
+        (self.folder / "pyrightconfig.json").write_text(json.dumps(settings))
+        pyright = subprocess.run(
+            [Path(sys.executable).with_name("pyright"), "--pythonpath", self.python],
+            cwd=self.folder,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert pyright.returncode == 0, f"{self.page.name}: pyright\n{pyright.stdout}"
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {
+            "PATH": f"{self.python.parent}{os.pathsep}{os.environ['PATH']}",
+            "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1",  # it would ask the network whether there is a newer one
+            "PYTHONPATH": "",
+        }
