@@ -1,0 +1,1 @@
+"""The annotations, as the modules that protoc writes for a contract import them."""
