@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from protopact._version import __version__
-from protopact.cli import proto
+from protopact.cli import history, proto
 from protopact.errors import ProtopactError
 
 __all__ = ["app", "main"]
@@ -26,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(proto.app, name="proto")
+app.add_typer(history.app, name="history")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag
