@@ -24,7 +24,7 @@ test: venv ## Run the tests, but for the slow ones.
 	$(BIN)/python -m pytest -m "not slow"
 
 .PHONY: test-slow
-test-slow: venv .cache/wheels/complete ## Run the slow tests.
+test-slow: venv .cache/wheels/dev/complete .cache/wheels/oldest/complete ## Run the slow tests.
 	$(BIN)/python -m pytest -m slow
 
 .PHONY: check
@@ -50,15 +50,16 @@ bench: venv ## Measure against peers.
 	$(BIN)/python benchmarks/durable --peer-python .cache/bench/bin/python
 
 # What the slow tests install from, so that they need no network themselves.
-.cache/wheels/complete: requirements/dev.txt
-	rm -rf .cache/wheels
-	$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt --dest .cache/wheels
+.cache/wheels/%/complete: requirements/%.txt
+	rm -rf $(@D)
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --requirement $< --dest $(@D)
 	@touch $@
 
 .PHONY: lock
 lock: ## Write requirements/ from pyproject.toml; make lock UPGRADE=--upgrade takes what is newest.
 	@tools/venv .cache/lock requirements/lock.txt
 	.cache/lock/bin/uv pip compile $(LOCK_OPTIONS) --all-extras --group dev --output-file requirements/dev.txt pyproject.toml
+	.cache/lock/bin/uv pip compile $(LOCK_OPTIONS) --all-extras --group oldest --resolution lowest-direct --output-file requirements/oldest.txt pyproject.toml
 	.cache/lock/bin/uv pip compile $(LOCK_OPTIONS) --group bench --output-file requirements/bench.txt
 	.cache/lock/bin/uv pip compile $(LOCK_OPTIONS) --group lock --output-file requirements/lock.txt
 

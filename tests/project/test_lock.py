@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LOCKS = {"dev": "requirements/dev.txt", "bench": "requirements/bench.txt", "lock": "requirements/lock.txt"}
+LOCKS = {group: f"requirements/{group}.txt" for group in PROJECT["dependency-groups"]}
 ENTRY = re.compile(
     r"^([a-z0-9-]+)==(\S+)(?: ; [^\\]+)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE
 )

@@ -54,11 +54,20 @@ def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Pa
         }
 
 
+def play_on_wheel(page: str, wheel: Path, packages: str, folder: Path) -> None:
+    wheels = WHEELS / packages
+    assert (wheels / "complete").exists(), "the packages to install are not there: run `make test-slow`"
+    venv.create(folder / "environment", with_pip=True)
+    python = folder / "environment/bin/python"
+    Story(ROOT / page, folder / "project", python, wheel=wheel, wheels=wheels).play()
+    subprocess.run([python, "-m", "pip", "--disable-pip-version-check", "check"], check=True)
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md", "docs/message-libraries.md"])
 def test_a_new_project_lives_on_the_wheel(page: str, wheel: Path, tmp_path: Path) -> None:
     """A contract, a worker and a client of its own, for each message library, run, and are content under mypy."""
-    assert (WHEELS / "complete").exists(), "the packages to install are not there: run `make test-slow`"
-    venv.create(tmp_path / "environment", with_pip=True)
-    python = tmp_path / "environment/bin/python"
-    Story(ROOT / page, tmp_path / "project", python, wheel=wheel, wheels=WHEELS).play()
-    subprocess.run([python, "-m", "pip", "--disable-pip-version-check", "check"], check=True)
+    play_on_wheel(page, wheel, "dev", tmp_path)
+
+
+def test_the_oldest_packages_that_are_admitted_will_do(wheel: Path, tmp_path: Path) -> None:
+    play_on_wheel("README.md", wheel, "oldest", tmp_path)
