@@ -2,8 +2,8 @@
 # requirements/dev.txt. PYTHON=/path/to/python3 chooses another interpreter for it.
 
 SHELL := /bin/sh
-BIN := $(CURDIR)/.venv/bin
-export PATH := $(BIN):$(PATH)
+BIN := .venv/bin
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # pyright's wrapper would otherwise ask the network whether there is a newer one.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
