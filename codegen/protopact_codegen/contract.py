@@ -15,9 +15,9 @@ from datetime import timedelta
 from enum import Enum
 from typing import ClassVar, TypeAlias
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor
 
-from protopact_codegen.source import Place
+from protopact_codegen.source import Place, Source
 
 __all__ = [
     "Activity",
@@ -270,12 +270,15 @@ class SearchAttribute:
     Attributes:
         name: Name, as registered in the namespace.
         type: Type, as registered in the namespace.
-        value: A template for `KEYWORD` and `TEXT`; otherwise the one field whose value it takes.
+        value: A template for `KEYWORD` and `TEXT`; otherwise the one field whose value it takes, anything else being
+            refused by lint.
+        index: Its place in the workflow's list.
     """
 
     name: str
     type: SearchAttributeType
     value: Template | FieldPath
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,7 +471,6 @@ class Service:
         file: Path of its proto file.
         task_queue: Default task queue of its workflows and activities.
         elements: Its annotated rpcs in the contract's order.
-        ignored: Full names of its rpcs that carry no annotation.
         digest: Hex SHA-256 of its contract in canonical form: names, kinds, options, messages, not comments or places.
         doc: Its comment in the proto file, without comment marks; empty without one.
         deprecated: Whether the proto file marks it `deprecated`.
@@ -480,7 +482,6 @@ class Service:
     file: str
     task_queue: str | None
     elements: tuple[Element, ...]
-    ignored: tuple[str, ...]
     digest: str
     doc: str
     deprecated: bool
@@ -522,6 +523,7 @@ class File:
         syntax: `proto2`, `proto3` or `editions`.
         edition: The edition's year, for example `2023`; empty without editions.
         services: Its services with annotated rpcs, in the file's order.
+        ignored: Full names of its rpcs that carry no annotation, in services without any as well.
         descriptor: Its descriptor, in a pool of the request's own files.
         place: Its `syntax` or `edition` line.
     """
@@ -531,6 +533,7 @@ class File:
     syntax: str
     edition: str
     services: tuple[Service, ...]
+    ignored: tuple[str, ...]
     descriptor: FileDescriptor
     place: Place = field(compare=False, repr=False)
 
@@ -541,12 +544,25 @@ class Contract:
 
     Attributes:
         files: The files to generate that have annotated rpcs, sorted by path.
+        sources: Every file of the request by its path, imports included.
     """
 
     files: tuple[File, ...]
+    sources: Mapping[str, Source] = field(compare=False, repr=False)
 
     @property
     def services(self) -> Iterator[Service]:
         """The services of all files."""
         for file in self.files:
             yield from file.services
+
+    def place(self, descriptor: Descriptor | EnumDescriptor | FieldDescriptor) -> Place:
+        """Where a message, enum or field of the request stands.
+
+        Raises:
+            ValueError: `descriptor` is an extension.
+        """
+        owner = descriptor.containing_type if isinstance(descriptor, FieldDescriptor) else descriptor
+        if owner is None:
+            raise ValueError(f"{descriptor.full_name} is an extension, not a field of a message")
+        return self.sources[owner.file.name].place(descriptor.full_name)

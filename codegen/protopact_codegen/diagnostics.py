@@ -1,12 +1,83 @@
-"""Diagnostics: what is wrong with a contract, where, and what to do about it."""
+"""Diagnostics: what is wrong with a contract, where, and what to do about it.
+
+Codes are stable. `docs/diagnostics.md` explains each; its table and the one here are held equal by a test.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
-from protopact_codegen.source import Position
+from protopact_codegen.source import Place, Position
 
-__all__ = ["Diagnostic"]
+__all__ = ["Code", "Diagnostic", "Severity", "render", "summary"]
+
+
+class Severity(Enum):
+    """Whether a diagnostic refuses the contract."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Code(Enum):
+    """What can be wrong: the stable code and, in the name, what it means.
+
+    1 reading, 2 rpcs and names, 3 references, 4 templates, 5 times and retries, 6 options of a workflow or activity,
+    7 message libraries, 9 warnings.
+    """
+
+    UNREADABLE_FILE = "PP101"
+    UNKNOWN_OPTION = "PP102"
+    NO_KIND = "PP103"
+    SEVERAL_KINDS = "PP104"
+
+    STREAMING = "PP201"
+    SIGNAL_RESPONSE = "PP202"
+    QUERY_RESPONSE = "PP203"
+    DUPLICATE_NAME = "PP204"
+    RESERVED_NAME = "PP205"
+    COLLIDING_NAMES = "PP206"
+
+    UNKNOWN_REFERENCE = "PP301"
+    REFERENCE_KIND = "PP302"
+    AMBIGUOUS_REFERENCE = "PP303"
+    DUPLICATE_REFERENCE = "PP304"
+    START_WITHOUT_ID = "PP305"
+
+    TEMPLATE_SYNTAX = "PP401"
+    TEMPLATE_FIELD = "PP402"
+    TEMPLATE_REPEATED = "PP403"
+    TEMPLATE_MESSAGE = "PP404"
+    TEMPLATE_TYPE = "PP405"
+    TEMPLATE_TRANSFORM = "PP406"
+    TEMPLATE_UUID = "PP407"
+
+    DURATION = "PP501"
+    NO_TIMEOUT = "PP502"
+    HEARTBEAT = "PP503"
+    RETRY_POLICY = "PP504"
+
+    NO_TASK_QUEUE = "PP601"
+    POLICY_WITHOUT_ID = "PP602"
+    SEARCH_ATTRIBUTE = "PP603"
+    PRIORITY = "PP604"
+
+    LIBRARY_EDITION = "PP701"
+    LIBRARY_GROUP = "PP702"
+    LIBRARY_NAME = "PP703"
+    LIBRARY_COLLISION = "PP704"
+
+    SHARED_MESSAGE = "PP901"
+    EMPTY_MESSAGE = "PP902"
+    FOREIGN_TEMPLATE = "PP903"
+    FOREIGN_DIALECT = "PP904"
+
+    @property
+    def severity(self) -> Severity:
+        """Whether it refuses the contract; with `strict=true` everything does."""
+        return Severity.WARNING if self.value.startswith("PP9") else Severity.ERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +85,38 @@ class Diagnostic:
     """One finding.
 
     Attributes:
-        position: Where it is.
-        code: Its stable code, for example `PP101`.
-        message: What is wrong; names the contract element and the option field.
+        code: Its code.
+        place: The element that it is about.
+        message: What is wrong: names the contract element and the option field, says expected and found.
         hint: What to do.
+        steps: The option field, as for `Place.option`; empty when it is about the element itself.
     """
 
-    position: Position
-    code: str
+    code: Code
+    place: Place
     message: str
     hint: str
+    steps: tuple[str | int, ...] = ()
+
+    @property
+    def position(self) -> Position:
+        """Where it is, as fine as the compiler tells."""
+        return self.place.option(*self.steps) if self.steps or self.place.option_path else self.place.position
+
+    def __str__(self) -> str:
+        return f"{self.position}: {self.code.value} {self.message}\n    hint: {self.hint}"
+
+
+def render(diagnostics: Iterable[Diagnostic]) -> list[str]:
+    """Write diagnostics in the order of their elements, equal ones once.
+
+    The order does not depend on positions inside options, so that it is the same under every compiler.
+    """
+    ordered = sorted(diagnostics, key=lambda diagnostic: (diagnostic.place.position, diagnostic.code.value))
+    return list(dict.fromkeys(map(str, ordered)))
+
+
+def summary(diagnostics: Sequence[str], severity: Severity) -> str:
+    """Write the line that stands above rendered diagnostics."""
+    plural = "" if len(diagnostics) == 1 else "s"
+    return f"protopact: {len(diagnostics)} {severity.value}{plural} in the contract"

@@ -1,18 +1,32 @@
-"""Places in proto files: from elements of a contract to lines and columns, through `SourceCodeInfo`."""
+"""Places in proto files: from elements of a contract to lines and columns, through `SourceCodeInfo`.
+
+buf tells positions inside an option's value, protoc only those of option statements. A place finds the finest that
+is there; nothing but a diagnostic's position may depend on it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeAlias
 
 from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto
 
-__all__ = ["Place", "Position", "SourceIndex"]
+__all__ = ["Path", "Place", "Position", "Source"]
+
+Path: TypeAlias = tuple[int, ...]
+"""Field numbers and list indexes from a `FileDescriptorProto` to something in it."""
+
+_MESSAGES = FileDescriptorProto.MESSAGE_TYPE_FIELD_NUMBER
+_ENUMS = FileDescriptorProto.ENUM_TYPE_FIELD_NUMBER
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A position in a proto file; line and column count from 1, and are 0 when the request does not tell."""
+    """A position in a proto file; line and column count from 1, and are 1 when the request does not tell."""
 
     path: str
     line: int
@@ -22,26 +36,61 @@ class Position:
         return f"{self.path}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True, slots=True)
-class SourceIndex:
-    """The positions of one file.
+class Source:
+    """The text of one proto file, as far as the compiler tells: positions and comments."""
 
-    Attributes:
-        path: Path of the file.
-        starts: Line and column, from 0, by path of `SourceCodeInfo.Location`.
-    """
+    def __init__(self, proto: FileDescriptorProto) -> None:
+        self.path = proto.name
+        self._proto = proto
 
-    path: str
-    starts: Mapping[tuple[int, ...], tuple[int, int]]
+    def comment(self, path: Path) -> str:
+        """Comment of what stands at `path`, which is a service or an rpc; without comment marks and outer blank."""
+        return self._comments.get(path, "")
 
-    def find(self, path: tuple[int, ...]) -> Position:
-        """Find the position of `path`, or of the nearest thing around it that has one."""
-        while path not in self.starts:
-            if not path:
-                return Position(self.path, 0, 0)
-            path = path[:-1]
-        line, column = self.starts[path]
+    def find(self, path: Path) -> Position | None:
+        """Position of what stands at `path`, else of the first thing inside of it; None when there is neither."""
+        paths = self._paths
+        at = bisect_left(paths, path)
+        starts = [self._starts[inside] for inside in _inside(paths, at, path)]
+        if not starts:
+            return None
+        line, column = starts[0] if paths[at] == path else min(starts)
         return Position(self.path, line + 1, column + 1)
+
+    def place(self, full_name: str) -> Place:
+        """Place of the message, enum or field that is called `full_name`; it must be of this file."""
+        return Place(self, self._types[full_name])
+
+    @cached_property
+    def _starts(self) -> dict[Path, tuple[int, int]]:
+        starts: dict[Path, tuple[int, int]] = {}
+        for location in self._proto.source_code_info.location:
+            span = location.span
+            starts.setdefault(tuple(location.path), (span[0], span[1]))
+        return starts
+
+    @cached_property
+    def _paths(self) -> Sequence[Path]:
+        return sorted(self._starts)
+
+    @cached_property
+    def _comments(self) -> dict[Path, str]:
+        comments: dict[Path, str] = {}
+        for location in self._proto.source_code_info.location:
+            text = location.leading_comments or location.trailing_comments
+            if text:
+                path = location.path
+                if path and path[0] == FileDescriptorProto.SERVICE_FIELD_NUMBER:
+                    comments[tuple(path)] = _clean(text)
+        return comments
+
+    @cached_property
+    def _types(self) -> dict[str, Path]:
+        types: dict[str, Path] = {}
+        prefix = f"{self._proto.package}." if self._proto.package else ""
+        _add_messages(types, prefix, (_MESSAGES,), self._proto.message_type)
+        _add_enums(types, prefix, (_ENUMS,), self._proto.enum_type)
+        return types
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +98,31 @@ class Place:
     """Where an element of the contract and its options stand.
 
     Attributes:
-        index: The positions of its file.
-        path: Path of the element in `FileDescriptorProto`.
-        option_path: Path of its options in `FileDescriptorProto`; empty for an element without any.
+        source: Its file.
+        path: Path of the element.
+        option_path: Path of its options; empty for an element without any.
         option_name: How the proto file spells its options, for example `(protopact.v1.method).workflow`.
         option_type: Type of its options.
     """
 
-    index: SourceIndex
-    path: tuple[int, ...]
-    option_path: tuple[int, ...] = ()
+    source: Source
+    path: Path
+    option_path: Path = ()
     option_name: str = ""
     option_type: Descriptor | None = field(default=None, repr=False)
 
     @property
     def position(self) -> Position:
         """Position of the element itself."""
-        return self.index.find(self.path)
+        for end in range(len(self.path), 0, -1):
+            found = self.source.find(self.path[:end])
+            if found is not None:
+                return found
+        return Position(self.source.path, 1, 1)
+
+    def part(self, number: int) -> Place:
+        """Place of a field of the element's own descriptor, for example its request type."""
+        return Place(self.source, (*self.path, number))
 
     def option(self, *steps: str | int) -> Position:
         """Position of an option field, given by names and list indexes.
@@ -81,8 +138,41 @@ class Place:
                 member = descriptor.fields_by_name[step]
                 path.append(member.number)
                 descriptor = member.message_type
-        return self.index.find(tuple(path))
+        # The first two numbers after the element are its `options` and the extension; only what is inside is ours.
+        for end in range(len(path), len(self.path) + 1, -1):
+            found = self.source.find(tuple(path[:end]))
+            if found is not None:
+                return found
+        return self.position
 
     def spell(self, *steps: str | int) -> str:
         """Spell an option field, for messages: `(protopact.v1.method).workflow.signal[0].ref`."""
         return self.option_name + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+
+
+def _inside(paths: Sequence[Path], at: int, path: Path) -> Iterable[Path]:
+    length = len(path)
+    while at < len(paths) and paths[at][:length] == path:
+        yield paths[at]
+        at += 1
+
+
+def _add_messages(types: dict[str, Path], prefix: str, path: Path, messages: Sequence[DescriptorProto]) -> None:
+    for index, message in enumerate(messages):
+        here = (*path, index)
+        name = prefix + message.name
+        types[name] = here
+        for number, member in enumerate(message.field):
+            types[f"{name}.{member.name}"] = (*here, DescriptorProto.FIELD_FIELD_NUMBER, number)
+        _add_messages(types, f"{name}.", (*here, DescriptorProto.NESTED_TYPE_FIELD_NUMBER), message.nested_type)
+        _add_enums(types, f"{name}.", (*here, DescriptorProto.ENUM_TYPE_FIELD_NUMBER), message.enum_type)
+
+
+def _add_enums(types: dict[str, Path], prefix: str, path: Path, enums: Sequence[EnumDescriptorProto]) -> None:
+    types.update((prefix + enum.name, (*path, index)) for index, enum in enumerate(enums))
+
+
+def _clean(text: str) -> str:
+    """Take one leading blank off each line, which belongs to the comment mark, and blank lines off both ends."""
+    lines = (line.removeprefix(" ").rstrip() for line in text.splitlines())
+    return "\n".join(lines).strip("\n")
