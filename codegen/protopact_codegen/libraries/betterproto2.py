@@ -96,8 +96,7 @@ class Betterproto2(Library):
 
     def check(self, contract: Contract) -> Iterator[Diagnostic]:
         """Find what betterproto2 cannot carry, in the contract's files and in those of its messages."""
-        yield from self.check_output(contract)
-        yield from _Check(contract, self._descriptors).run()
+        return _Check(contract, self._descriptors).run()
 
 
 class _Check:
