@@ -48,6 +48,7 @@ generate: venv ## Write everything that is generated and committed.
 bench: venv ## Measure against peers.
 	@tools/venv .cache/bench requirements/bench.txt
 	$(BIN)/python benchmarks/durable --peer-python .cache/bench/bin/python
+	$(BIN)/python benchmarks/generation
 
 # What the slow tests install from, so that they need no network themselves.
 .cache/wheels/%/complete: requirements/%.txt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -81,6 +82,19 @@ def test_a_command_line_that_does_not_parse_is_told_without_a_traceback(argument
     assert answer.stdout == ""
     assert "Error: " in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_every_command_and_option_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs/command-line.md").read_text()
+    groups: list[tuple[str, ...]] = [()]
+    while groups:
+        group = groups.pop()
+        text = protopact(*group, "--help").stdout
+        options = set(re.findall(r"^  (--[a-z-]+)", text, re.MULTILINE))
+        assert not {option for option in options if option not in page}, group
+        inner = re.findall(r"^  ([a-z-]+)  ", text.partition("\nCommands:\n")[2], re.MULTILINE)
+        groups += [(*group, name) for name in inner]
+        assert inner or f"## protopact {' '.join(group)}" in page, group
 
 
 def test_the_library_does_not_import_the_command_line() -> None:
