@@ -42,6 +42,8 @@ __all__ = [
     "UpdateRef",
     "Uuid",
     "Workflow",
+    "messages_of",
+    "schemas",
 ]
 
 # Covariant, so that elements of different messages stand in one tuple; the typed surface is the generated methods'.
@@ -69,7 +71,9 @@ class Schema:
 
     def message(self, name: str, cls: type[T]) -> Message[T]:
         """Describe the message `name` (full protobuf name), whose Python class is `cls`."""
-        return Message(name=name, type=cls, schema=self)
+        message = Message(name=name, type=cls, schema=self)
+        _described.setdefault(self, []).append(message)
+        return message
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -85,6 +89,19 @@ class Message(Generic[M]):
     name: str
     type: type[M]
     schema: Schema
+
+
+_described: dict[Schema, list[Message[object]]] = {}
+
+
+def schemas() -> tuple[Schema, ...]:
+    """The schemas of all generated modules that are imported, in the order of their import."""
+    return tuple(_described)
+
+
+def messages_of(schema: Schema) -> tuple[Message[object], ...]:
+    """The messages that the module of `schema` describes."""
+    return tuple(_described[schema])
 
 
 EMPTY: Message[None] = Message(name="google.protobuf.Empty", type=type(None), schema=Schema(library="google"))

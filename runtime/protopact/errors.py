@@ -48,13 +48,12 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+from collections.abc import Sequence
 from datetime import timedelta
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, overload
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from protopact.history.event import Event
     from protopact.replay.command import Command
 
@@ -66,6 +65,7 @@ __all__ = [
     "CancelledError",
     "ChannelClosedError",
     "ChildWorkflowError",
+    "Details",
     "EngineClosedError",
     "EngineError",
     "EngineUrlError",
@@ -104,8 +104,51 @@ __all__ = [
 ]
 
 
+T = TypeVar("T")
+
+
 class ProtopactError(Exception):
     """Root of every exception that protopact raises."""
+
+
+class Details(Sequence[object]):
+    """Values that travel with a failure: messages of the contract, or JSON values.
+
+    Compares equal to any sequence of equal values.
+    """
+
+    def __init__(self, values: Sequence[object] = ()) -> None:
+        self._values = tuple(values)
+
+    @overload
+    def __getitem__(self, index: int) -> object: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[object]: ...
+    def __getitem__(self, index: int | slice) -> object:
+        return self._values[index]
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and not isinstance(other, str | bytes) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]  # equal to lists, which have no hash
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def get(self, index: int, cls: type[T]) -> T:
+        """Detail `index` as a `cls`: a message class of the contract, or the type of a JSON value.
+
+        Raises:
+            IndexError: There are not that many details.
+            MessageMismatchError: It is something else.
+        """
+        value = self[index]
+        if not isinstance(value, cls):
+            raise MessageMismatchError(f"detail {index}: expected {cls.__name__}, found {type(value).__name__}")
+        return value
 
 
 class FailureError(ProtopactError):
@@ -113,11 +156,15 @@ class FailureError(ProtopactError):
 
     Attributes:
         message: The message alone, without type or cause.
+        stack_trace: Where it was raised, as text, when it came from history; empty otherwise.
+        failure: The `protopact.history.failure.Failure` that it came from, when it came from history.
     """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+        self.stack_trace = ""
+        self.failure: object | None = None
 
     @property
     def cause(self) -> BaseException | None:
@@ -130,7 +177,8 @@ class ApplicationError(FailureError):
 
     Attributes:
         type: Failure type; the name that `non_retryable_error_types` lists.
-        details: Values that travel with the failure: messages of the contract, or JSON values.
+        details: Values that travel with the failure: messages of the contract, or JSON values. `details.get(0, Quota)`
+            reads one as a message class; `details[0]` as what it says it is.
         non_retryable: Whether retrying is pointless, whatever the retry policy says.
         next_retry_delay: Wait before the next attempt, instead of the retry policy's.
     """
@@ -145,7 +193,7 @@ class ApplicationError(FailureError):
     ) -> None:
         super().__init__(message)
         self.type = type
-        self.details: Sequence[object] = details
+        self.details = Details(details)
         self.non_retryable = non_retryable
         self.next_retry_delay = next_retry_delay
 
@@ -243,7 +291,7 @@ class TimeoutError(FailureError, builtins.TimeoutError):  # noqa: A001 - Tempora
 
     Attributes:
         type: Which limit was passed; None for a workflow's own.
-        last_heartbeat_details: Details of the last heartbeat, when the contract's types are known to the reader.
+        last_heartbeat_details: Details of the last heartbeat; `last_heartbeat_details.get(0, BootProgress)` reads one.
     """
 
     def __init__(
@@ -255,7 +303,7 @@ class TimeoutError(FailureError, builtins.TimeoutError):  # noqa: A001 - Tempora
     ) -> None:
         super().__init__(message)
         self.type = type
-        self.last_heartbeat_details = last_heartbeat_details
+        self.last_heartbeat_details = Details(last_heartbeat_details)
 
 
 class CancelledError(FailureError, asyncio.CancelledError):
@@ -267,7 +315,7 @@ class CancelledError(FailureError, asyncio.CancelledError):
 
     def __init__(self, message: str = "Cancelled", *details: object) -> None:
         super().__init__(message)
-        self.details: Sequence[object] = details
+        self.details = Details(details)
 
 
 class TerminatedError(FailureError):
@@ -279,7 +327,7 @@ class TerminatedError(FailureError):
 
     def __init__(self, message: str, *details: object) -> None:
         super().__init__(message)
-        self.details: Sequence[object] = details
+        self.details = Details(details)
 
 
 class ServerError(FailureError):

@@ -1,0 +1,140 @@
+"""Codecs: bytes to bytes between the converter and the disk, for encryption or compression."""
+
+from __future__ import annotations
+
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import cache
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+
+from protopact.errors import PayloadError
+from protopact.payload.payload import Payload, Payloads
+
+__all__ = ["CodecChain", "PayloadCodec"]
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class PayloadCodec(ABC):
+    """Turns payloads into other payloads, and back. Both ways get a batch and return as many, in the same order.
+
+    An error that it raises means that the payloads cannot be written or read now: the operation is tried again.
+    """
+
+    @abstractmethod
+    async def encode(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
+        """Encode a batch. Set a metadata `encoding` of your own, so that `decode` knows what is yours."""
+
+    @abstractmethod
+    async def decode(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
+        """Decode a batch. Return payloads that are not yours as they are."""
+
+
+class CodecChain:
+    """Codecs, applied in their order on the way to the disk and in the reverse order on the way back.
+
+    A chain without codecs is false, and gives back what it is given.
+
+    Args:
+        codecs: The codecs, outermost last.
+    """
+
+    def __init__(self, codecs: Sequence[PayloadCodec] = ()) -> None:
+        self._codecs = tuple(codecs)
+
+    def __bool__(self) -> bool:
+        return bool(self._codecs)
+
+    async def encode(self, structs: Sequence[S]) -> list[S]:
+        """`structs` with every payload in them encoded, in one batch.
+
+        Structs are events, attributes, commands and failures; payloads are inputs, results, details, memo and headers.
+        Search attributes stay readable, for the engine finds runs by them.
+
+        Raises:
+            PayloadError: A codec returned another number of payloads.
+        """
+        return await _apply(structs, self.encode_payloads)
+
+    async def decode(self, structs: Sequence[S]) -> list[S]:
+        """`structs` with every payload in them decoded, in one batch; see `encode`."""
+        return await _apply(structs, self.decode_payloads)
+
+    async def encode_payloads(self, payloads: Payloads) -> Payloads:
+        """Encode a batch of payloads."""
+        for codec in self._codecs:
+            payloads = _same_number(codec, payloads, await codec.encode(payloads))
+        return payloads
+
+    async def decode_payloads(self, payloads: Payloads) -> Payloads:
+        """Decode a batch of payloads."""
+        for codec in reversed(self._codecs):
+            payloads = _same_number(codec, payloads, await codec.decode(payloads))
+        return payloads
+
+
+def _same_number(codec: PayloadCodec, before: Payloads, after: Sequence[Payload]) -> Payloads:
+    if len(before) != len(after):
+        raise PayloadError(
+            f"{type(codec).__module__}.{type(codec).__qualname__} was given {len(before)} payloads and returned "
+            f"{len(after)}; a codec returns as many as it gets, in the same order"
+        )
+    return tuple(after)
+
+
+async def _apply(structs: Sequence[S], transform: Callable[[Payloads], Awaitable[Payloads]]) -> list[S]:
+    payloads: list[Payload] = []
+    _collect(structs, payloads)
+    if not payloads:
+        return list(structs)
+    transformed = iter(await transform(tuple(payloads)))
+    return [_replace(struct, transformed) for struct in structs]
+
+
+# What a struct holds is found by what it is: payloads, structs, mappings of payloads, sequences of them.
+_Held: TypeAlias = Any
+
+
+def _collect(value: _Held, payloads: list[Payload]) -> None:
+    if isinstance(value, Payload):
+        payloads.append(value)
+    elif isinstance(value, msgspec.Struct):
+        for name in _fields(type(value)):
+            _collect(getattr(value, name), payloads)
+    elif value is not None:
+        for each in value.values() if hasattr(value, "values") else value:
+            _collect(each, payloads)
+
+
+def _replace(value: _Held, payloads: Iterator[Payload]) -> _Held:
+    if isinstance(value, Payload):
+        return next(payloads)
+    if isinstance(value, msgspec.Struct):
+        names = _fields(type(value))
+        return msgspec.structs.replace(value, **{name: _replace(getattr(value, name), payloads) for name in names})
+    if value is None:
+        return None
+    if hasattr(value, "values"):
+        return {key: _replace(each, payloads) for key, each in value.items()}
+    return tuple(_replace(each, payloads) for each in value)
+
+
+@cache
+def _fields(cls: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Names of the fields of `cls` in which payloads may be."""
+    return tuple(
+        field.name
+        for field in msgspec.structs.fields(cls)
+        if field.name != "search_attributes" and _may_hold_payloads(field.type)
+    )
+
+
+def _may_hold_payloads(hint: object) -> bool:
+    """Whether `hint` is a payload, payloads, headers, or a struct (of which any may hold payloads)."""
+    arguments = typing.get_args(hint)
+    if arguments:
+        return any(map(_may_hold_payloads, arguments))
+    return isinstance(hint, type) and issubclass(hint, msgspec.Struct)
