@@ -5,13 +5,15 @@ Codes are stable. `docs/diagnostics.md` explains each; its table and the one her
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from operator import attrgetter
 
-from protopact_codegen.source import Place, Position
+from protopact_codegen.source import Path, Place, Position
 
-__all__ = ["Code", "Diagnostic", "Severity", "render", "summary"]
+__all__ = ["Code", "Diagnostic", "Severity", "quote", "render", "summary"]
 
 
 class Severity(Enum):
@@ -103,17 +105,23 @@ class Diagnostic:
         """Where it is, as fine as the compiler tells."""
         return self.place.option(*self.steps) if self.steps or self.place.option_path else self.place.position
 
+    @property
+    def order(self) -> tuple[Position, Path, str]:
+        """Sorts by element, option field and code, which are the same under every compiler."""
+        return self.place.position, self.place.numbers(*self.steps), self.code.value
+
     def __str__(self) -> str:
         return f"{self.position}: {self.code.value} {self.message}\n    hint: {self.hint}"
 
 
 def render(diagnostics: Iterable[Diagnostic]) -> list[str]:
-    """Write diagnostics in the order of their elements, equal ones once.
+    """Write diagnostics in their order, equal ones once."""
+    return list(dict.fromkeys(map(str, sorted(diagnostics, key=attrgetter("order")))))
 
-    The order does not depend on positions inside options, so that it is the same under every compiler.
-    """
-    ordered = sorted(diagnostics, key=lambda diagnostic: (diagnostic.place.position, diagnostic.code.value))
-    return list(dict.fromkeys(map(str, ordered)))
+
+def quote(text: str) -> str:
+    """Quote what a user wrote, on one line whatever is in it."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def summary(diagnostics: Sequence[str], severity: Severity) -> str:

@@ -30,7 +30,7 @@ from protopact_codegen.contract import (
     UpdateRef,
     Workflow,
 )
-from protopact_codegen.diagnostics import Code, Diagnostic
+from protopact_codegen.diagnostics import Code, Diagnostic, quote
 from protopact_codegen.dialects import Declaration, Method, Reference
 from protopact_codegen.dialects.foreign import Foreign
 from protopact_codegen.dialects.protopact import Protopact
@@ -75,7 +75,7 @@ class _Reader:
         proto = self._files[path]
         source = self.sources[path]
         self.diagnostics += self._dialect.check(proto, source)
-        self.diagnostics += self._foreign.check(proto, source)
+        self.diagnostics += self._foreign.check(proto, source, self._dialect.annotates)
         annotated = [
             (index, service)
             for index, service in enumerate(proto.service)
@@ -195,7 +195,7 @@ class _Reader:
             if element is None:
                 continue
             if (element.kind, element.full_name) in seen:
-                what = f'names "{reference.ref}" a second time'
+                what = f"names {quote(reference.ref)} a second time"
                 self._refuse(workflow, reference, Code.DUPLICATE_REFERENCE, what, "remove one of the two")
                 continue
             seen.add((element.kind, element.full_name))
@@ -227,7 +227,7 @@ class _Reader:
             return None
         file, number, index = found
         if not self._dialect.annotates(file.service[number].method[index]):
-            what = f'names "{ref}", which carries no annotation'
+            what = f"names {quote(ref)}, which carries no annotation"
             self._refuse(workflow, reference, Code.REFERENCE_KIND, what, f"annotate {name} as {_article(kind)}")
             return None
         if not self._load(file.name):
@@ -235,7 +235,7 @@ class _Reader:
         element = self._declaration(file, number, index).element
         if element is not None and element.kind is not reference.kind:
             actual = element.kind.value
-            what = f'names "{ref}", which is {_article(actual)}'
+            what = f"names {quote(ref)}, which is {_article(actual)}"
             hint = (
                 f"move it to `{actual}`" if isinstance(element, Query | Signal | Update) else f"name {_article(kind)}"
             )
@@ -251,13 +251,13 @@ class _Reader:
             what, hint = "is empty", f"name {_article(reference.kind.value)} of the service"
         elif len(ends) > 1 and "." in ref:
             code = Code.AMBIGUOUS_REFERENCE
-            what, hint = f'names "{ref}", which may be {" or ".join(ends)}', "write the full name"
+            what, hint = f"names {quote(ref)}, which may be {' or '.join(ends)}", "write the full name"
         elif ends:
-            what, hint = f'names "{ref}", which does not exist', f"did you mean {' or '.join(ends)}?"
+            what, hint = f"names {quote(ref)}, which does not exist", f"did you mean {' or '.join(ends)}?"
         else:
             own = [name.rpartition(".")[2] for name in self._rpcs if name.rpartition(".")[0] == workflow.service]
             close = get_close_matches(ref, own, n=1)
-            what = f'names "{ref}", which does not exist'
+            what = f"names {quote(ref)}, which does not exist"
             if "." in ref:
                 hint = "write the rpc's full name, `package.Service.Rpc`, and import its file"
             elif close:

@@ -129,7 +129,17 @@ class Place:
 
         The finest that the compiler tells: the field, else what is around it up to the option, else the element.
         """
-        path = list(self.option_path)
+        path = (*self.option_path, *self.numbers(*steps))
+        # The first two numbers after the element are its `options` and the extension; only what is inside is ours.
+        for end in range(len(path), len(self.path) + 1, -1):
+            found = self.source.find(path[:end])
+            if found is not None:
+                return found
+        return self.position
+
+    def numbers(self, *steps: str | int) -> Path:
+        """Path of an option field within the options: its fields' numbers for their names."""
+        path: list[int] = []
         descriptor = self.option_type
         for step in steps:
             if isinstance(step, int):
@@ -138,12 +148,7 @@ class Place:
                 member = descriptor.fields_by_name[step]
                 path.append(member.number)
                 descriptor = member.message_type
-        # The first two numbers after the element are its `options` and the extension; only what is inside is ours.
-        for end in range(len(path), len(self.path) + 1, -1):
-            found = self.source.find(tuple(path[:end]))
-            if found is not None:
-                return found
-        return self.position
+        return tuple(path)
 
     def spell(self, *steps: str | int) -> str:
         """Spell an option field, for messages: `(protopact.v1.method).workflow.signal[0].ref`."""

@@ -67,8 +67,11 @@ def parse(source: str, request: Descriptor) -> tuple[Template, list[Problem]]:
 
 
 def _foreign(source: str) -> Iterator[Problem]:
-    found = _FOREIGN.search(source)
-    if found is not None:
+    seen: set[str] = set()
+    for found in _FOREIGN.finditer(source):
+        if found[0] in seen:
+            continue
+        seen.add(found[0])
         form, meaning = ("${...}", "`$` and a field") if found[0] == "${" else ("{{.Field}}", "text")
         yield Problem(
             Code.FOREIGN_TEMPLATE,

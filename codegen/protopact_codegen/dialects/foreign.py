@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodDescriptorProto
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -30,15 +30,17 @@ class Foreign:
             if extension.extendee == _EXTENDEE
         }
 
-    def check(self, file: FileDescriptorProto, source: Source) -> Iterator[Diagnostic]:
-        """Say once for a file that its annotations are of a dialect that is not read."""
+    def check(
+        self, file: FileDescriptorProto, source: Source, read: Callable[[MethodDescriptorProto], bool]
+    ) -> Iterator[Diagnostic]:
+        """Say once for a file that annotations are of a dialect that is not read, of rpcs that are not `read`."""
         if not self._names:
             return
         found = [
             (Place(source, (file.SERVICE_FIELD_NUMBER, number, service.METHOD_FIELD_NUMBER, index)), names)
             for number, service in enumerate(file.service)
             for index, rpc in enumerate(service.method)
-            if (names := self._annotations(rpc))
+            if not read(rpc) and (names := self._annotations(rpc))
         ]
         if found:
             place, names = found[0]
@@ -48,8 +50,8 @@ class Foreign:
             yield Diagnostic(
                 Code.FOREIGN_DIALECT,
                 place,
-                f"{file.name}: {len(found)} rpc(s) carry annotations of {dialect}, the first {options}; "
-                "this version of the plugin does not read them and ignores the rpcs",
+                f"{options} is an annotation of {dialect}; this version of the plugin does not read it, "
+                f"and ignores {len(found)} rpc{'' if len(found) == 1 else 's'} of the file",
                 "annotate them with (protopact.v1.method), or leave the file to the other plugin",
             )
 

@@ -41,7 +41,7 @@ from protopact_codegen.contract import (
     WaitForStage,
     Workflow,
 )
-from protopact_codegen.diagnostics import Code, Diagnostic
+from protopact_codegen.diagnostics import Code, Diagnostic, Severity, quote
 from protopact_codegen.dialects import Declaration, Method, Reference
 from protopact_codegen.source import Path, Place, Source
 
@@ -249,27 +249,28 @@ class _Reading:
         )
 
     def _template(self, field: str, text: str) -> Template | None:
-        return self._parse(text, field) if text else None
+        return self._parse(text, field)[0] if text else None
 
-    def _parse(self, text: str, *steps: Step) -> Template:
+    def _parse(self, text: str, *steps: Step) -> tuple[Template, bool]:
+        """Parse a template; returns also whether it is whole."""
         parsed, problems = template.parse(text, self._method.request.descriptor)
         for problem in problems:
-            self._add(problem.code, f'"{text}": {problem.message}', problem.hint, *steps)
-        return parsed
+            self._add(problem.code, f"{quote(text)}: {problem.message}", problem.hint, *steps)
+        return parsed, all(problem.code.severity is Severity.WARNING for problem in problems)
 
     def _search_attributes(self, options: schema.WorkflowOptions) -> Iterator[SearchAttribute]:
         for index, attribute in enumerate(options.search_attributes):
             steps = ("search_attributes", index)
             type_ = self._member(_SEARCH_ATTRIBUTE_TYPES, attribute.type, *steps, "type")
-            value = self._parse(attribute.value, *steps, "value")
+            value, whole = self._parse(attribute.value, *steps, "value")
             if type_ is None:
                 self._untyped(attribute.type, *steps)
-                continue
-            match value.parts:
-                case (FieldPath(transforms=()) as path,) if type_ not in _TEXT:
-                    yield SearchAttribute(attribute.name, type_, path, index)
-                case _:
-                    yield SearchAttribute(attribute.name, type_, value, index)
+            elif whole:
+                match value.parts:
+                    case (FieldPath(transforms=()) as path,) if type_ not in _TEXT:
+                        yield SearchAttribute(attribute.name, type_, path, index)
+                    case _:
+                        yield SearchAttribute(attribute.name, type_, value, index)
 
     def _untyped(self, number: int, *steps: Step) -> None:
         if not number:
@@ -311,7 +312,7 @@ class _Reading:
                 "write {seconds: 90} or {nanos: 500000000}"
             )
             self._add(Code.DURATION, what, hint, *steps)
-        elif value.nanos % 1000:
+        elif value.nanos > 0 and value.nanos % 1000:
             what = f"is finer than a microsecond: seconds {value.seconds}, nanos {value.nanos}"
             self._add(Code.DURATION, what, "round `nanos` to thousands", *steps)
         seconds = max(-_MAX_SECONDS, min(value.seconds, _MAX_SECONDS))

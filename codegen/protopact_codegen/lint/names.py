@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from protopact_codegen.contract import Activity, Contract, Element, Rpc, Service, Workflow
-from protopact_codegen.diagnostics import Code, Diagnostic
+from protopact_codegen.diagnostics import Code, Diagnostic, quote
 from protopact_codegen.lint.finding import Rule, elements, finding, subject
 from protopact_codegen.names import collisions
 
@@ -27,7 +27,7 @@ def _usable(contract: Contract) -> Iterator[Diagnostic]:
             if not name:
                 yield finding(Code.RESERVED_NAME, element, "is empty", "write a name, or remove it", *steps)
             elif name.startswith(_RESERVED):
-                what = f'is "{name}"; names that start with `{_RESERVED}` belong to the engines'
+                what = f"is {quote(name)}; names that start with `{_RESERVED}` belong to the engines"
                 yield finding(Code.RESERVED_NAME, element, what, "choose another name", *steps)
 
 
@@ -65,7 +65,7 @@ def _clashes_between_services(contract: Contract) -> Iterator[Diagnostic]:
 
 def _taken(element: Element, name: str, first: Element, *steps: str | int) -> Diagnostic:
     whose = "the same rpc" if first is element else subject(first)
-    what = f'is "{name}", a name of {whose} too' if steps else f'has the default name "{name}", a name of {whose} too'
+    what = f"{'is' if steps else 'has the default name'} {quote(name)}, a name of {whose} too"
     return finding(Code.DUPLICATE_NAME, element, what, "every name means one rpc: change one of the two", *steps)
 
 

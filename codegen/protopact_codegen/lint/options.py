@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator
 
 from protopact_codegen.contract import Activity, Contract, Priority, Uuid, Workflow
-from protopact_codegen.diagnostics import Code, Diagnostic
+from protopact_codegen.diagnostics import Code, Diagnostic, quote
 from protopact_codegen.lint.finding import Rule, elements, finding
 
 __all__ = ["RULES"]
 
 _FAIRNESS_KEY_BYTES = 64
+_HINT = 'make `id` of fields of the request, for example "order/{order_id}"'
 
 
 def _task_queues(contract: Contract) -> Iterator[Diagnostic]:
@@ -37,13 +38,13 @@ def _ids(contract: Contract) -> Iterator[Diagnostic]:
         for field, policy in policies:
             if policy is not None:
                 what = f"is set, but {lack}"
-                hint = 'set `id`, for example to "order/{order_id}", or remove the policy'
+                hint = f"{_HINT}, or remove the policy"
                 yield finding(Code.POLICY_WITHOUT_ID, workflow, what, hint, field)
         starts = [("signal", ref.index) for ref in workflow.signals if ref.start]
         starts += [("update", ref.index) for ref in workflow.updates if ref.start]
         for kind, index in starts:
             what = f"is true, but {lack}: it would never reach a running workflow"
-            hint = 'set `id`, for example to "order/{order_id}", or remove `start`'
+            hint = f"{_HINT}, or remove `start`"
             yield finding(Code.START_WITHOUT_ID, workflow, what, hint, kind, index, "start")
 
 
@@ -52,7 +53,7 @@ def _no_lasting_id(workflow: Workflow) -> str:
     if workflow.id is None:
         return "the workflow has no `id` template, so that every start has an id of its own"
     if any(isinstance(part, Uuid) for part in workflow.id.parts):
-        return f'`id` is "{workflow.id.source}", so that every start has an id of its own'
+        return f"`id` is {quote(workflow.id.source)}, so that every start has an id of its own"
     return ""
 
 

@@ -17,7 +17,7 @@ from protopact_codegen.contract import (
     Update,
     Workflow,
 )
-from protopact_codegen.diagnostics import Code, Diagnostic
+from protopact_codegen.diagnostics import Code, Diagnostic, quote
 from protopact_codegen.lint.finding import Rule, elements, finding
 
 __all__ = ["RULES"]
@@ -48,15 +48,13 @@ def _without_text(element: Element, template: Template, *steps: str | int) -> It
         if last.is_repeated:
             code, what, hint = Code.TEMPLATE_REPEATED, _describe(part), "use a field with one value"
         elif last.message_type is not None:
-            code, what, hint = (
-                Code.TEMPLATE_MESSAGE,
-                _describe(part),
-                f"name one of its fields: `{{{part.name}.field}}`",
-            )
+            own = last.message_type.file.package != "google.protobuf"
+            code, what = Code.TEMPLATE_MESSAGE, _describe(part)
+            hint = f"name one of its fields: `{{{part.name}.field}}`" if own else "use a field with a text form"
         else:
             code, what = Code.TEMPLATE_TYPE, f"{_describe(part)}, which has no one text form"
             hint = "use a string, an integer, a bool or an enum"
-        yield finding(code, element, f'"{template.source}": `{{{part.name}}}` is {what}', hint, *steps)
+        yield finding(code, element, f"{quote(template.source)}: `{{{part.name}}}` is {what}", hint, *steps)
 
 
 def _attributes(contract: Contract) -> Iterator[Diagnostic]:
@@ -70,7 +68,7 @@ def _attributes(contract: Contract) -> Iterator[Diagnostic]:
                 hint = "set `name` to what it is registered under"
                 yield finding(Code.SEARCH_ATTRIBUTE, workflow, "has no name", hint, *steps)
             elif attribute.name in seen:
-                what = f'sets "{attribute.name}" a second time'
+                what = f"sets {quote(attribute.name)} a second time"
                 yield finding(Code.SEARCH_ATTRIBUTE, workflow, what, "remove one of the two", *steps)
             seen.add(attribute.name)
             yield from _typed(workflow, attribute, *steps, "value")
@@ -82,12 +80,12 @@ def _typed(workflow: Workflow, attribute: SearchAttribute, *steps: str | int) ->
         if not value.source:
             yield finding(Code.SEARCH_ATTRIBUTE, workflow, "is empty", "write `{field}` with the field's name", *steps)
         elif attribute.type not in _TEXTS:
-            what = f'is "{value.source}"; the value of a {attribute.type.value} is one field'
+            what = f"is {quote(value.source)}; the value of type {attribute.type.value} is one field"
             yield finding(Code.SEARCH_ATTRIBUTE, workflow, what, "write `{field}` and nothing else", *steps)
     else:
         wanted, fits = _WANTED[attribute.type]
         if not fits(value):
-            what = f'is "{{{value.name}}}", {_describe(value)}; a {attribute.type.value} takes {wanted}'
+            what = f'is "{{{value.name}}}", {_describe(value)}; type {attribute.type.value} takes {wanted}'
             yield finding(Code.SEARCH_ATTRIBUTE, workflow, what, "change `type`, or name another field", *steps)
 
 
