@@ -2,7 +2,8 @@
 
 A reader builds it, lint and the versioning checks judge it, `emit` writes it out; nobody changes it. Names are the
 contract's own (proto names); Python names are the business of `names` and of the message libraries. A value that the
-contract leaves out is None (or empty), so that the runtime's default stands and is written nowhere twice.
+contract leaves out is None (or empty), so that the runtime's default stands and is written nowhere twice. Elements are
+equal when they are the same object; the reader makes one for each rpc.
 
 Enumerations here have the member names of the same enumerations in `protopact.policy`.
 """
@@ -301,7 +302,7 @@ class Priority:
     fairness_weight: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Rpc:
     """What every annotated rpc has.
 
@@ -335,10 +336,10 @@ class Rpc:
     aliases: tuple[str, ...]
     doc: str
     deprecated: bool
-    place: Place = field(compare=False, repr=False)
+    place: Place = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Activity(Rpc):
     """An activity; `task_queue` is its own or its service's, None for the calling workflow's."""
 
@@ -354,21 +355,21 @@ class Activity(Rpc):
     priority: Priority | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Query(Rpc):
     """A query."""
 
     kind: ClassVar[Kind] = Kind.QUERY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Signal(Rpc):
     """A signal; its response is `google.protobuf.Empty`."""
 
     kind: ClassVar[Kind] = Kind.SIGNAL
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Update(Rpc):
     """An update; `id` is the template of its id over its own request.
 
@@ -382,7 +383,7 @@ class Update(Rpc):
     wait_for_stage: WaitForStage | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class QueryRef:
     """A query that a workflow answers; `index` is its place in the workflow's list."""
 
@@ -390,7 +391,7 @@ class QueryRef:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class SignalRef:
     """A signal that a workflow receives; `start` says that it may start the workflow, by signal-with-start."""
 
@@ -399,7 +400,7 @@ class SignalRef:
     start: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class UpdateRef:
     """An update that a workflow handles.
 
@@ -418,7 +419,7 @@ class UpdateRef:
     id_conflict_policy: IdConflictPolicy | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Workflow(Rpc):
     """A workflow; `task_queue` is its own or its service's.
 
@@ -461,7 +462,7 @@ Handler: TypeAlias = Query | Signal | Update
 """An rpc that a workflow answers while it runs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Service:
     """A service with at least one annotated rpc.
 
@@ -485,7 +486,7 @@ class Service:
     digest: str
     doc: str
     deprecated: bool
-    place: Place = field(compare=False, repr=False)
+    place: Place = field(repr=False)
 
     @property
     def workflows(self) -> tuple[Workflow, ...]:
@@ -513,7 +514,7 @@ class Service:
         return tuple(element for element in self.elements if isinstance(element, Update))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class File:
     """A proto file with at least one service that has an annotated rpc.
 
@@ -535,10 +536,10 @@ class File:
     services: tuple[Service, ...]
     ignored: tuple[str, ...]
     descriptor: FileDescriptor
-    place: Place = field(compare=False, repr=False)
+    place: Place = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Contract:
     """Everything that one invocation generates.
 
@@ -548,7 +549,7 @@ class Contract:
     """
 
     files: tuple[File, ...]
-    sources: Mapping[str, Source] = field(compare=False, repr=False)
+    sources: Mapping[str, Source] = field(repr=False)
 
     @property
     def services(self) -> Iterator[Service]:
