@@ -7,23 +7,51 @@ attempt. Nothing here knows of retries, time-outs or the store.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+import contextlib
+import contextvars
+import inspect
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol, TypeAlias
+from functools import partial
+from types import TracebackType
+from typing import TypeAlias, TypeVar
 
-from protopact.activity import CancellationReason
-from protopact.failure import FailureConverter
-from protopact.history.event import RetryPolicy
-from protopact.history.failure import Failure
-from protopact.history.time import Duration, Timestamp
-from protopact.interceptor import Interceptor
-from protopact.payload.codec import CodecChain
-from protopact.payload.converter import PayloadConverter
+from protopact import activity
+from protopact.activity import CancellationReason, Info
+from protopact.embedded.clock import Clock
+from protopact.embedded.executor import ThreadExecutor
+from protopact.embedded.heartbeat import Heartbeats, throttle_interval
+from protopact.embedded.retry import with_defaults
+from protopact.embedded.sizes import check_size
+from protopact.embedded.watchdog import Watchdog
+from protopact.errors import ApplicationError, CancelledError, FailureError, PayloadSizeError, ServerError
+from protopact.failure import SOURCE, FailureConverter
+from protopact.history import event
+from protopact.history.failure import ApplicationFailureInfo, CanceledFailureInfo, Failure
+from protopact.history.time import Duration, Timestamp, to_datetime, to_timedelta
+from protopact.interceptor import ExecuteActivity, Interceptor
+from protopact.payload import CodecChain, PayloadConverter
 from protopact.payload.payload import Headers, Payload, Payloads
-from protopact.worker import Registry
+from protopact.policy import Priority, RetryPolicy
+from protopact.worker import RegisteredActivity, Registry
 
-__all__ = ["Attempt", "AttemptRunner", "Cancelled", "Completed", "Failed", "HandedBack", "Outcome"]
+__all__ = ["Attempt", "AttemptKey", "AttemptRunner", "Cancelled", "Completed", "Failed", "HandedBack", "Outcome"]
+
+T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
+
+_NAMESPACE = "default"
+_NO_TIMEOUT = Duration(0)
+_UNWIND_SECONDS = 1.0
+"""How long an activity that was cancelled at the end of the grace period has for its `finally` blocks."""
+
+
+AttemptKey: TypeAlias = tuple[int, int, int]
+"""Names an attempt: row of the run, event that scheduled the activity, number of the attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +59,7 @@ class Attempt:
     """One attempt of an activity, as the shell hands it out. Payloads are as on disk: the codec chain's.
 
     Attributes:
-        key: Names the attempt; unlike the key of any other attempt that this process has started, of the same activity
-            too.
+        key: Names the attempt; unlike the key of any other attempt that this process has started.
         activity_type: Registered name that the activity was scheduled under.
         activity_id: Id of the activity within its run.
         workflow_id: Id of the workflow.
@@ -52,7 +79,7 @@ class Attempt:
         heartbeat_details: Details of the last heartbeat of the attempts before.
     """
 
-    key: Hashable
+    key: AttemptKey
     activity_type: str
     activity_id: str
     workflow_id: str
@@ -65,10 +92,10 @@ class Attempt:
     scheduled_time: Timestamp
     attempt_scheduled_time: Timestamp
     started_time: Timestamp
-    schedule_to_close_timeout: Duration = Duration(0)
-    start_to_close_timeout: Duration = Duration(0)
-    heartbeat_timeout: Duration = Duration(0)
-    retry_policy: RetryPolicy | None = None
+    schedule_to_close_timeout: Duration = _NO_TIMEOUT
+    start_to_close_timeout: Duration = _NO_TIMEOUT
+    heartbeat_timeout: Duration = _NO_TIMEOUT
+    retry_policy: event.RetryPolicy | None = None
     heartbeat_details: Payloads = ()
 
 
@@ -104,25 +131,138 @@ class HandedBack:
 Outcome: TypeAlias = Completed | Failed | Cancelled | HandedBack
 
 
-class Timer(Protocol):
-    """A timer that was armed."""
+class _Flag:
+    """Something that happens once; tasks of the loop and threads can wait for it."""
 
-    def cancel(self) -> None:
-        """Disarm it; nothing happens when it has fired."""
+    __slots__ = ("_event", "_thread_event")
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._thread_event = threading.Event()
+
+    def set(self) -> None:
+        self._event.set()
+        self._thread_event.set()
+
+    def is_set(self) -> bool:
+        return self._thread_event.is_set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    def wait_sync(self, timeout: timedelta | float | None) -> bool:
+        return self._thread_event.wait(timeout.total_seconds() if isinstance(timeout, timedelta) else timeout)
 
 
-class Clock(Protocol):
-    """The clock and timers of the shell, real or virtual."""
+class _Running(activity.Context):
+    """A running attempt, as its activity sees it."""
 
-    def now(self) -> Timestamp:
-        """Now."""
+    def __init__(
+        self,
+        attempt: Attempt,
+        registered: RegisteredActivity | None,
+        *,
+        heartbeats: Heartbeats,
+        converter: PayloadConverter,
+        worker_shutdown: _Flag,
+    ) -> None:
+        self.attempt = attempt
+        self.registered = registered
+        self.heartbeats = heartbeats
+        self.task: asyncio.Task[None] | None = None
+        self.thread_name: str | None = None
+        self.interruptible = False
+        """Whether the task is in the activity's own `async def`, where a cancellation may strike."""
+        self.details: Payloads = ()
+        """Details of the last heartbeat of the attempts before, decoded by the codecs."""
+        self._converter = converter
+        self._loop_thread = threading.get_ident()
+        self._info: Info | None = None
+        self._reason: CancellationReason | None = None
+        self._cancelled = _Flag()
+        self._worker_shutdown = worker_shutdown
+        self._shields = 0
+        self._shielded = False
 
-    def call_at(self, when: Timestamp, callback: Callable[[], None], /) -> Timer:
-        """Call `callback` on the loop's thread at `when`, or soon when it has passed."""
+    @property
+    def name(self) -> str:
+        """What it is, for logs."""
+        attempt = self.attempt
+        return (
+            f"activity {attempt.activity_type} (id {attempt.activity_id}, attempt {attempt.attempt}, "
+            f"workflow {attempt.workflow_id})"
+        )
+
+    @property
+    def info(self) -> Info:
+        if self._info is None:
+            self._info = _info(self.attempt, self.registered)
+        return self._info
+
+    @property
+    def cancellation_reason(self) -> CancellationReason | None:
+        return self._reason
+
+    @property
+    def is_worker_shutdown(self) -> bool:
+        return self._worker_shutdown.is_set()
+
+    def cancel(self, reason: CancellationReason) -> None:
+        """Deliver a cancellation; the first reason stands."""
+        if self._reason is None:
+            self._reason = reason
+            self._cancelled.set()
+        if self.interruptible and self.task is not None:
+            self.task.cancel(f"activity cancelled: {self._reason.value}")
+
+    def raise_if_cancelled(self) -> None:
+        """Raise when it was cancelled."""
+        if self._reason is not None:
+            raise CancelledError(f"activity cancelled: {self._reason.value}")
+
+    def heartbeat(self, *details: object) -> None:
+        payloads = self._converter.to_details(details)
+        check_size(payloads, f"the heartbeat of activity {self.attempt.activity_type}")
+        self.heartbeats.beat(payloads)
+        if self._reason is None or threading.get_ident() == self._loop_thread:
+            return
+        if self._shields:
+            self._shielded = True
+        else:
+            self.raise_if_cancelled()
+
+    def heartbeat_details(self, cls: type[T], index: int) -> T | None:
+        if index >= len(self.details):
+            return None
+        where = f"heartbeat detail {index} of activity {self.attempt.activity_type}"
+        return self._converter.detail_as(self.details[index], cls, where=where)
+
+    async def wait_for_cancelled(self) -> None:
+        await self._cancelled.wait()
+
+    def wait_for_cancelled_sync(self, timeout: timedelta | float | None) -> bool:
+        return self._cancelled.wait_sync(timeout)
+
+    async def wait_for_worker_shutdown(self) -> None:
+        await self._worker_shutdown.wait()
+
+    def wait_for_worker_shutdown_sync(self, timeout: timedelta | float | None) -> bool:
+        return self._worker_shutdown.wait_sync(timeout)
+
+    @contextlib.contextmanager
+    def shield_thread_cancel_exception(self) -> Generator[None]:
+        self._shields += 1
+        try:
+            yield
+        finally:
+            self._shields -= 1
+            if self._shielded and not self._shields:
+                self._shielded = False
+                self.raise_if_cancelled()
 
 
 class AttemptRunner:
-    """Runs attempts. Its methods are called on the loop's thread, and so are its callbacks.
+    """Runs attempts. It is made, called and calls back on the loop's thread.
 
     Callbacks run in the context that the runner was made in, never in an activity's, but perhaps within an activity's
     task: they take note and return; they do not raise.
@@ -135,9 +275,9 @@ class AttemptRunner:
         failure_converter: Exceptions to failures.
         codecs: Payload codecs of the engine.
         interceptors: Interceptors of the engine, the first one outermost.
-        on_heartbeat: Called with details to record, ready for the disk: the first heartbeat of an attempt at once, later
-            ones at most every 0.8 of its heartbeat time-out (30 s without one, 60 s at most), the latest details winning;
-            what is unrecorded when the attempt fails or is handed back comes right before `on_done`.
+        on_heartbeat: Called with details to record, ready for the disk: the first heartbeat of an attempt at once,
+            later ones at most every 0.8 of its heartbeat time-out (30 s without one, 60 s at most), the latest details
+            winning; what is unrecorded when the attempt fails or is handed back comes right before `on_done`.
         on_done: Called once for each attempt started, with its outcome. Of an attempt that was cancelled because it is
             wanted no more (timed out, not found) the outcome comes as well, perhaps much later.
         max_threads: Plain `def` activities that run at once; more wait for a thread.
@@ -157,25 +297,260 @@ class AttemptRunner:
         on_done: Callable[[Attempt, Outcome], None],
         max_threads: int,
     ) -> None:
-        raise NotImplementedError
+        self._registry = registry
+        self._loop = loop
+        self._clock = clock
+        self._converter = converter
+        self._failure_converter = failure_converter
+        self._codecs = codecs
+        self._interceptors = tuple(interceptors)
+        self._on_heartbeat = on_heartbeat
+        self._on_done = on_done
+        self._context = contextvars.copy_context()
+        self._executor = ThreadExecutor(max_threads, "protopact-activity")
+        self._watchdog = Watchdog(loop)
+        self._worker_shutdown = _Flag()
+        self._running: dict[AttemptKey, _Running] = {}
 
     @property
     def running(self) -> int:
         """Number of attempts that have started and whose `on_done` is still to come."""
-        raise NotImplementedError
+        return len(self._running)
 
     def start(self, attempt: Attempt) -> None:
         """Start an attempt; never calls back before it returns."""
-        raise NotImplementedError
+        registered = self._registry.activities.get(attempt.activity_type)
+        heartbeats = Heartbeats(
+            loop=self._loop,
+            clock=self._clock,
+            codecs=self._codecs,
+            interval=throttle_interval(attempt.heartbeat_timeout),
+            record=lambda details: self._context.copy().run(self._on_heartbeat, attempt, details),
+        )
+        running = _Running(
+            attempt,
+            registered,
+            heartbeats=heartbeats,
+            converter=self._converter,
+            worker_shutdown=self._worker_shutdown,
+        )
+        self._running[attempt.key] = running
+        self._watchdog.begin()
+        context = self._context.copy()
+        context.run(activity.current.set, running)
+        # Not the loop's task factory: an eager one would run the activity within this call.
+        running.task = asyncio.Task(self._run(running), loop=self._loop, name=running.name, context=context)
 
-    def cancel(self, key: Hashable, reason: CancellationReason) -> None:
+    def cancel(self, key: AttemptKey, reason: CancellationReason) -> None:
         """Deliver a cancellation, at once; the first reason stands. Unknown keys are ignored: the attempt has ended."""
-        raise NotImplementedError
+        if (running := self._running.get(key)) is not None:
+            running.cancel(reason)
 
     async def stop(self, grace: timedelta) -> None:
-        """Stop: let attempts go on for `grace`, cancel the rest, hand back what does not end.
+        """Stop: let attempts go on for `grace`, cancel the rest, hand back what does not end within another second.
 
-        Every attempt has had its `on_done` when this returns. A thread that does not end goes on as a daemon, which
-        ends with the process; a log line names it.
+        Every attempt has had its `on_done` when this returns or raises. A thread that does not end goes on as a daemon,
+        which ends with the process; a log line names it. Times are the loop's.
         """
-        raise NotImplementedError
+        self._worker_shutdown.set()
+        try:
+            await self._wait(grace.total_seconds())
+            for running in self._running.values():
+                running.cancel(CancellationReason.WORKER_SHUTDOWN)
+            await self._wait(_UNWIND_SECONDS)
+        finally:
+            for running in list(self._running.values()):
+                self._abandon(running, grace)
+            self._executor.shutdown()
+            self._watchdog.close()
+
+    async def _wait(self, seconds: float) -> None:
+        tasks = [running.task for running in self._running.values() if running.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    def _abandon(self, running: _Running, grace: timedelta) -> None:
+        where = f"thread {running.thread_name}" if running.thread_name else "its task"
+        _logger.warning(
+            "%s did not end within the worker's grace period of %s, nor when it was cancelled: "
+            "it is handed back, and %s goes on until the process ends",
+            running.name,
+            grace,
+            where,
+        )
+        self._finish(running, HandedBack())
+
+    def _finish(self, running: _Running, outcome: Outcome) -> None:
+        if self._running.pop(running.attempt.key, None) is not None:
+            running.heartbeats.close()
+            self._watchdog.end()
+            self._context.copy().run(self._on_done, running.attempt, outcome)
+
+    async def _run(self, running: _Running) -> None:
+        try:
+            outcome = await self._outcome(running)
+            if not isinstance(outcome, Completed):
+                await running.heartbeats.flush()
+        except BaseException:
+            # The loop is being torn down, or Ctrl-C struck within the activity.
+            self._finish(running, HandedBack())
+            raise
+        self._finish(running, outcome)
+
+    async def _outcome(self, running: _Running) -> Outcome:
+        try:
+            return Completed(await self._execute(running))
+        except asyncio.CancelledError as error:
+            match running.cancellation_reason:
+                case CancellationReason.WORKER_SHUTDOWN:
+                    return HandedBack()
+                case None:
+                    return Failed(await self._failure(error))
+                case _:
+                    return Cancelled(await self._cancellation_details(error))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - sys.exit in an activity ends the activity, not the worker
+            return Failed(await self._failure(error))
+
+    async def _execute(self, running: _Running) -> Payloads:
+        attempt, registered = running.attempt, running.registered
+        if registered is None:
+            raise ApplicationError(
+                f"activity {attempt.activity_type} is not registered on this worker; it has: "
+                f"{', '.join(sorted(self._registry.activities)) or 'none'}",
+                type="NotFoundError",
+            )
+        element = registered.contract
+        payloads, headers = attempt.input, attempt.headers
+        running.details = attempt.heartbeat_details
+        if self._codecs:
+            payloads = await self._codecs.decode(payloads)
+            headers = await self._codecs.decode_headers(headers)
+            running.details = await self._codecs.decode(running.details)
+        request = self._converter.from_payloads(element.request, payloads, where=f"request of activity {element.name}")
+        call = ExecuteActivity(activity=element, request=request, headers=headers)
+        result = await self._intercepted(running, registered, call)
+        payloads = self._converter.to_payloads(element.response, result, where=f"response of activity {element.name}")
+        return await self._codecs.encode(payloads)
+
+    async def _intercepted(self, running: _Running, registered: RegisteredActivity, call: ExecuteActivity) -> object:
+        hook: Callable[[ExecuteActivity], Awaitable[object]] = partial(self._call, running, registered)
+        for interceptor in reversed(self._interceptors):
+            hook = partial(interceptor.execute_activity, next_hook=hook)
+        running.raise_if_cancelled()
+        running.interruptible = registered.is_async
+        try:
+            return await hook(call)
+        finally:
+            running.interruptible = False
+
+    async def _call(self, running: _Running, registered: RegisteredActivity, call: ExecuteActivity) -> object:
+        empty = registered.contract.request.type is type(None)
+        function = registered.method if empty else partial(registered.method, call.request)
+        result = function() if registered.is_async else await self._in_thread(running, function)
+        if inspect.isawaitable(result):
+            # A plain function that returns an awaitable, as decorators around `async def` do, is awaited here.
+            running.interruptible = True
+            result = await result
+        return result
+
+    async def _in_thread(self, running: _Running, function: Callable[[], object]) -> object:
+        loop = self._loop
+        ended: asyncio.Future[tuple[object, BaseException | None]] = loop.create_future()
+
+        def resolve(value: object, error: BaseException | None) -> None:
+            if not ended.cancelled():
+                ended.set_result((value, error))
+
+        def work() -> None:
+            value, error = None, None
+            try:
+                running.thread_name = threading.current_thread().name
+                running.raise_if_cancelled()  # it may have waited long for this thread
+                value = function()
+            except BaseException as caught:  # noqa: BLE001 - whatever it is, it belongs to the attempt
+                error = caught
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the worker has stopped without this thread
+                loop.call_soon_threadsafe(resolve, value, error)
+
+        self._executor.submit(work, contextvars.copy_context())
+        value, error = await ended
+        if error is not None:
+            raise error
+        return value
+
+    async def _failure(self, error: BaseException) -> Failure:
+        error.__traceback__ = _without_our_frames(error.__traceback__)
+        activity.logger.warning("the attempt failed", exc_info=error)
+        if isinstance(error, PayloadSizeError):
+            # As the Temporal server refuses it: the next attempt would fail alike.
+            error = _caused(ServerError(str(error), non_retryable=True), error)
+        elif isinstance(error, asyncio.CancelledError) and not isinstance(error, CancelledError):
+            # As Temporal's SDK: the activity cancelled itself, or awaited what somebody else had cancelled.
+            error = _caused(ApplicationError(str(error) or "Cancelled", type="CancelledError"), error)
+        failure = self._failure_converter.to_failure(error)
+        try:
+            return await self._codecs.encode_failure(failure)
+        except Exception as refused:  # noqa: BLE001 - the attempt must end, whatever the user's codec raises
+            activity.logger.exception("the failure of the attempt cannot be encoded by the payload codecs")
+            # No payload is left in it, so it can be written as it is.
+            message = f"the failure of the activity cannot be encoded by the payload codecs: {refused}"
+            return Failure(message, ApplicationFailureInfo(type=type(error).__name__), SOURCE)
+
+    async def _cancellation_details(self, error: asyncio.CancelledError) -> Payloads:
+        if not isinstance(error, CancelledError) or not error.details:
+            return ()
+        failure = await self._failure(error)
+        return failure.info.details if isinstance(failure.info, CanceledFailureInfo) else ()
+
+
+def _caused(error: FailureError, cause: BaseException) -> FailureError:
+    error.__cause__ = cause
+    return error
+
+
+def _without_our_frames(trace: TracebackType | None) -> TracebackType | None:
+    """What of a traceback is the user's: without the frames at its beginning that are the engine's."""
+    inner = trace
+    while inner is not None and inner.tb_frame.f_globals.get("__name__") == __name__:
+        inner = inner.tb_next
+    return inner or trace
+
+
+def _info(attempt: Attempt, registered: RegisteredActivity | None) -> Info:
+    return Info(
+        activity_id=attempt.activity_id,
+        activity_type=attempt.activity_type,
+        attempt=attempt.attempt,
+        namespace=_NAMESPACE,
+        workflow_id=attempt.workflow_id,
+        workflow_run_id=attempt.run_id,
+        workflow_type=attempt.workflow_type,
+        task_queue=attempt.task_queue,
+        scheduled_time=to_datetime(attempt.scheduled_time),
+        current_attempt_scheduled_time=to_datetime(attempt.attempt_scheduled_time),
+        started_time=to_datetime(attempt.started_time),
+        schedule_to_close_timeout=_timeout(attempt.schedule_to_close_timeout),
+        start_to_close_timeout=_timeout(attempt.start_to_close_timeout),
+        heartbeat_timeout=_timeout(attempt.heartbeat_timeout),
+        retry_policy=_retry_policy(attempt.retry_policy),
+        priority=Priority() if registered is None else registered.contract.priority,
+    )
+
+
+def _timeout(value: Duration) -> timedelta | None:
+    return to_timedelta(value) if value else None
+
+
+def _retry_policy(recorded: event.RetryPolicy | None) -> RetryPolicy | None:
+    if recorded is None:
+        return None
+    recorded = with_defaults(recorded)
+    return RetryPolicy(
+        initial_interval=to_timedelta(recorded.initial_interval),
+        backoff_coefficient=recorded.backoff_coefficient,
+        maximum_interval=to_timedelta(recorded.maximum_interval),
+        maximum_attempts=recorded.maximum_attempts,
+        non_retryable_error_types=recorded.non_retryable_error_types,
+    )
