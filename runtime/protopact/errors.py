@@ -51,7 +51,7 @@ import builtins
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, cast, overload
 
 if TYPE_CHECKING:
     from protopact.history.event import Event
@@ -114,7 +114,7 @@ class ProtopactError(Exception):
 class Details(Sequence[object]):
     """Values that travel with a failure: messages of the contract, or JSON values.
 
-    Compares equal to any sequence of equal values.
+    Compares equal to a tuple or list of equal values.
     """
 
     def __init__(self, values: Sequence[object] = ()) -> None:
@@ -131,7 +131,9 @@ class Details(Sequence[object]):
         return len(self._values)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and not isinstance(other, str | bytes) and tuple(self) == tuple(other)
+        if not isinstance(other, tuple | list | Details):
+            return NotImplemented
+        return tuple(self) == tuple(cast("Sequence[object]", other))
 
     __hash__ = None  # type: ignore[assignment]  # equal to lists, which have no hash
 

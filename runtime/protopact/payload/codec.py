@@ -6,12 +6,15 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import cache
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 
 from protopact.errors import PayloadError
-from protopact.payload.payload import Payload, Payloads
+from protopact.payload.payload import Headers, Payload, Payloads
+
+if TYPE_CHECKING:
+    from protopact.history.failure import Failure
 
 __all__ = ["CodecChain", "PayloadCodec"]
 
@@ -48,32 +51,49 @@ class CodecChain:
     def __bool__(self) -> bool:
         return bool(self._codecs)
 
-    async def encode(self, structs: Sequence[S]) -> list[S]:
-        """`structs` with every payload in them encoded, in one batch.
-
-        Structs are events, attributes, commands and failures; payloads are inputs, results, details, memo and headers.
-        Search attributes stay readable, for the engine finds runs by them.
+    async def encode(self, payloads: Payloads) -> Payloads:
+        """Encode a batch of payloads.
 
         Raises:
             PayloadError: A codec returned another number of payloads.
         """
-        return await _apply(structs, self.encode_payloads)
-
-    async def decode(self, structs: Sequence[S]) -> list[S]:
-        """`structs` with every payload in them decoded, in one batch; see `encode`."""
-        return await _apply(structs, self.decode_payloads)
-
-    async def encode_payloads(self, payloads: Payloads) -> Payloads:
-        """Encode a batch of payloads."""
         for codec in self._codecs:
             payloads = _same_number(codec, payloads, await codec.encode(payloads))
         return payloads
 
-    async def decode_payloads(self, payloads: Payloads) -> Payloads:
-        """Decode a batch of payloads."""
+    async def decode(self, payloads: Payloads) -> Payloads:
+        """Decode a batch of payloads; see `encode`."""
         for codec in reversed(self._codecs):
             payloads = _same_number(codec, payloads, await codec.decode(payloads))
         return payloads
+
+    async def encode_headers(self, headers: Headers) -> Headers:
+        """Encode the values of headers or of a memo."""
+        return dict(zip(headers, await self.encode(tuple(headers.values())), strict=True)) if headers else {}
+
+    async def decode_headers(self, headers: Headers) -> Headers:
+        """Decode the values of headers or of a memo."""
+        return dict(zip(headers, await self.decode(tuple(headers.values())), strict=True)) if headers else {}
+
+    async def encode_structs(self, structs: Sequence[S]) -> list[S]:
+        """`structs` with every payload in them encoded, in one batch.
+
+        Structs are events, attributes, commands and failures; payloads are inputs, results, details, memo and headers.
+        Search attributes stay readable, for the engine finds runs by them.
+        """
+        return await _apply(structs, self.encode) if self else list(structs)
+
+    async def decode_structs(self, structs: Sequence[S]) -> list[S]:
+        """`structs` with every payload in them decoded, in one batch; see `encode_structs`."""
+        return await _apply(structs, self.decode) if self else list(structs)
+
+    async def encode_failure(self, failure: Failure) -> Failure:
+        """`failure` with the details of the whole chain of causes encoded."""
+        return (await self.encode_structs([failure]))[0]
+
+    async def decode_failure(self, failure: Failure) -> Failure:
+        """`failure` with the details of the whole chain of causes decoded."""
+        return (await self.decode_structs([failure]))[0]
 
 
 def _same_number(codec: PayloadCodec, before: Payloads, after: Sequence[Payload]) -> Payloads:

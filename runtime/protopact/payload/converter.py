@@ -63,7 +63,7 @@ class PayloadConverter:
         self._entries: dict[contract.Message[Any], _Entry] = {}
         self._described: dict[type, contract.Message[Any]] = {}
 
-    def to_payloads(self, message: contract.Message[M], value: M, *, where: str = "") -> Payloads:
+    def to_payloads(self, message: contract.Message[M], value: M, where: str = "") -> Payloads:
         """Encode `value`, a `message`: one payload, none for `google.protobuf.Empty`.
 
         Args:
@@ -82,7 +82,7 @@ class PayloadConverter:
         entry = self._entries.get(message) or self._entry(message)
         return (Payload(entry.metadata, entry.write(value, where or message.name)),)
 
-    def from_payloads(self, message: contract.Message[M], payloads: Payloads, *, where: str = "") -> M:
+    def from_payloads(self, message: contract.Message[M], payloads: Payloads, where: str = "") -> M:
         """Decode a `message`.
 
         Args:
@@ -133,7 +133,7 @@ class PayloadConverter:
             return payload  # Others wrote it, and the failure that it came with matters more.
         return payload
 
-    def detail_as(self, payload: Payload, cls: type[T], *, where: str = "detail") -> T:
+    def detail_as(self, payload: Payload, cls: type[T], where: str = "detail") -> T:
         """Decode a detail as a `cls`: a message class, or the type of a JSON value.
 
         Raises:

@@ -1,0 +1,79 @@
+"""Checks of what a call overrides, for code that no type checker sees."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+from protopact.errors import OptionError
+
+__all__ = ["check"]
+
+
+def check(kind: type, options: Mapping[str, Any], where: str) -> None:
+    """Check the options of a call.
+
+    Args:
+        kind: The TypedDict that declares them, for example `policy.StartOptions`.
+        options: What the call was given.
+        where: The call, for messages: `start of acme.v1.S.Do`.
+
+    Raises:
+        OptionError: An option is unknown, or has a value of a wrong type, or one that it cannot have.
+    """
+    if not options:
+        return
+    hints = _hints(kind)
+    for name, value in options.items():
+        if name not in hints:
+            raise OptionError(f"{where}: unknown option {name}; it takes {', '.join(sorted(hints))}")
+        if not _is(value, hints[name]):
+            raise OptionError(
+                f"{where}: option {name}: expected {_describe(hints[name])}, found {type(value).__name__} {value!r}"
+            )
+        if value == "":
+            raise OptionError(f"{where}: option {name}: expected a text that is not empty")
+        if isinstance(value, timedelta):
+            _check_time(name, value, where)
+
+
+def _check_time(name: str, value: timedelta, where: str) -> None:
+    if name.endswith("_timeout") and value <= timedelta(0):
+        raise OptionError(f"{where}: option {name}: expected a positive time, or None for no limit, found {value}")
+    if value < timedelta(0):
+        raise OptionError(f"{where}: option {name}: expected a time that is not negative, found {value}")
+
+
+@cache
+def _hints(kind: type) -> dict[str, object]:
+    return typing.get_type_hints(kind)
+
+
+def _is(value: object, hint: object) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in {types.UnionType, typing.Union}:
+        return any(_is(value, each) for each in arguments)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(
+            _is(key, arguments[0]) and _is(item, arguments[1]) for key, item in typing.cast("Any", value).items()
+        )
+    if origin is Sequence:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            return False
+        return all(_is(each, arguments[0]) for each in typing.cast("Sequence[object]", value))
+    return isinstance(hint, type) and isinstance(value, hint)
+
+
+def _describe(hint: object) -> str:
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) in {types.UnionType, typing.Union}:
+        return " or ".join("None" if each is types.NoneType else _describe(each) for each in arguments)
+    if typing.get_origin(hint) is Mapping:
+        return f"a mapping of {_describe(arguments[0])} to {_describe(arguments[1])}"
+    if typing.get_origin(hint) is Sequence:
+        return f"a sequence of {_describe(arguments[0])}"
+    return hint.__name__ if isinstance(hint, type) else str(hint)
