@@ -16,7 +16,7 @@ import jinja2
 from protopact_codegen.contract import Contract, Element, File, Message, Service, Workflow
 from protopact_codegen.emit_constants import Constants
 from protopact_codegen.emit_expression import Call, docstring, signature, text, write
-from protopact_codegen.imports import Imports
+from protopact_codegen.imports import PARAMETERS, Imports
 from protopact_codegen.libraries import Library, find_library
 from protopact_codegen.names import client_methods, method_name, public_names, service_class, workflow_class
 from protopact_codegen.options import Options
@@ -50,7 +50,7 @@ class _Module:
         self.imports = Imports(file, library)
         self.constants = Constants(file, library, self.imports)
         self.digest = sha256("".join(service.digest for service in file.services).encode()).hexdigest()
-        self._shadowed = {(name.scope, name.name) for name in public_names(file)}
+        self._public = {(name.scope, name.name) for name in public_names(file)}
 
     def render(self) -> str:
         """The module's text."""
@@ -70,14 +70,14 @@ class _Module:
         return _template("service.py.jinja").render(module=self, service=service)
 
     def reference(self, service: Service) -> str:
-        """Name of a service's class in annotations of its client: another one, where a method has the same name."""
+        """Name of a service's class inside its client: another one, where its own means something else there."""
         name = service_class(service)
         return f"_{name}" if self.is_shadowed(service) else name
 
     def is_shadowed(self, service: Service) -> bool:
-        """Whether a method of a service's client is called like the service."""
+        """Whether a method of a service's client, or a parameter, is called like the service."""
         name = service_class(service)
-        return (f"{name}.Client", name) in self._shadowed
+        return name in PARAMETERS or (f"{name}.Client", name) in self._public
 
     def type(self, message: Message) -> str:
         """The class of a message, in annotations."""
@@ -114,7 +114,7 @@ class _Module:
 
 def _facts(workflow: Workflow) -> str:
     """What a reader of a workflow class wants to know of its contract."""
-    facts = [f"Registered as `{workflow.name}`."]
+    facts = [f"Registered as `{workflow.name}`."] if workflow.doc or workflow.name != workflow.full_name else []
     if workflow.id is not None:
         facts.append(f"Its id is `{workflow.id.source}`.")
     if workflow.task_queue is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -37,6 +38,9 @@ class Bytes:
 Expression: TypeAlias = str | Call | Tuple | Bytes
 """An expression; a `str` is source text that stands as it is."""
 
+
+# Quotes that would end a docstring.
+_ENDS = re.compile(r'"""|"\Z')
 
 # How each byte is written in a literal.
 _BYTES = tuple('\\"' if byte == ord('"') else repr(bytes((byte,)))[2:-1] for byte in range(256))
@@ -84,9 +88,7 @@ def text(value: str) -> str:
 
 def docstring(value: str, indent: int) -> str:
     """Write a docstring: nothing in `value` can end it, and nothing in it is invisible."""
-    escaped = value.strip().expandtabs().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    if escaped.endswith('"'):
-        escaped = f'{escaped[:-1]}\\"'
+    escaped = _ENDS.sub(lambda found: '\\"' * len(found[0]), value.strip().expandtabs().replace("\\", "\\\\"))
     first, *rest = (_reveal(line.rstrip()) for line in escaped.split("\n"))
     if not rest:
         return f'"""{first}"""'

@@ -16,25 +16,25 @@ from protopact_codegen.contract import File, Message
 from protopact_codegen.emit_expression import WIDTH, text
 from protopact_codegen.libraries import ClassRef, Library
 from protopact_codegen.libraries.library import messages_of
-from protopact_codegen.names import public_names
+from protopact_codegen.names import public_names, service_class
 
-__all__ = ["Imports"]
+__all__ = ["PARAMETERS", "Imports"]
 
 _STANDARD = {
     "abstractmethod": "abc",
     "Awaitable": "collections.abc",
     "timedelta": "datetime",
     "import_module": "importlib",
-    "TYPE_CHECKING": "typing",
     "TypeAlias": "typing",
     "Unpack": "typing",
 }
 _RUNTIME = ("activity", "client", "contract", "generated", "policy", "workflow")
 
-# Names that generated code reads, and that a message class must not take.
-_TAKEN = frozenset({*dir(builtins), *keyword.kwlist, "Activities", "Client", "Handle"}) | {
-    *("annotations", "cls", "options", "request", "run_id", "self", "signal", "update", "workflow_id")
-}
+PARAMETERS = frozenset({"cls", "options", "request", "run_id", "self", "signal", "update", "workflow_id"})
+"""Names of parameters of generated functions."""
+
+# What else a message class must not be called in a generated module.
+_TAKEN = PARAMETERS | {*dir(builtins), *keyword.kwlist, "annotations", "Activities", "Client", "Handle"}
 
 
 class Imports:
@@ -43,7 +43,8 @@ class Imports:
     def __init__(self, file: File, library: Library) -> None:
         self._library = library
         self._used = set[str]()
-        self.private = {f"_{name}" for name in (*_STANDARD, *_RUNTIME)} | {"_error"}
+        services = map(service_class, file.services)
+        self.private = {f"_{name}" for name in (*_STANDARD, *_RUNTIME, *services, "error", "typing")}
         public = {name.name for name in public_names(file)} | _TAKEN
         refs = {message.name: library.class_ref(message, file) for message in messages_of(file)}
         self._plain = dict[tuple[str, str], str]()
@@ -82,6 +83,8 @@ class Imports:
 
     def standard(self) -> Iterator[str]:
         """Import statements of the standard library."""
+        if self._dynamic:
+            yield "import typing as _typing"
         for name, module in _STANDARD.items():
             if name in self._used:
                 yield f"from {module} import {name} as _{name}"
@@ -109,7 +112,7 @@ class Imports:
                 yield from (f"    {part}," for part in parts)
                 yield ")"
         if self._dynamic:
-            yield f"if {self.use('TYPE_CHECKING')}:"
+            yield "if _typing.TYPE_CHECKING:"
             yield from (f"    {line}" for ref in sorted(self._dynamic) for line in self._static(ref))
             yield "else:"
             yield from (f"    {self._dynamic[ref]} = {self._lookup(ref)}" for ref in sorted(self._dynamic))

@@ -39,8 +39,9 @@ _WORDS = re.compile(
     re.VERBOSE,
 )
 
-# Names that the class bodies of a generated module read as builtins.
+# What a generated module reads as builtins: in the bodies of its classes, and anywhere.
 _BUILTINS = frozenset({"classmethod", "staticmethod"})
+_RESERVED_SERVICES = frozenset({"ImportError", "annotations", "getattr", "str", "tuple"})
 
 # What the runtime's own classes have, or may get.
 _RESERVED_CLASSES = frozenset({"Activities", "Client"})
@@ -78,7 +79,7 @@ def workflow_class(workflow: Workflow) -> str:
 
 def service_class(service: Service) -> str:
     """Name of a service's class: the service's name."""
-    return _escape(_public(service.name), frozenset())
+    return _escape(_public(service.name), _RESERVED_SERVICES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from protopact_codegen.contract import Contract, File, Message, Workflow
+from protopact_codegen.contract import Contract, File, Message
 from protopact_codegen.diagnostics import Code, Diagnostic
 from protopact_codegen.options import MessageLibrary
 
@@ -91,14 +91,14 @@ class Library(ABC):
 def messages_of(holder: Contract | File) -> list[Message]:
     """The messages that the modules generated for `holder` need, each once, sorted by name.
 
-    These are the requests and responses of its rpcs and of the handlers that its workflows refer to, without
-    `google.protobuf.Empty`, which is nothing in Python.
+    These are the requests and responses of its workflows, of the handlers that they refer to, and of its activities;
+    `google.protobuf.Empty` is nothing in Python.
     """
     found = dict[str, Message]()
     for service in holder.services:
-        for element in service.elements:
-            for rpc in (element, *(element.handlers if isinstance(element, Workflow) else ())):
-                found |= {message.name: message for message in (rpc.request, rpc.response) if not message.empty}
+        handlers = (handler for workflow in service.workflows for handler in workflow.handlers)
+        for rpc in (*service.workflows, *service.activities, *handlers):
+            found |= {message.name: message for message in (rpc.request, rpc.response) if not message.empty}
     return [found[name] for name in sorted(found)]
 
 
