@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import keyword
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -12,7 +12,6 @@ MessageLibrary: TypeAlias = Literal["betterproto2", "google"]
 """Names of the message libraries."""
 
 _LIBRARIES: tuple[MessageLibrary, ...] = get_args(MessageLibrary)
-_PACKAGE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
 
 class OptionsError(Exception):
@@ -55,7 +54,7 @@ def parse(parameter: str) -> Options:
             messages = _LIBRARIES[_LIBRARIES.index(value)]
         elif name == "messages":
             problems.append(_unknown_library(value))
-        elif name == "import_root" and (not value or _PACKAGE.fullmatch(value)):
+        elif name == "import_root" and (not value or _is_package(value)):
             import_root = value
         elif name == "import_root":
             problems.append(f"`import_root={value}` is no Python package; write dotted names: import_root=gen.messages")
@@ -69,6 +68,10 @@ def parse(parameter: str) -> Options:
     if problems:
         raise OptionsError("\n".join(problems))
     return Options(messages, import_root, strict, parameter)
+
+
+def _is_package(name: str) -> bool:
+    return all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split("."))
 
 
 def _unknown_library(value: str) -> str:

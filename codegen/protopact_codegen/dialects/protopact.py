@@ -320,7 +320,7 @@ class _Reading:
 
     def _member(self, table: Mapping[int, E], number: int, *steps: Step) -> E | None:
         if number and number not in table:
-            what = f"is {number}, a value that this version of the plugin does not know"
+            what = f"is {number}, which this version of the plugin does not know"
             self._add(Code.UNKNOWN_OPTION, what, _UPGRADE, *steps)
         return table.get(number)
 
