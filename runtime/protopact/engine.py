@@ -319,6 +319,59 @@ class Engine(ABC):
             RegistrationError: What was given cannot be served.
         """
 
+    def worker(
+        self,
+        *,
+        workflows: Sequence[type[Workflow]] = (),
+        activities: Sequence[Activities] = (),
+        services: Sequence[type] = (),
+        task_queue: str | None = None,
+        max_concurrent_activities: int = 100,
+        max_cached_workflows: int = 1000,
+        graceful_shutdown_timeout: timedelta = timedelta(seconds=10),
+        workflow_failure_exception_types: Sequence[type[Exception]] = (),
+        identity: str | None = None,
+        build_id: str | None = None,
+    ) -> AbstractAsyncContextManager[None]:
+        """Serve workflows and activities while the context is open.
+
+        ::
+
+            async with engine.worker(workflows=[AddNode], activities=[Provisioner()]):
+                ...
+
+        Leaving the context stops claiming, gives activities the grace period, cancels them, and hands back what is left.
+
+        Args:
+            workflows: Workflow classes; each claims itself.
+            activities: Instances of generated activities classes; each claims its service's activities.
+            services: Generated service classes whose every element must be served.
+            task_queue: Poll this queue only, for everything served; by default every queue that the contract names.
+            max_concurrent_activities: Attempts that run at once.
+            max_cached_workflows: Runs kept in memory between their tasks.
+            graceful_shutdown_timeout: How long activities may go on after the worker was asked to stop.
+            workflow_failure_exception_types: Exceptions that fail a run instead of its task.
+            identity: Name of the worker in histories; host and process id by default.
+            build_id: Version of the worker's code; by default a digest of the workflow classes' modules.
+
+        Raises:
+            RegistrationError: On entering: what was given cannot be served.
+        """
+        return self.run_worker(
+            WorkerOptions(
+                workflows=workflows,
+                activities=activities,
+                services=services,
+                task_queue=task_queue,
+                max_concurrent_activities=max_concurrent_activities,
+                max_cached_workflows=max_cached_workflows,
+                graceful_shutdown_timeout=graceful_shutdown_timeout,
+                workflow_failure_exception_types=workflow_failure_exception_types,
+                identity=identity,
+                build_id=build_id,
+            )
+        )
+
     @abstractmethod
     async def close(self) -> None:
         """Stop everything and let go of the engine's resources. Idempotent."""

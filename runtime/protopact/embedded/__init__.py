@@ -1,0 +1,1 @@
+"""The embedded engine: durable workflows in this process, on one SQLite file."""

@@ -102,7 +102,9 @@ class VirtualClock(Clock):
         return self._now
 
     def call_at(self, when: Timestamp, callback: Callable[[], None], /) -> Timer:
-        """Arm a timer; it fires when `advance` reaches it."""
+        """Arm a timer; it fires when `advance` reaches it, or soon when its time has passed."""
+        if when <= self._now:
+            return asyncio.get_running_loop().call_soon(callback)
         self._armed += 1
         timer = _VirtualTimer(when, self._armed, callback)
         heapq.heappush(self._timers, timer)
@@ -162,7 +164,8 @@ class Ids:
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        self._bits: Callable[[int], int] = secrets.randbits if seed is None else random.Random(seed).getrandbits
+        # A seed is for tests: ids are then as predictable as they are meant to be.
+        self._bits = secrets.randbits if seed is None else random.Random(seed).getrandbits  # noqa: S311
 
     def run_id(self, now: Timestamp) -> str:
         """Id of a new run: a UUID of version 7 (RFC 9562), so that runs that start together are stored together."""

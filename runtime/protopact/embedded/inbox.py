@@ -1,7 +1,7 @@
-"""What waits for a run, and what is answered: the plain data in the tables `inbox` and `reply`.
+"""What waits for a run, and what waits for a process: the plain data in the tables `inbox` and `notice`.
 
-An item is written by a process that does not hold the run; one that does hands it over in memory. Payloads are as on
-disk: the codec chain has been applied.
+An item for a run is written by a process that does not hold it; one that does hands it over in memory. Payloads are as
+on disk: the codec chain has been applied.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from protopact.replay.execution import QueryRequest
 
 __all__ = [
     "Answered",
-    "AttemptCompleted",
     "AttemptCancelled",
+    "AttemptCompleted",
     "AttemptFailed",
     "AttemptLost",
     "AttemptTimedOut",
     "CancelRequest",
     "Happened",
     "Item",
+    "Notice",
     "Outcome",
     "Query",
     "Refused",
-    "Reply",
     "Signal",
+    "Unwanted",
     "Update",
     "decode_item",
-    "decode_reply",
+    "decode_notice",
     "encode",
 ]
 
@@ -122,10 +123,11 @@ Item: TypeAlias = Signal | CancelRequest | Update | Query | Outcome
 
 
 class Answered(msgspec.Struct, frozen=True, tag="answered"):
-    """The answer to a query; to an update that it was accepted."""
+    """The answer to a query; to an update, that it was accepted, and by which run."""
 
     call: int
     result: Payloads = ()
+    run_id: str = ""
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
@@ -138,30 +140,41 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 class Happened(msgspec.Struct, frozen=True, tag="happened"):
-    """What a process watches has happened: a run has closed, or (with `update_id`) an update has its outcome."""
+    """A run that the process holds or watches has closed; or, with `update_id`, an update has its outcome."""
 
     run_key: int
     update_id: str = ""
 
 
-Reply: TypeAlias = Answered | Refused | Happened
+class Unwanted(msgspec.Struct, frozen=True, tag="unwanted"):
+    """An attempt that the process runs is to be cancelled. `reason` names an `activity.CancellationReason`."""
+
+    run_key: int
+    scheduled_event_id: int
+    attempt: int
+    reason: str
+
+
+Notice: TypeAlias = Answered | Refused | Happened | Unwanted
 """Something for a process."""
 
 _encoder = msgspec.msgpack.Encoder()
 _item_decoder = msgspec.msgpack.Decoder[Item](Item)
-_reply_decoder = msgspec.msgpack.Decoder[Reply](Reply)
+_notice_decoder = msgspec.msgpack.Decoder[Notice](Notice)
 
 
-def encode(value: Item | Reply) -> bytes:
-    """MessagePack of an item or a reply."""
+def encode(value: Item | Notice) -> bytes:
+    """MessagePack of an item or a notice."""
     return _encoder.encode(value)
 
 
 def decode_item(data: bytes) -> Item:
     """The item that `encode` wrote."""
-    return _item_decoder.decode(data)
+    item: Item = _item_decoder.decode(data)
+    return item
 
 
-def decode_reply(data: bytes) -> Reply:
-    """The reply that `encode` wrote."""
-    return _reply_decoder.decode(data)
+def decode_notice(data: bytes) -> Notice:
+    """The notice that `encode` wrote."""
+    notice: Notice = _notice_decoder.decode(data)
+    return notice

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from protopact.engine import WorkflowStatus
+from protopact.errors import OptionError
 from protopact.policy import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 
 __all__ = ["Verdict", "check", "decide"]
@@ -28,16 +29,16 @@ def check(reuse: WorkflowIdReusePolicy, conflict: WorkflowIdConflictPolicy) -> N
     """Refuse policies that contradict each other, as Temporal does.
 
     Raises:
-        ValueError: The id may never be used again, and yet the run that has it is to make room.
+        OptionError: The id may never be used again, and yet the run that has it is to make room.
     """
     terminates = (
         WorkflowIdConflictPolicy.TERMINATE_EXISTING,
         WorkflowIdConflictPolicy.TERMINATE_EXISTING_OF_OTHER_TYPE,
     )
     if reuse is WorkflowIdReusePolicy.REJECT_DUPLICATE and conflict in terminates:
-        raise ValueError(
-            f"id_reuse_policy {reuse.name} cannot stand beside id_conflict_policy {conflict.name}: the one refuses an id "
-            "that was used, the other frees it to be used again"
+        raise OptionError(
+            f"id_reuse_policy {reuse.name} cannot stand beside id_conflict_policy {conflict.name}: the one refuses an "
+            "id that was used, the other frees it to be used again"
         )
 
 
@@ -59,13 +60,10 @@ def decide(
     if status is None:
         return Verdict.START
     if status is not WorkflowStatus.RUNNING:
-        match reuse:
-            case WorkflowIdReusePolicy.ALLOW_DUPLICATE:
-                return Verdict.START
-            case WorkflowIdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY:
-                return Verdict.START if status in _UNSUCCESSFUL else Verdict.REFUSE
-            case WorkflowIdReusePolicy.REJECT_DUPLICATE:
-                return Verdict.REFUSE
+        free = reuse is WorkflowIdReusePolicy.ALLOW_DUPLICATE or (
+            reuse is WorkflowIdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY and status in _UNSUCCESSFUL
+        )
+        return Verdict.START if free else Verdict.REFUSE
     match conflict:
         case WorkflowIdConflictPolicy.FAIL:
             return Verdict.REFUSE

@@ -3,8 +3,8 @@
 Each process owns two files in the folder `<database>-processes`, named by its row in the table `process`:
 
 - `<id>.lock`, locked with `flock` for as long as the process lives. The kernel frees the lock at its death, however it
-  dies, so a claim whose holder's lock is free is void at once. It is a file of its own because closing any descriptor of
-  the database file would drop SQLite's locks on it.
+  dies, so a claim whose holder's lock is free is void at once. It is a file of its own because closing any descriptor
+  of the database file would drop SQLite's locks on it.
 - `<id>.wake`, a FIFO that the process reads. Others write a byte to it when there is something for it in the database.
   They keep it open: when its reader is gone they are told, so a death is noticed at once.
 """

@@ -109,6 +109,10 @@ class Records:
         rows = self._store.select(sql, (parameter,))
         return RunRow(*rows[0]) if rows else None
 
+    def runs_where(self, condition: str, parameters: Sequence[Value]) -> list[RunRow]:
+        """Runs that match a condition of SQL."""
+        return [RunRow(*row) for row in self._store.select(f"{_SELECT_RUN} WHERE {condition}", parameters)]
+
     def list_runs(
         self,
         *,
@@ -126,14 +130,14 @@ class Records:
         )
         return [RunRow(*row) for row in rows]
 
-    def write_runs(self, runs: Sequence[Run], holders: Sequence[int | None]) -> None:
-        """Write runs, their new events and their changed activities. Each is held by the process beside it."""
+    def write_runs(self, runs: Iterable[Run]) -> None:
+        """Write what has changed of runs: their rows, new events, and activities."""
         inserts = list[Row]()
         updates = list[Row]()
         history = list[Row]()
         activities = list[Row]()
         closed = list[Row]()
-        for run, holder in zip(runs, holders, strict=True):
+        for run in runs:
             new_events = run.new_events
             if new_events:
                 data = _encoder.encode(new_events)
@@ -148,11 +152,12 @@ class Records:
                 else:
                     closed.append((run.key, scheduled_event_id))
             run.changed_activities.clear()
+            run.changed = False
             if run.stored:
                 updates.append(
                     (
                         run.status,
-                        holder,
+                        run.holder,
                         run.wake_at,
                         run.close_time,
                         run.last_event_id,
@@ -165,7 +170,7 @@ class Records:
                     )
                 )
             else:
-                inserts.append(_run_row(run, holder))
+                inserts.append(_run_row(run))
                 run.stored = True
         for sql, rows in (
             (_INSERT_RUN, inserts),
@@ -203,7 +208,8 @@ class Records:
             (key, event_id),
         )
         ((first_event_id, data),) = rows
-        return _events.decode(data)[event_id - first_event_id]
+        event: Event = _events.decode(data)[event_id - first_event_id]
+        return event
 
     # -- activities
 
@@ -222,6 +228,11 @@ class Records:
             (key, scheduled_event_id),
         )
         return ActivityRow(*rows[0]) if rows else None
+
+    def attempts_of(self, holder: int) -> list[ActivityRow]:
+        """Attempts that a process runs."""
+        rows = self._store.select(f"SELECT {_ACTIVITY_COLUMNS} FROM activity WHERE holder = ?", (holder,))  # noqa: S608
+        return [ActivityRow(*row) for row in rows]
 
     def waiting_activities(
         self, types: Iterable[str], queues: Iterable[str], *, now: Timestamp, limit: int
@@ -305,7 +316,7 @@ def json_array(values: Iterable[str]) -> str:
     return msgspec.json.encode(list(values)).decode()
 
 
-def _run_row(run: Run, holder: int | None) -> Row:
+def _run_row(run: Run) -> Row:
     started = run.started
     return (
         run.key,
@@ -315,7 +326,7 @@ def _run_row(run: Run, holder: int | None) -> Row:
         run.workflow_type,
         run.task_queue,
         run.status,
-        holder,
+        run.holder,
         run.wake_at,
         run.start_time,
         run.close_time,

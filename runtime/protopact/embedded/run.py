@@ -17,7 +17,7 @@ from protopact.history.time import Timestamp
 from protopact.payload.payload import Payloads
 from protopact.replay.execution import Execution
 
-__all__ = ["CLOSE", "STATUSES", "TASK", "TIMER", "Activity", "Deadline", "Run", "close_status"]
+__all__ = ["ACTIVITY", "CLOSE", "STATUSES", "TIMER", "Activity", "Deadline", "Run"]
 
 STATUSES = (
     WorkflowStatus.RUNNING,
@@ -41,9 +41,6 @@ ACTIVITY = 1
 
 CLOSE = 2
 """The run passes its time-out."""
-
-TASK = 3
-"""The first workflow task may start, or one that failed is tried again."""
 
 _LATE = 1 << 62  # orders what is not a timer behind the timers of the same instant
 
@@ -118,6 +115,7 @@ class Run:
 
     Attributes:
         key: Its row.
+        holder: Process that holds it.
         status: Position in `STATUSES`.
         started: What it was started with.
         close_event: What it closed with; None while it is open.
@@ -138,6 +136,7 @@ class Run:
         unfed: Events that `execution` has not been told.
         new_events: Events that are not on disk.
         changed_activities: Activities whose row must be written.
+        changed: Whether its row must be written.
         stored: Whether the table `run` has it.
         wake_at: `run.wake_at` as on disk.
     """
@@ -146,6 +145,7 @@ class Run:
         "activities",
         "agenda",
         "cancel_requested",
+        "changed",
         "changed_activities",
         "close_event",
         "close_time",
@@ -153,6 +153,7 @@ class Run:
         "first_run_id",
         "first_task_at",
         "history_size",
+        "holder",
         "key",
         "last_event_id",
         "needs_task",
@@ -165,7 +166,6 @@ class Run:
         "started",
         "status",
         "stored",
-        "task",
         "task_attempt",
         "task_build",
         "task_failure",
@@ -197,6 +197,7 @@ class Run:
         self.workflow_type = workflow_type
         self.task_queue = task_queue
         self.start_request_id = start_request_id
+        self.holder: int | None = None
         self.status = 0
         self.started = _NOT_STARTED
         self.start_time = Timestamp(0)
@@ -222,6 +223,7 @@ class Run:
         self.changed_activities: dict[int, None] = {}
         self.agenda: list[Deadline] = []
         self.stored = False
+        self.changed = False
         self.wake_at: Timestamp | None = None
 
     @property
@@ -235,10 +237,19 @@ class Run:
         event = Event(self.last_event_id, now, attributes)
         self.new_events.append(event)
         self.unfed.append(event)
+        self.changed = True
         apply = _APPLY.get(type(attributes))
         if apply is not None:
             apply(self, event, attributes)
         return event
+
+    def take_back(self, last_event_id: int) -> None:
+        """Undo the last appends, as if they had never been: of events that have changed no state."""
+        while self.last_event_id > last_event_id:
+            self.last_event_id -= 1
+            self.new_events.pop()
+            if self.unfed:
+                self.unfed.pop()
 
     def load(self, history: Iterable[Event]) -> None:
         """Take a history that is on disk."""
@@ -277,10 +288,13 @@ class Run:
         return None
 
     def next_wake(self) -> Timestamp | None:
-        """When it next has something to do without anything arriving; None is never."""
+        """When it next needs a process, without anything arriving; None is never."""
         while self.agenda and not self._stands(self.agenda[0]):
             heapq.heappop(self.agenda)
-        return self.agenda[0][0] if self.agenda else None
+        task = self.task_due_at()
+        if not self.agenda:
+            return task
+        return self.agenda[0][0] if task is None else min(task, self.agenda[0][0])
 
     def _stands(self, deadline: Deadline) -> bool:
         when, _, kind, event_id = deadline
@@ -291,12 +305,7 @@ class Run:
         if kind == ACTIVITY:
             activity = self.activities.get(event_id)
             return activity is not None and activity.next_deadline(Timestamp(when - 1)) == when
-        return kind != TASK or self.task_due_at() == when
-
-
-def close_status(attributes: Attributes) -> int:
-    """The status of a run that closed with this event; 0 when the event closes nothing."""
-    return _CLOSES.get(type(attributes), 0)
+        return True
 
 
 _NOT_STARTED = events.WorkflowExecutionStarted()
@@ -329,7 +338,6 @@ def _started(run: Run, event: Event, attributes: events.WorkflowExecutionStarted
     begins = Timestamp(event.event_time + attributes.first_workflow_task_backoff)
     if attributes.first_workflow_task_backoff:
         run.first_task_at = begins
-        run.plan(begins, TASK)
     limits = [Timestamp(begins + attributes.workflow_run_timeout)] if attributes.workflow_run_timeout else []
     if attributes.workflow_execution_expiration_time is not None:
         limits.append(attributes.workflow_execution_expiration_time)

@@ -12,8 +12,9 @@ APPLICATION_ID = 0x70706163
 
 # A statement ends with a semicolon at the end of a line; a comment's line does not.
 _FIRST = """
--- A run. `wake_at` is when its holder next has something to do without anything arriving; NULL is never.
--- `task_attempt`, `task_failure`, `task_build` and `task_retry_at` tell of a workflow task that failed: the run is parked.
+-- A run. `wake_at` is when it next needs a process, without anything arriving; NULL is never.
+-- `task_attempt`, `task_failure`, `task_build` and `task_retry_at` tell of a workflow task that failed: the run is
+-- parked.
 CREATE TABLE run (
     key INTEGER PRIMARY KEY AUTOINCREMENT,
     workflow_id TEXT NOT NULL,
@@ -39,6 +40,8 @@ CREATE TABLE run (
 CREATE INDEX run_of_workflow ON run (workflow_id, key);
 CREATE INDEX run_held ON run (holder) WHERE holder IS NOT NULL;
 CREATE INDEX run_unheld ON run (wake_at) WHERE status = 0 AND holder IS NULL;
+CREATE INDEX run_parked ON run (task_build) WHERE task_build IS NOT NULL;
+CREATE INDEX run_closed ON run (close_time) WHERE close_time IS NOT NULL;
 
 -- The events that one tick appended to one run: MessagePack of a list of events.
 CREATE TABLE history (
@@ -48,8 +51,8 @@ CREATE TABLE history (
     PRIMARY KEY (run_key, first_event_id)
 ) STRICT, WITHOUT ROWID;
 
--- An activity that is scheduled and not closed. `holder` runs attempt `attempt`, since `started_at`; without a holder the
--- attempt may start at `due_at`. `heartbeat` and `last_failure` are MessagePack.
+-- An activity that is scheduled and not closed. `holder` runs attempt `attempt`, since `started_at`; without a holder
+-- the attempt may start at `due_at`. `heartbeat` and `last_failure` are MessagePack.
 CREATE TABLE activity (
     run_key INTEGER NOT NULL,
     scheduled_event_id INTEGER NOT NULL,
@@ -78,12 +81,13 @@ CREATE TABLE inbox (
 ) STRICT;
 CREATE INDEX inbox_of_run ON inbox (run_key);
 
--- An answer to a process: to its `call`, or the news that what it watches has happened. MessagePack of an `inbox.Reply`.
-CREATE TABLE reply (
+-- Something for a process: an answer to its call, or news of a run. MessagePack of an `inbox.Notice`.
+CREATE TABLE notice (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     process INTEGER NOT NULL,
-    reply BLOB NOT NULL
+    notice BLOB NOT NULL
 ) STRICT;
+CREATE INDEX notice_of_process ON notice (process);
 
 -- A process that waits for the close of a run (`update_id` is empty) or for the outcome of an update.
 CREATE TABLE watch (

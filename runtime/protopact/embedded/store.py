@@ -55,7 +55,6 @@ class Store:
         self._connection: sqlite3.Connection | None = None
         self._closed_because = "is not open"
         self._checkpoints: _Checkpoints | None = None
-        self._data_version = -1
         self._busy_since: float | None = None
 
     @property
@@ -76,7 +75,8 @@ class Store:
         """
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise StoreError(
-                f"this Python uses SQLite {sqlite3.sqlite_version}; protopact needs {'.'.join(map(str, _OLDEST_SQLITE))}"
+                f"this Python uses SQLite {sqlite3.sqlite_version}; protopact needs "
+                f"{'.'.join(map(str, _OLDEST_SQLITE))} or newer"
             )
         if self.path is not None and not self.path.parent.is_dir():
             raise StoreError(f"{self.path}: the folder {self.path.parent} does not exist; create it first")
@@ -103,8 +103,9 @@ class Store:
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             if application != APPLICATION_ID and (application or tables):
                 raise NotAStoreError(
-                    f"{self.path} is an SQLite database of another program (application_id {application:#x}, {tables} "
-                    f"tables and indices; expected application_id {APPLICATION_ID:#x}); give protopact a file of its own"
+                    f"{self.path} is an SQLite database of another program (application_id {application:#x}, "
+                    f"{tables} tables and indices; expected application_id {APPLICATION_ID:#x}); give protopact a "
+                    "file of its own"
                 )
             if not tables:
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -116,24 +117,28 @@ class Store:
             connection.execute("PRAGMA fullfsync = ON")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version > VERSION:
-                raise StoreVersionError(
-                    f"{self.name} was written by a newer protopact: its schema has version {version}, this one knows "
-                    f"{VERSION}; upgrade protopact in this process"
-                )
-            for script in MIGRATIONS[version:]:
-                for statement in script.split(";\n"):
-                    connection.execute(statement)
-            if version < VERSION:
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {VERSION}")
+            self._migrate(connection)
             connection.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             raise
         connection.execute("PRAGMA busy_timeout = 0")
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise StoreVersionError(
+                f"{self.name} was written by a newer protopact: its schema has version {version}, this one knows "
+                f"{VERSION}; upgrade protopact in this process"
+            )
+        if version == VERSION:
+            return
+        for script in MIGRATIONS[version:]:
+            for statement in script.split(";\n"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def begin(self) -> bool:
         """Begin a transaction that may write. False when another process holds the file: try again a little later.
@@ -177,12 +182,10 @@ class Store:
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
 
-    def changed_by_others(self) -> bool:
-        """Whether another process has committed since the last call; true at the first call."""
+    def data_version(self) -> int:
+        """A number that changes when another process commits."""
         ((version,),) = self.select("PRAGMA data_version")
-        changed: bool = version != self._data_version
-        self._data_version = version
-        return changed
+        return int(version)
 
     def select(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
         """Rows of a query; of an `INSERT`, `UPDATE` or `DELETE` with `RETURNING` too. Raises `StoreError`."""
@@ -271,8 +274,8 @@ class Store:
 class _Checkpoints:
     """Copies the write-ahead log into the file, off the hot path.
 
-    A thread copies what is there, on a connection of its own; what was written meanwhile is little, and is copied by the
-    committing thread, so that SQLite can begin the log anew. Otherwise a busy log would grow for ever.
+    A thread copies what is there, on a connection of its own; what was written meanwhile is little, and is copied by
+    the committing thread, so that SQLite can begin the log anew. Otherwise a busy log would grow for ever.
     """
 
     _ROWS_OF_A_COMMIT = 8

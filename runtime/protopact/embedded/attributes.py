@@ -1,0 +1,72 @@
+"""Memo and search attributes: to payloads as Temporal writes them, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from protopact import contract
+from protopact.payload.payload import Payload
+from protopact.policy import SearchAttributeType, SearchAttributeValue
+
+__all__ = ["memo_from_payloads", "memo_to_payloads", "search_attributes_from_payloads", "search_attributes_to_payloads"]
+
+_JSON = b"json/plain"
+
+
+def memo_to_payloads(memo: Mapping[str, str]) -> dict[str, Payload]:
+    """Encode a memo."""
+    return {name: Payload({"encoding": _JSON}, json.dumps(value).encode()) for name, value in memo.items()}
+
+
+def memo_from_payloads(payloads: Mapping[str, Payload]) -> dict[str, str]:
+    """Decode a memo; a value that is no text appears as its JSON."""
+    memo = dict[str, str]()
+    for name, payload in payloads.items():
+        value: object = json.loads(payload.data) if payload.metadata.get("encoding") == _JSON else None
+        memo[name] = value if isinstance(value, str) else payload.data.decode(errors="replace")
+    return memo
+
+
+def search_attributes_to_payloads(
+    values: Mapping[str, SearchAttributeValue], declared: tuple[contract.SearchAttribute, ...]
+) -> dict[str, Payload]:
+    """Encode search attributes: by the type that the contract declares, otherwise by that of the value."""
+    types = {attribute.name: attribute.type for attribute in declared}
+    return {name: _attribute(value, types.get(name) or _type_of(value)) for name, value in values.items()}
+
+
+def search_attributes_from_payloads(payloads: Mapping[str, Payload]) -> dict[str, SearchAttributeValue]:
+    """Decode search attributes."""
+    return {name: _value(payload) for name, payload in payloads.items()}
+
+
+def _attribute(value: SearchAttributeValue, kind: SearchAttributeType) -> Payload:
+    plain = value.isoformat() if isinstance(value, datetime) else value
+    if not isinstance(plain, str | int | float):
+        plain = list(plain)
+    return Payload({"encoding": _JSON, "type": kind.value.encode()}, json.dumps(plain).encode())
+
+
+def _type_of(value: SearchAttributeValue) -> SearchAttributeType:
+    match value:
+        case bool():
+            return SearchAttributeType.BOOL
+        case int():
+            return SearchAttributeType.INT
+        case float():
+            return SearchAttributeType.DOUBLE
+        case datetime():
+            return SearchAttributeType.DATETIME
+        case str():
+            return SearchAttributeType.KEYWORD
+        case _:
+            return SearchAttributeType.KEYWORD_LIST
+
+
+def _value(payload: Payload) -> SearchAttributeValue:
+    value: SearchAttributeValue = json.loads(payload.data)
+    if payload.metadata.get("type") == SearchAttributeType.DATETIME.value.encode() and isinstance(value, str):
+        return datetime.fromisoformat(value)
+    return value

@@ -1,0 +1,292 @@
+"""What clients ask for, decided within a tick: starts, signals, updates, queries, cancellations, terminations."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from protopact import errors
+from protopact.embedded.inbox import Answered, CancelRequest, Item, Query, Refused, Signal, Update
+from protopact.embedded.policies import Verdict, decide
+from protopact.embedded.queries import PendingQuery
+from protopact.embedded.records import RunRow
+from protopact.embedded.run import STATUSES, Run
+from protopact.embedded.tick import Caller, Refusal, Tick
+from protopact.engine import Started, WorkflowRef
+from protopact.errors import AlreadyClosedError, AlreadyStartedError, NotFoundError
+from protopact.history.event import (
+    UpdateRequest,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+    WorkflowExecutionTerminated,
+)
+from protopact.policy import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+from protopact.replay.execution import QueryRequest
+
+if TYPE_CHECKING:
+    from protopact.embedded.shell import Shell
+
+__all__ = ["Calls", "Start"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A start: the first event of the run that it may begin, and the policies that decide whether it does."""
+
+    started: WorkflowExecutionStarted
+    reuse: WorkflowIdReusePolicy
+    conflict: WorkflowIdConflictPolicy
+    request_id: str
+
+
+class Calls:
+    """The shell's desk for clients."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._remote: dict[int, asyncio.Future[Any]] = {}  # the caller knows what it asked for
+        self._count = 0
+
+    # -- which run
+
+    def find(self, tick: Tick, ref: WorkflowRef) -> Run | RunRow:
+        """The run that a reference names.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        if ref.run_id is not None:
+            found = self._with_run_id(tick, ref.run_id)
+            if found is None or found.workflow_id != ref.workflow_id:
+                raise NotFoundError(
+                    f"there is no run {ref.run_id} of workflow {ref.workflow_id!r} in {self._shell.store.name}"
+                )
+            return found
+        found = self._latest(tick, ref.workflow_id)
+        if found is None:
+            raise NotFoundError(f"there is no workflow {ref.workflow_id!r} in {self._shell.store.name}")
+        if ref.first_run_id not in (None, found.first_run_id):
+            raise NotFoundError(
+                f"workflow {ref.workflow_id!r} is another one by now: it began with run {found.first_run_id}, the one "
+                f"that is meant with run {ref.first_run_id}"
+            )
+        return found
+
+    def _latest(self, tick: Tick, workflow_id: str) -> Run | RunRow | None:
+        return (
+            tick.latest.get(workflow_id)
+            or self._shell.runs.open_run(workflow_id)
+            or self._shell.records.latest_run(workflow_id)
+        )
+
+    def _with_run_id(self, tick: Tick, run_id: str) -> Run | RunRow | None:
+        row = self._shell.records.run_with_id(run_id)
+        if row is None:
+            return next((run for run in tick.runs.values() if run.run_id == run_id), None)
+        return tick.runs.get(row.key) or self._shell.runs.get(row.key) or row
+
+    # -- starts
+
+    def start(self, tick: Tick, caller: Caller, start: Start) -> None:
+        """Start a run, or find the one that has the id."""
+        existing = self._place(tick, start, start.conflict)
+        tick.answer(caller, self._begin(tick, start) if existing is None else _found(existing, start))
+
+    def signal_with_start(self, tick: Tick, caller: Caller, start: Start, signal: WorkflowExecutionSignaled) -> None:
+        """Signal the open run with the id, or start one whose first event is followed by the signal."""
+        existing = self._place(tick, start, _signalling(start.conflict))
+        if existing is None:
+            answer = self._begin(tick, start)
+            existing = tick.latest[start.started.workflow_id]
+        else:
+            answer = _found(existing, start)
+        self.deliver(tick, existing, Signal(signal), None)
+        tick.answer(caller, answer)
+
+    def update_with_start(
+        self, tick: Tick, caller: Caller, start: Start, request: UpdateRequest, accepted: asyncio.Future[Any]
+    ) -> None:
+        """Update the open run with the id, or start one; `accepted` is answered as `update` answers its caller."""
+        existing = self._place(tick, start, start.conflict)
+        if existing is None:
+            answer = self._begin(tick, start)
+            existing = tick.latest[start.started.workflow_id]
+        else:
+            answer = _found(existing, start)
+        tick.answer(caller, answer)
+        self.deliver(tick, existing, Update(request), accepted)
+
+    def _place(self, tick: Tick, start: Start, conflict: WorkflowIdConflictPolicy) -> Run | RunRow | None:
+        """Make room for a start: the run to use instead of a new one, or None."""
+        started = start.started
+        existing = self._latest(tick, started.workflow_id)
+        if existing is None:
+            return None
+        if existing.start_request_id == start.request_id:
+            return existing  # the same start, sent once more
+        status = STATUSES[existing.status]
+        verdict = decide(
+            status,
+            same_type=existing.workflow_type == started.workflow_type,
+            reuse=start.reuse,
+            conflict=conflict,
+        )
+        match verdict:
+            case Verdict.START:
+                return None
+            case Verdict.USE_EXISTING:
+                return existing
+            case Verdict.TERMINATE_AND_START:
+                reason = f"its id was needed for a {started.workflow_type}: id_conflict_policy {conflict.name}"
+                self.terminate_run(
+                    tick, existing, WorkflowExecutionTerminated(reason=reason, identity=started.identity)
+                )
+                return None
+            case Verdict.REFUSE:
+                policy = (
+                    f"id_conflict_policy {conflict.name}"
+                    if existing.status == 0
+                    else f"id_reuse_policy {start.reuse.name}"
+                )
+                raise AlreadyStartedError(
+                    f"workflow id {started.workflow_id!r} is taken by a {existing.workflow_type} that is "
+                    f"{status.value} (run {existing.run_id}); {policy} refuses another",
+                    workflow_id=existing.workflow_id,
+                    run_id=existing.run_id,
+                    workflow_type=existing.workflow_type,
+                )
+
+    def _begin(self, tick: Tick, start: Start) -> Started:
+        run = self._shell.create_run(tick, start.started, request_id=start.request_id)
+        return Started(workflow_id=run.workflow_id, run_id=run.run_id, first_run_id=run.first_run_id, started=True)
+
+    # -- what goes to a run
+
+    def send(self, tick: Tick, caller: Caller, ref: WorkflowRef, item: Signal | CancelRequest | Update) -> None:
+        """Deliver a signal, a request to cancel or an update."""
+        self.deliver(tick, self.find(tick, ref), item, caller)
+
+    def deliver(self, tick: Tick, found: Run | RunRow, item: Signal | CancelRequest | Update, caller: Caller) -> None:
+        """Deliver to a run that was found."""
+        run = self._shell.hold(tick, found)
+        if run is not None:
+            self._shell.apply(tick, run, item, caller)
+        elif found.status:
+            self._deliver_late(tick, found, item, caller)
+        elif isinstance(item, Update):
+            self._shell.post(tick, found, item, self.remote(caller))
+        else:
+            self._shell.post(tick, found, item, None)
+            tick.answer(caller)
+
+    def _deliver_late(
+        self, tick: Tick, found: Run | RunRow, item: Signal | CancelRequest | Update, caller: Caller
+    ) -> None:
+        if isinstance(item, Update):
+            run = found if isinstance(found, Run) else self._shell.runs.load(found, tick.now)
+            if item.request.update_id in run.outcomes or item.request.update_id in run.updates:
+                tick.answer(caller, run.run_id)
+                return
+        tick.refuse(caller, closed_error(found))
+
+    def query(self, tick: Tick, caller: Caller, ref: WorkflowRef, request: QueryRequest) -> None:
+        """Ask a run."""
+        found = self.find(tick, ref)
+        run = self._shell.hold(tick, found)
+        if run is None and found.status and self._shell.workflow_worker(found.workflow_type, found.task_queue):
+            run = found if isinstance(found, Run) else self._shell.runs.load(found, tick.now)
+        if run is not None:
+            tick.queries.append(PendingQuery(run, request, caller))
+        else:
+            self._shell.post(tick, found, Query(request), self.remote(caller))
+
+    def terminate(self, tick: Tick, caller: Caller, ref: WorkflowRef, attributes: WorkflowExecutionTerminated) -> None:
+        """Close a run at once, whoever holds it."""
+        found = self.find(tick, ref)
+        if found.status:
+            raise closed_error(found)
+        self.terminate_run(tick, found, attributes)
+        tick.answer(caller)
+
+    def terminate_run(self, tick: Tick, found: Run | RunRow, attributes: WorkflowExecutionTerminated) -> None:
+        """Close an open run that was found."""
+        run = found if isinstance(found, Run) else self._shell.runs.load(found, tick.now)
+        holder = run.holder
+        for item, caller in self._shell.take_inbox(tick, run.key):
+            self._last_word(tick, run, item, caller)
+        if holder not in (None, self._shell.process_id):
+            self._shell.tell_closed(tick, holder, run.key)
+        self._shell.close_run(tick, run, attributes)
+
+    def _last_word(self, tick: Tick, run: Run, item: Item, caller: Caller) -> None:
+        """A run is terminated before its holder has seen this: a signal still enters its history."""
+        if isinstance(item, Signal):
+            run.append(item.signal, tick.now)
+        elif isinstance(item, Query):
+            tick.queries.append(PendingQuery(run, item.request, caller))
+        else:
+            tick.refuse(caller, AlreadyClosedError(f"workflow {run.workflow_id} (run {run.run_id}) was terminated"))
+
+    def delete(self, tick: Tick, caller: Caller, ref: WorkflowRef) -> None:
+        """Delete a closed run. Answers whether it did: while another process lets go of it, ask again."""
+        found = self.find(tick, ref)
+        tick.answer(caller, found.status != 0 and isinstance(found, RunRow))
+        if found.status and isinstance(found, RunRow):
+            self._shell.records.delete_run(found.key)
+
+    # -- callers in other processes
+
+    def remote(self, caller: Caller) -> tuple[int, int] | None:
+        """How another process can name a caller of this one."""
+        if caller is None or isinstance(caller, tuple):
+            return caller
+        self._count += 1
+        self._remote[self._count] = caller
+        return self._shell.process_id, self._count
+
+    def local(self, process: int | None, call: int | None) -> Caller:
+        """The caller that `remote` named, here."""
+        if process is None or call is None:
+            return None
+        return self._remote.pop(call, None) if process == self._shell.process_id else (process, call)
+
+    def answered(self, tick: Tick, notice: Answered | Refused) -> None:
+        """Another process has answered."""
+        caller = self._remote.pop(notice.call, None)
+        if isinstance(notice, Answered):
+            tick.answer(caller, notice.run_id or notice.result)
+            return
+        error = getattr(errors, notice.error)
+        assert issubclass(error, errors.ProtopactError)
+        tick.refuse(caller, Refusal(error, notice.message, notice.failure))
+
+    def give_up(self, tick: Tick, caller: asyncio.Future[Any]) -> None:
+        """Nobody waits for an answer any more."""
+        for call in [call for call, future in self._remote.items() if future is caller]:
+            del self._remote[call]
+            rows = self._shell.store.select(
+                "SELECT id FROM inbox WHERE process = ? AND call = ?", (self._shell.process_id, call)
+            )
+            tick.taken.update(row for (row,) in rows)
+
+
+def closed_error(found: Run | RunRow) -> AlreadyClosedError:
+    """What to raise for a run that takes nothing any more."""
+    return AlreadyClosedError(
+        f"workflow {found.workflow_id} (run {found.run_id}) is closed: {STATUSES[found.status].value}"
+    )
+
+
+def _signalling(conflict: WorkflowIdConflictPolicy) -> WorkflowIdConflictPolicy:
+    """A run that is there is what a signal-with-start looks for."""
+    return WorkflowIdConflictPolicy.USE_EXISTING if conflict is WorkflowIdConflictPolicy.FAIL else conflict
+
+
+def _found(run: Run | RunRow, start: Start) -> Started:
+    return Started(
+        workflow_id=run.workflow_id,
+        run_id=run.run_id,
+        first_run_id=run.first_run_id,
+        started=run.start_request_id == start.request_id,
+    )

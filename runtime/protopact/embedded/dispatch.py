@@ -1,0 +1,538 @@
+"""Activities, from being scheduled to being closed: who runs which attempt, its deadlines, what follows its outcome.
+
+The process that holds the run writes the activity's history and decides about retries. The process that runs an attempt
+watches its start-to-close and heartbeat time-outs. Often they are the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from protopact.activity import CancellationReason
+from protopact.embedded.attempt import Attempt, AttemptKey, Cancelled, Completed, Failed
+from protopact.embedded.attempt import Outcome as AttemptOutcome
+from protopact.embedded.inbox import (
+    AttemptCancelled,
+    AttemptCompleted,
+    AttemptFailed,
+    AttemptLost,
+    AttemptTimedOut,
+    Outcome,
+    Unwanted,
+)
+from protopact.embedded.records import ActivityRow, RunRow, decode_payloads, restore_activity
+from protopact.embedded.retry import next_attempt, timeout_failure
+from protopact.embedded.run import Activity, Run
+from protopact.embedded.sizes import oversize
+from protopact.embedded.tick import Tick
+from protopact.errors import RetryState, TimeoutType
+from protopact.history.event import (
+    ActivityTaskCanceled,
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    ActivityTaskScheduled,
+    ActivityTaskStarted,
+    ActivityTaskTimedOut,
+)
+from protopact.history.failure import CanceledFailureInfo, Failure, ServerFailureInfo, TimeoutFailureInfo
+from protopact.history.time import Duration, Timestamp
+from protopact.payload.payload import Payload, Payloads
+
+if TYPE_CHECKING:
+    from protopact.embedded.shell import Shell
+    from protopact.embedded.worker import Worker
+
+__all__ = ["Dispatch", "lost_attempts"]
+
+_logger = logging.getLogger(__name__)
+
+_NOT_STARTED: Payloads = (Payload(metadata={"encoding": b"json/plain"}, data=b'"ACTIVITY_ID_NOT_STARTED"'),)
+"""Details of an activity that was cancelled before it started, as the Temporal server words them."""
+
+
+class _Running:
+    """An attempt that this process runs."""
+
+    __slots__ = ("attempt", "deadline", "heartbeat", "heartbeat_at", "over", "worker")
+
+    def __init__(self, worker: Worker, attempt: Attempt) -> None:
+        self.worker = worker
+        self.attempt = attempt
+        limit = attempt.start_to_close_timeout or attempt.schedule_to_close_timeout
+        self.deadline = Timestamp(attempt.started_time + limit) if limit else None
+        self.heartbeat = attempt.heartbeat_details
+        self.heartbeat_at = attempt.started_time
+        self.over = False
+
+    def next_timeout(self) -> tuple[Timestamp, TimeoutType] | None:
+        timeouts = list[tuple[Timestamp, TimeoutType]]()
+        if self.deadline is not None:
+            timeouts.append((self.deadline, TimeoutType.START_TO_CLOSE))
+        if self.attempt.heartbeat_timeout:
+            silent = Timestamp(self.heartbeat_at + self.attempt.heartbeat_timeout)
+            timeouts.append((silent, TimeoutType.HEARTBEAT))
+        return min(timeouts, key=lambda timeout: timeout[0]) if timeouts else None
+
+
+class Dispatch:
+    """The shell's desk for activities."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._running: dict[AttemptKey, _Running] = {}
+        self._starved = False
+
+    @property
+    def running(self) -> int:
+        """Number of attempts that run in this process."""
+        return len(self._running)
+
+    # -- attempts to start
+
+    def offer(self, tick: Tick, run: Run, activity: Activity) -> None:
+        """An attempt may start: here, or wherever it is served."""
+        event = activity.event
+        worker = self._shell.activity_worker(event.activity_type, event.task_queue)
+        if worker is not None:
+            worker.ready.append((run.key, activity.scheduled_event_id))
+        else:
+            tick.wake.update(self._shell.serving_activity(event.activity_type, event.task_queue))
+
+    def claim(self, tick: Tick) -> None:
+        """Take attempts of the runs that this process holds, as far as there are slots."""
+        for worker in self._shell.workers:
+            ready = worker.ready
+            while ready and worker.free > 0:
+                run_key, scheduled_event_id = ready.popleft()
+                run = self._shell.held_run(tick, run_key)
+                activity = None if run is None else run.activities.get(scheduled_event_id)
+                if run is None or activity is None or activity.holder is not None or activity.due_at > tick.now:
+                    continue
+                if not self._take(tick, run, activity):
+                    continue
+                tick.touch(run)
+                self._start(tick, worker, run, activity)
+
+    def _take(self, tick: Tick, run: Run, activity: Activity) -> bool:
+        """Claim a waiting attempt; false when another process has been quicker."""
+        me = self._shell.process_id
+        if activity.stored and self._shell.has_peers:
+            if not self._shell.records.claim_activity(
+                run.key, activity.scheduled_event_id, activity.attempt, holder=me, now=tick.now
+            ):
+                self._refresh(run, activity)
+                return False
+        else:
+            run.changed_activities[activity.scheduled_event_id] = None
+            run.changed = True
+        activity.holder = me
+        activity.started_at = tick.now
+        run.plan_activity(activity, tick.now)
+        return True
+
+    def claim_elsewhere(self, tick: Tick) -> None:
+        """Take attempts of runs that other processes hold, or nobody, as far as there are slots."""
+        records = self._shell.records
+        self._starved = False
+        soonest = list[Timestamp]()
+        for worker in self._shell.workers:
+            served = worker.served
+            if not served.activity_types:
+                continue
+            types, queues = served.activity_types, served.activity_queues
+            if worker.free > 0:
+                rows = records.waiting_activities(types, queues, now=tick.now, limit=worker.free)
+                for row in rows:
+                    self._claim_row(tick, worker, row)
+            if worker.free <= 0:
+                self._starved = True
+            upcoming = records.next_waiting_activity(types, queues, now=tick.now)
+            if upcoming is not None:
+                soonest.append(upcoming)
+        self._shell.agenda.set("activities", min(soonest) if soonest else None)
+
+    def _claim_row(self, tick: Tick, worker: Worker, row: ActivityRow) -> None:
+        shell = self._shell
+        run = shell.held_run(tick, row.run_key)
+        if run is not None:
+            return  # its turn comes by `ready`
+        run_row = shell.records.run(row.run_key)
+        if (
+            run_row is None
+            or run_row.status
+            or not shell.records.claim_activity(
+                row.run_key, row.scheduled_event_id, row.attempt, holder=shell.process_id, now=tick.now
+            )
+        ):
+            return
+        event = shell.records.event(row.run_key, row.scheduled_event_id)
+        assert isinstance(event.attributes, ActivityTaskScheduled)
+        activity = Activity(row.scheduled_event_id, event.event_time, event.attributes)
+        restore_activity(activity, row)
+        activity.holder = shell.process_id
+        activity.started_at = tick.now
+        self._start(tick, worker, run_row, activity)
+
+    def _start(self, tick: Tick, worker: Worker, run: Run | RunRow, activity: Activity) -> None:
+        event = activity.event
+        key = (run.key, activity.scheduled_event_id, activity.attempt)
+        attempt = Attempt(
+            key=key,
+            activity_type=event.activity_type,
+            activity_id=event.activity_id,
+            workflow_id=run.workflow_id,
+            run_id=run.run_id,
+            workflow_type=run.workflow_type,
+            task_queue=event.task_queue,
+            input=event.input,
+            headers=event.header,
+            attempt=activity.attempt,
+            scheduled_time=activity.scheduled_time,
+            attempt_scheduled_time=activity.due_at,
+            started_time=tick.now,
+            schedule_to_close_timeout=event.schedule_to_close_timeout,
+            start_to_close_timeout=event.start_to_close_timeout,
+            heartbeat_timeout=event.heartbeat_timeout,
+            retry_policy=event.retry_policy,
+            heartbeat_details=activity.heartbeat,
+        )
+        worker.busy += 1
+        running = self._running[key] = _Running(worker, attempt)
+        timeout = running.next_timeout()
+        if timeout is not None:
+            self._shell.agenda.set(key, timeout[0])
+        tick.start.append((worker, attempt))
+
+    # -- attempts that run
+
+    def heartbeat(self, attempt: Attempt, details: Payloads) -> None:
+        """Take a heartbeat from the runner."""
+        running = self._running.get(attempt.key)
+        if running is None or running.over:
+            return
+        running.heartbeat = details
+        running.heartbeat_at = self._shell.clock.now()
+        self._shell.tell(lambda tick: self._record_heartbeat(tick, running))
+
+    def _record_heartbeat(self, tick: Tick, running: _Running) -> None:
+        if running.over:
+            return
+        run_key, scheduled_event_id, _ = running.attempt.key
+        run = self._shell.runs.get(run_key)
+        activity = None if run is None else run.activities.get(scheduled_event_id)
+        if activity is not None:
+            activity.heartbeat = running.heartbeat
+        tick.heartbeats[running.attempt.key] = running.heartbeat
+
+    def done(self, attempt: Attempt, outcome: AttemptOutcome) -> None:
+        """Take an outcome from the runner."""
+        running = self._running.pop(attempt.key)
+        running.worker.busy -= 1
+        self._shell.agenda.set(running.attempt.key, None)
+        if self._starved:
+            self._shell.matching.wanted = True
+        if running.over:
+            self._shell.look()  # a slot is free
+        else:
+            running.over = True
+            self._shell.tell(lambda tick: self._deliver(tick, running, outcome))
+
+    def expire(self, tick: Tick, key: AttemptKey) -> None:
+        """An attempt of this process may have passed a time-out."""
+        running = self._running.get(key)
+        timeout = None if running is None or running.over else running.next_timeout()
+        if running is None or timeout is None:
+            return
+        when, timeout_type = timeout
+        if when > tick.now:
+            self._shell.agenda.set(key, when)
+            return
+        running.over = True
+        tick.cancel.append((running.worker, key, CancellationReason.TIMED_OUT))
+        self._deliver(tick, running, timeout_type)
+
+    def _deliver(self, tick: Tick, running: _Running, outcome: AttemptOutcome | TimeoutType) -> None:
+        run_key, scheduled_event_id, number = running.attempt.key
+        item = _item(running, outcome)
+        run = self._shell.held_run(tick, run_key)
+        if run is not None:
+            self._shell.apply(tick, run, item, None)
+            return
+        row = self._shell.records.run(run_key)
+        activity = self._shell.records.activity(run_key, scheduled_event_id)
+        if row is not None and activity is not None and activity.attempt == number:
+            self._shell.post(tick, row, item, None)
+
+    def undo(self, tick: Tick) -> None:
+        """A tick has failed: nothing that it started was started."""
+        for worker, attempt in tick.start:
+            del self._running[attempt.key]
+            worker.busy -= 1
+            self._shell.agenda.set(attempt.key, None)
+        for _, key, _ in tick.cancel:
+            running = self._running.get(key)
+            if running is not None:
+                running.over = False
+
+    def cancel_here(self, tick: Tick, notice: Unwanted) -> None:
+        """Another process wants an attempt of this one cancelled."""
+        key = (notice.run_key, notice.scheduled_event_id, notice.attempt)
+        running = self._running.get(key)
+        if running is not None:
+            reason = CancellationReason[notice.reason]
+            if reason is not CancellationReason.CANCEL_REQUESTED:
+                running.over = True
+            tick.cancel.append((running.worker, key, reason))
+
+    # -- what follows
+
+    def outcome(self, tick: Tick, run: Run, item: Outcome) -> None:
+        """Write what an attempt's outcome means for a run that this process holds."""
+        activity = run.activities.get(item.scheduled_event_id)
+        if activity is None or activity.attempt != item.attempt:
+            return  # over already: a time-out, a cancellation or a lost worker came first
+        activity.started_at = Timestamp(item.started_at)
+        match item:
+            case AttemptCompleted():
+                if (size := oversize(item.result)) is not None:
+                    self._failed(tick, run, activity, item.identity, _too_large("result", size))
+                    return
+                started = self._write_start(tick, run, activity, item.identity)
+                run.append(
+                    ActivityTaskCompleted(
+                        result=item.result,
+                        scheduled_event_id=activity.scheduled_event_id,
+                        started_event_id=started,
+                        identity=item.identity,
+                    ),
+                    tick.now,
+                )
+            case AttemptFailed():
+                activity.heartbeat = item.heartbeat or activity.heartbeat
+                self._failed(tick, run, activity, item.identity, item.failure)
+            case AttemptCancelled():
+                activity.heartbeat = item.heartbeat or activity.heartbeat
+                if activity.cancel_event_id:
+                    self._cancelled(tick, run, activity, item.identity, item.details)
+                else:
+                    failure = Failure(message="Cancelled", info=CanceledFailureInfo(details=item.details))
+                    self._failed(tick, run, activity, item.identity, failure)
+            case AttemptTimedOut():
+                activity.heartbeat = item.heartbeat or activity.heartbeat
+                self._timed_out(tick, run, activity, item.identity, TimeoutType[item.timeout_type])
+            case AttemptLost():
+                activity.heartbeat = item.heartbeat or activity.heartbeat
+                # What the Temporal server would find out later; there is nothing to wait for here.
+                silent = activity.event.heartbeat_timeout
+                timeout_type = TimeoutType.HEARTBEAT if silent else TimeoutType.START_TO_CLOSE
+                self._timed_out(tick, run, activity, item.identity, timeout_type, lost=True)
+
+    def deadline(self, tick: Tick, run: Run, activity: Activity) -> None:
+        """Something is due for an activity: its attempt may start, or it has waited too long."""
+        if self._shell.has_peers and activity.holder is None and activity.stored:
+            self._refresh(run, activity)
+        expiration, start_limit = activity.expiration, activity.start_limit
+        identity = self._identity(run, activity)
+        if expiration is not None and expiration <= tick.now and (start_limit is None or expiration <= start_limit):
+            self._cancel_attempt(tick, run, activity, CancellationReason.TIMED_OUT)
+            self._timed_out(tick, run, activity, identity, TimeoutType.SCHEDULE_TO_CLOSE)
+        elif start_limit is not None and start_limit <= tick.now:
+            self._timed_out(tick, run, activity, identity, TimeoutType.SCHEDULE_TO_START)
+        else:
+            run.plan_activity(activity, tick.now)
+            if activity.holder is None and activity.due_at <= tick.now:
+                self.offer(tick, run, activity)
+
+    def request_cancel(self, tick: Tick, run: Run, activity: Activity) -> Activity | None:
+        """The workflow asks to cancel. Returns the activity when it waits, and so is cancelled on the spot."""
+        self._refresh_if_shared(run, activity)
+        if activity.holder is None:
+            return activity
+        self._cancel_attempt(tick, run, activity, CancellationReason.CANCEL_REQUESTED)
+        return None
+
+    def cancel_waiting(self, tick: Tick, run: Run, activity: Activity) -> None:
+        """Close an activity that was cancelled before an attempt of it started."""
+        run.append(
+            ActivityTaskCanceled(
+                details=_NOT_STARTED,
+                latest_cancel_requested_event_id=activity.cancel_event_id,
+                scheduled_event_id=activity.scheduled_event_id,
+                identity=self._shell.identity,
+            ),
+            tick.now,
+        )
+
+    def abandon(self, tick: Tick, run: Run) -> None:
+        """A run is about to close: cancel what runs of its activities."""
+        for activity in run.activities.values():
+            self._refresh_if_shared(run, activity)
+            if activity.holder is not None:
+                self._cancel_attempt(tick, run, activity, CancellationReason.NOT_FOUND)
+
+    def _cancel_attempt(self, tick: Tick, run: Run, activity: Activity, reason: CancellationReason) -> None:
+        if activity.holder is None:
+            return
+        key = (run.key, activity.scheduled_event_id, activity.attempt)
+        if activity.holder != self._shell.process_id:
+            tick.notify(activity.holder, Unwanted(*key, reason.name))
+            return
+        running = self._running.get(key)
+        if running is not None:
+            if reason is not CancellationReason.CANCEL_REQUESTED:
+                running.over = True
+            tick.cancel.append((running.worker, key, reason))
+
+    def _failed(self, tick: Tick, run: Run, activity: Activity, identity: str, failure: Failure) -> None:
+        state = self._retry(tick, run, activity, failure)
+        if state is None:
+            return
+        started = self._write_start(tick, run, activity, identity)
+        run.append(
+            ActivityTaskFailed(
+                failure=failure,
+                scheduled_event_id=activity.scheduled_event_id,
+                started_event_id=started,
+                identity=identity,
+                retry_state=state.name,
+            ),
+            tick.now,
+        )
+
+    def _timed_out(
+        self, tick: Tick, run: Run, activity: Activity, identity: str, kind: TimeoutType, *, lost: bool = False
+    ) -> None:
+        state = self._retry(tick, run, activity, timeout_failure(kind), lost=lost)
+        if state is None:
+            return
+        message = ""
+        if state is RetryState.TIMEOUT and kind is not TimeoutType.SCHEDULE_TO_CLOSE:
+            kind = TimeoutType.SCHEDULE_TO_CLOSE
+            message = (
+                "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying"
+            )
+        failure = timeout_failure(kind, activity.heartbeat)
+        assert isinstance(failure.info, TimeoutFailureInfo)
+        failure = Failure(
+            message=message or failure.message, info=failure.info, source=failure.source, cause=activity.last_failure
+        )
+        started = 0 if activity.started_at is None else self._write_start(tick, run, activity, identity)
+        run.append(
+            ActivityTaskTimedOut(
+                failure=failure,
+                scheduled_event_id=activity.scheduled_event_id,
+                started_event_id=started,
+                retry_state=state.name,
+            ),
+            tick.now,
+        )
+
+    def _cancelled(self, tick: Tick, run: Run, activity: Activity, identity: str, details: Payloads) -> None:
+        started = self._write_start(tick, run, activity, identity)
+        run.append(
+            ActivityTaskCanceled(
+                details=details,
+                latest_cancel_requested_event_id=activity.cancel_event_id,
+                scheduled_event_id=activity.scheduled_event_id,
+                started_event_id=started,
+                identity=identity,
+            ),
+            tick.now,
+        )
+
+    def _write_start(self, tick: Tick, run: Run, activity: Activity, identity: str) -> int:
+        started = run.append(
+            ActivityTaskStarted(
+                scheduled_event_id=activity.scheduled_event_id,
+                identity=identity,
+                request_id=self._shell.ids.request_id(),
+                attempt=activity.attempt,
+                last_failure=activity.last_failure,
+            ),
+            # The server writes this event when the activity closes, with the time of the start.
+            activity.started_at or tick.now,
+        )
+        return started.event_id
+
+    def _retry(
+        self, tick: Tick, run: Run, activity: Activity, failure: Failure, *, lost: bool = False
+    ) -> RetryState | None:
+        """Plan the next attempt; or say why there is none."""
+        decided = next_attempt(
+            activity.event.retry_policy,
+            failure,
+            attempt=activity.attempt,
+            now=tick.now,
+            expiration=activity.expiration,
+            cancel_requested=activity.cancel_event_id != 0,
+        )
+        if isinstance(decided, RetryState):
+            return decided
+        delay = Duration(0) if lost else decided
+        activity.attempt += 1
+        activity.due_at = Timestamp(tick.now + delay)
+        activity.holder = None
+        activity.started_at = None
+        activity.last_failure = failure
+        run.changed_activities[activity.scheduled_event_id] = None
+        run.changed = True
+        run.plan_activity(activity, tick.now)
+        if delay == 0:
+            self.offer(tick, run, activity)
+        else:
+            tick.wake.update(self._shell.serving_activity(activity.event.activity_type, activity.event.task_queue))
+        return None
+
+    def _identity(self, run: Run, activity: Activity) -> str:
+        running = self._running.get((run.key, activity.scheduled_event_id, activity.attempt))
+        return "" if running is None else running.worker.identity
+
+    def _refresh_if_shared(self, run: Run, activity: Activity) -> None:
+        if self._shell.has_peers and activity.stored and activity.holder is None:
+            self._refresh(run, activity)
+
+    def _refresh(self, run: Run, activity: Activity) -> None:
+        """Learn whether another process has taken the attempt."""
+        row = self._shell.records.activity(run.key, activity.scheduled_event_id)
+        if row is not None and row.attempt == activity.attempt:
+            restore_activity(activity, row)
+
+
+def lost_attempts(rows: Iterable[ActivityRow]) -> list[tuple[int, AttemptLost]]:
+    """What became of the attempts of a process that died: run and item."""
+    return [
+        (
+            row.run_key,
+            AttemptLost(
+                row.scheduled_event_id, row.attempt, "", row.started_at or row.due_at, decode_payloads(row.heartbeat)
+            ),
+        )
+        for row in rows
+    ]
+
+
+def _item(running: _Running, outcome: AttemptOutcome | TimeoutType) -> Outcome:
+    _, scheduled_event_id, number = running.attempt.key
+    identity, started_at = running.worker.identity, running.attempt.started_time
+    head = (scheduled_event_id, number, identity, started_at)
+    match outcome:
+        case Completed(result=result):
+            return AttemptCompleted(*head, result)
+        case Failed(failure=failure):
+            return AttemptFailed(*head, failure, running.heartbeat)
+        case Cancelled(details=details):
+            return AttemptCancelled(*head, details, running.heartbeat)
+        case TimeoutType():
+            return AttemptTimedOut(*head, outcome.name, running.heartbeat)
+        case _:
+            return AttemptLost(*head, running.heartbeat)
+
+
+def _too_large(what: str, size: int) -> Failure:
+    return Failure(
+        message=f"Complete {what} exceeds size limit: {size} bytes.",
+        source="Server",
+        info=ServerFailureInfo(non_retryable=True),
+    )

@@ -1,0 +1,623 @@
+"""The embedded engine: the interface of every engine, over a shell and a store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from protopact import contract
+from protopact.embedded.attributes import (
+    memo_from_payloads,
+    memo_to_payloads,
+    search_attributes_from_payloads,
+    search_attributes_to_payloads,
+)
+from protopact.embedded.calls import Start
+from protopact.embedded.clock import Clock, Ids, SystemClock
+from protopact.embedded.inbox import CancelRequest, Signal, Update
+from protopact.embedded.policies import check
+from protopact.embedded.records import ActivityRow, RunRow, decode_failure, decode_payload_map
+from protopact.embedded.run import STATUSES
+from protopact.embedded.shell import Shell
+from protopact.embedded.sizes import check_size
+from protopact.embedded.store import Store
+from protopact.embedded.tick import Refusal, Tick
+from protopact.embedded.worker import Worker, process_identity
+from protopact.engine import (
+    CancelWorkflow,
+    Engine,
+    PendingActivity,
+    QueryWorkflow,
+    SignalWorkflow,
+    Started,
+    StartWorkflow,
+    TerminateWorkflow,
+    UpdateStarted,
+    UpdateWorkflow,
+    WorkerOptions,
+    WorkflowDescription,
+    WorkflowRef,
+    WorkflowStatus,
+)
+from protopact.errors import (
+    ApplicationError,
+    EngineClosedError,
+    FailureError,
+    OptionError,
+    QueryError,
+    TerminatedError,
+    UpdateFailedError,
+    WorkflowFailedError,
+)
+from protopact.failure import FailureConverter
+from protopact.history.event import (
+    Attributes,
+    Event,
+    RetryPolicy,
+    UpdateRequest,
+    WorkflowExecutionCanceled,
+    WorkflowExecutionCancelRequested,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionFailed,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+    WorkflowExecutionTerminated,
+    WorkflowExecutionTimedOut,
+)
+from protopact.history.failure import CanceledFailureInfo, Failure, TimeoutFailureInfo
+from protopact.history.time import Duration, Timestamp, from_timedelta, to_datetime
+from protopact.interceptor import Interceptor
+from protopact.payload import CodecChain, Encoding, PayloadCodec, PayloadConverter
+from protopact.payload.payload import Payloads
+from protopact.policy import RetryPolicy as RetryPolicyOption
+from protopact.replay.execution import QueryRequest
+
+__all__ = ["EmbeddedEngine"]
+
+Req = TypeVar("Req")
+Resp = TypeVar("Resp")
+S = TypeVar("S", bound=msgspec.Struct)
+
+_PAGE = 100
+_BUSY_SECONDS = 0.005
+
+
+class EmbeddedEngine(Engine):
+    """An engine in this process, on a store. Used within `async with`, on one event loop.
+
+    Args:
+        store: The database; the engine opens and closes it.
+        clock: Clock and timers; by default the machine's.
+        ids: Source of run ids and request ids.
+        encoding: How messages are written; both encodings are always read.
+        codecs: Applied to every payload on its way to the disk, in this order.
+        interceptors: Hooks around clients, workflows and activities, the first one outermost.
+        retention: How long closed runs are kept; None is for ever.
+        identity: Name of this process in histories; process id and host by default.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        encoding: Encoding = "json/protobuf",
+        codecs: Sequence[PayloadCodec] = (),
+        interceptors: Sequence[Interceptor] = (),
+        retention: timedelta | None = None,
+        identity: str | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock or SystemClock()
+        self._ids = ids or Ids()
+        self._converter = PayloadConverter(encoding)
+        self._failures = FailureConverter(self._converter)
+        self._codecs = CodecChain(codecs)
+        self._interceptors = tuple(interceptors)
+        self._retention = retention
+        self._identity = identity or process_identity()
+        self._shell: Shell | None = None
+        self._workers: list[Worker] = []
+        self._start = self._chain("start_workflow", self._do_start)
+        self._signal = self._chain("signal_workflow", self._do_signal)
+        self._signal_with_start = self._chain("signal_with_start", self._do_signal_with_start)
+        self._query = self._chain("query_workflow", self._do_query)
+        self._update = self._chain("update_workflow", self._do_update)
+        self._update_with_start = self._chain("update_with_start", self._do_update_with_start)
+        self._cancel = self._chain("cancel_workflow", self._do_cancel)
+        self._terminate = self._chain("terminate_workflow", self._do_terminate)
+
+    def __repr__(self) -> str:
+        """Names the file."""
+        return f"<{type(self).__name__} on {self._store.name}>"
+
+    # An interceptor's hook takes what its method declares; the chain is as dynamic as the list of interceptors.
+    def _chain(self, hook: str, last: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        for interceptor in reversed(self._interceptors):
+            last = partial(_call_hook, getattr(interceptor, hook), last)
+        return last
+
+    # -- life
+
+    async def open(self) -> None:
+        """Open the store and meet the other processes. `async with` calls it.
+
+        Raises:
+            StoreError: The file cannot be used.
+        """
+        self._store.open()
+        shell = Shell(self._store, clock=self._clock, ids=self._ids, identity=self._identity, retention=self._retention)
+        try:
+            if shell.processes is not None:
+                await self._begin()
+                shell.processes.join()
+                self._store.commit()
+                shell.processes.listen()
+        except BaseException:
+            if shell.processes is not None:
+                shell.processes.close()
+            self._store.close()
+            raise
+        self._shell = shell
+        shell.retention.begin()
+        shell.look()
+
+    async def __aenter__(self) -> Self:
+        """Open it."""
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop the workers that still serve, let go of every claim, close the file. Idempotent."""
+        shell = self._shell
+        if shell is None:
+            return
+        for worker in list(self._workers):
+            await self._stop(worker)
+        self._shell = None
+        shell.close()
+        if shell.processes is not None:
+            await self._begin()
+            shell.processes.leave()
+            self._store.commit()
+            shell.processes.wake(shell.processes.peers)
+            shell.processes.close()
+        self._store.close()
+
+    async def _begin(self) -> None:
+        while not self._store.begin():
+            await asyncio.sleep(_BUSY_SECONDS)  # noqa: ASYNC110 - what is waited for happens in another process
+
+    @property
+    def _open(self) -> Shell:
+        shell = self._shell
+        if shell is None:
+            raise EngineClosedError(f"the engine on {self._store.name} is not open; use it within `async with`")
+        _ = self._store.connection
+        if asyncio.get_running_loop() is not shell.loop:
+            raise EngineClosedError(
+                f"the engine on {self._store.name} was opened on another event loop; connect on this one"
+            )
+        return shell
+
+    # -- starts
+
+    async def start_workflow(self, call: StartWorkflow[Req, Resp]) -> Started:
+        """See `Engine`."""
+        started: Started = await self._start(call)
+        return started
+
+    async def _do_start(self, call: StartWorkflow[Any, Any]) -> Started:
+        shell = self._open
+        start = await self._start_of(shell, call)
+        started: Started = await shell.ask(lambda tick, caller: shell.calls.start(tick, caller, start))
+        return started
+
+    async def signal_with_start(self, start: StartWorkflow[Req, Resp], signal: SignalWorkflow[object]) -> Started:
+        """See `Engine`."""
+        started: Started = await self._signal_with_start(start, signal)
+        return started
+
+    async def _do_signal_with_start(self, start: StartWorkflow[Any, Any], signal: SignalWorkflow[Any]) -> Started:
+        shell = self._open
+        begin, event = await self._start_of(shell, start), await self._signal_of(signal)
+        started: Started = await shell.ask(
+            lambda tick, caller: shell.calls.signal_with_start(tick, caller, begin, event)
+        )
+        return started
+
+    async def update_with_start(
+        self, start: StartWorkflow[Req, Resp], update: UpdateWorkflow[object, object]
+    ) -> tuple[Started, UpdateStarted]:
+        """See `Engine`."""
+        started: tuple[Started, UpdateStarted] = await self._update_with_start(start, update)
+        return started
+
+    async def _do_update_with_start(
+        self, start: StartWorkflow[Any, Any], update: UpdateWorkflow[Any, Any]
+    ) -> tuple[Started, UpdateStarted]:
+        shell = self._open
+        begin, request = await self._start_of(shell, start), await self._update_of(update)
+        accepted: asyncio.Future[str] = shell.loop.create_future()
+        started: Started = await shell.ask(
+            lambda tick, caller: shell.calls.update_with_start(tick, caller, begin, request, accepted)
+        )
+        run_id = await self._answered(accepted)
+        return started, UpdateStarted(WorkflowRef(started.workflow_id, run_id), request.update_id)
+
+    async def _start_of(self, shell: Shell, call: StartWorkflow[Any, Any]) -> Start:
+        workflow, options = call.workflow, call.options
+        reuse = options.get("id_reuse_policy", workflow.id_reuse_policy)
+        conflict = options.get("id_conflict_policy", workflow.id_conflict_policy)
+        check(reuse, conflict)
+        task_queue = options.get("task_queue", workflow.task_queue)
+        if not task_queue:
+            raise OptionError(f"start of {workflow.name}: the contract names no task queue; give task_queue=")
+        arguments = self._converter.to_payloads(workflow.request, call.request, where=f"request of {workflow.name}")
+        check_size(arguments, f"request of {workflow.name}")
+        now, run_id = shell.clock.now(), shell.ids.run_id(shell.clock.now())
+        execution_timeout = _duration(options.get("execution_timeout", workflow.execution_timeout))
+        delay = _duration(options.get("start_delay"))
+        retry_policy = options.get("retry_policy", workflow.retry_policy)
+        started = WorkflowExecutionStarted(
+            workflow_type=workflow.name,
+            task_queue=task_queue,
+            input=arguments,
+            workflow_execution_timeout=execution_timeout,
+            workflow_run_timeout=_duration(options.get("run_timeout", workflow.run_timeout)),
+            workflow_task_timeout=_duration(options.get("task_timeout", workflow.task_timeout)) or _TASK_TIMEOUT,
+            original_execution_run_id=run_id,
+            first_execution_run_id=run_id,
+            workflow_id=call.workflow_id,
+            identity=self._identity,
+            retry_policy=None if retry_policy is None else _retry_policy(retry_policy),
+            attempt=1,
+            workflow_execution_expiration_time=(
+                Timestamp(now + delay + execution_timeout) if execution_timeout else None
+            ),
+            first_workflow_task_backoff=delay,
+            memo=memo_to_payloads(options.get("memo", {})),
+            search_attributes=search_attributes_to_payloads(
+                options.get("search_attributes", {}), workflow.search_attributes
+            ),
+            header=call.headers,
+        )
+        return Start(
+            started=await self._encode(started),
+            reuse=reuse,
+            conflict=conflict,
+            request_id=options.get("request_id") or shell.ids.request_id(),
+        )
+
+    # -- signals, queries, updates
+
+    async def signal_workflow(self, call: SignalWorkflow[Req]) -> None:
+        """See `Engine`."""
+        await self._signal(call)
+
+    async def _do_signal(self, call: SignalWorkflow[Any]) -> None:
+        shell = self._open
+        signal = Signal(await self._signal_of(call))
+        await shell.ask(lambda tick, caller: shell.calls.send(tick, caller, call.ref, signal))
+
+    async def _signal_of(self, call: SignalWorkflow[Any]) -> WorkflowExecutionSignaled:
+        where = f"request of {call.signal.name}"
+        arguments = self._converter.to_payloads(call.signal.request, call.request, where=where)
+        check_size(arguments, where)
+        return await self._encode(
+            WorkflowExecutionSignaled(
+                signal_name=call.signal.name,
+                input=arguments,
+                identity=self._identity,
+                header=call.headers,
+                request_id=call.request_id or "",
+            )
+        )
+
+    async def query_workflow(self, call: QueryWorkflow[Req, Resp]) -> Resp:
+        """See `Engine`."""
+        answer: Resp = await self._query(call)
+        return answer
+
+    async def _do_query(self, call: QueryWorkflow[Any, Any]) -> object:
+        shell, query = self._open, call.query
+        arguments = self._converter.to_payloads(query.request, call.request, where=f"request of {query.name}")
+        request = await self._encode(QueryRequest(name=query.name, args=arguments, header=call.headers))
+
+        def expire() -> None:
+            if not future.done():
+                future.set_exception(self._unanswered(shell, call))
+                shell.tell(lambda tick: shell.calls.give_up(tick, future))
+
+        future = shell.ask(lambda tick, caller: shell.calls.query(tick, caller, call.ref, request))
+        timer = shell.clock.call_at(Timestamp(shell.clock.now() + from_timedelta(call.timeout)), expire)
+        try:
+            payloads: Payloads = await self._answered(future)
+        finally:
+            timer.cancel()
+        payloads = await self._codecs.decode(payloads)
+        return self._converter.from_payloads(query.response, payloads, where=f"response of {query.name}")
+
+    def _unanswered(self, shell: Shell, call: QueryWorkflow[Any, Any]) -> QueryError:
+        row = self._row(shell, call.ref)
+        holder = row.holder is not None
+        why = (
+            "the worker that has the run did not answer"
+            if holder
+            else f"no worker serves {row.workflow_type} on task queue {row.task_queue!r}; start one"
+        )
+        return QueryError(
+            f"query {call.query.name} of workflow {call.ref.workflow_id} was not answered within "
+            f"{call.timeout.total_seconds():g} s: {why}"
+        )
+
+    async def update_workflow(self, call: UpdateWorkflow[Req, Resp]) -> UpdateStarted:
+        """See `Engine`."""
+        started: UpdateStarted = await self._update(call)
+        return started
+
+    async def _do_update(self, call: UpdateWorkflow[Any, Any]) -> UpdateStarted:
+        shell = self._open
+        update = Update(await self._update_of(call))
+        run_id = await self._answered(shell.ask(lambda tick, caller: shell.calls.send(tick, caller, call.ref, update)))
+        return UpdateStarted(WorkflowRef(call.ref.workflow_id, run_id), call.update_id)
+
+    async def _update_of(self, call: UpdateWorkflow[Any, Any]) -> UpdateRequest:
+        where = f"request of {call.update.name}"
+        arguments = self._converter.to_payloads(call.update.request, call.request, where=where)
+        check_size(arguments, where)
+        return await self._encode(
+            UpdateRequest(
+                update_id=call.update_id,
+                identity=self._identity,
+                name=call.update.name,
+                args=arguments,
+                header=call.headers,
+            )
+        )
+
+    async def update_result(self, update: UpdateStarted, response: contract.Message[Resp]) -> Resp:
+        """See `Engine`."""
+        shell = self._open
+        outcome = await shell.waits.update_ended(update.ref, update.update_id)
+        where = f"update {update.update_id!r} of workflow {update.ref.workflow_id}"
+        if outcome is None:
+            message = f"{where}: the workflow closed before the update completed"
+            raise UpdateFailedError(message) from ApplicationError(
+                "Workflow Update failed because the Workflow completed before the Update completed.",
+                type="AcceptedUpdateCompletedWorkflow",
+                non_retryable=True,
+            )
+        outcome = await self._decode(outcome)
+        if outcome.failure is not None:
+            raise UpdateFailedError(f"{where} failed: {outcome.failure.message}") from self._failures.from_failure(
+                outcome.failure
+            )
+        return self._converter.from_payloads(response, outcome.success, where=f"response of {where}")
+
+    # -- results
+
+    async def workflow_result(
+        self, ref: WorkflowRef, response: contract.Message[Resp], *, follow_runs: bool = True
+    ) -> Resp:
+        """See `Engine`."""
+        shell = self._open
+        while True:
+            closed = await shell.waits.closed(ref)
+            successor = getattr(closed.event, "new_execution_run_id", "")
+            if not (successor and follow_runs):
+                break
+            ref = WorkflowRef(closed.workflow_id, successor)
+        event = await self._decode(closed.event)
+        if isinstance(event, WorkflowExecutionCompleted):
+            where = f"response of workflow {closed.workflow_id}"
+            return self._converter.from_payloads(response, event.result, where=where)
+        cause, verb = self._failure_of(event)
+        raise WorkflowFailedError(
+            f"workflow {closed.workflow_id} (run {closed.run_id}) {verb}: {cause.message}",
+            workflow_id=closed.workflow_id,
+            run_id=closed.run_id,
+        ) from cause
+
+    def _failure_of(self, event: Attributes) -> tuple[FailureError, str]:
+        match event:
+            case WorkflowExecutionFailed(failure=Failure() as failure):
+                return self._failures.from_failure(failure), "failed"
+            case WorkflowExecutionCanceled(details=details):
+                failure = Failure(message="Workflow cancelled", info=CanceledFailureInfo(details=details))
+                return self._failures.from_failure(failure), "was cancelled"
+            case WorkflowExecutionTerminated(reason=reason):
+                return TerminatedError(reason or "Workflow terminated"), "was terminated"
+            case WorkflowExecutionTimedOut():
+                failure = Failure(message="Workflow timed out", info=TimeoutFailureInfo(timeout_type="START_TO_CLOSE"))
+                return self._failures.from_failure(failure), "timed out"
+            case _:
+                return FailureError(f"it ended with {type(event).__name__}"), "failed"
+
+    # -- ends
+
+    async def cancel_workflow(self, call: CancelWorkflow) -> None:
+        """See `Engine`."""
+        await self._cancel(call)
+
+    async def _do_cancel(self, call: CancelWorkflow) -> None:
+        shell = self._open
+        request = CancelRequest(WorkflowExecutionCancelRequested(cause=call.reason, identity=self._identity))
+        await shell.ask(lambda tick, caller: shell.calls.send(tick, caller, call.ref, request))
+
+    async def terminate_workflow(self, call: TerminateWorkflow) -> None:
+        """See `Engine`."""
+        await self._terminate(call)
+
+    async def _do_terminate(self, call: TerminateWorkflow) -> None:
+        shell = self._open
+        event = WorkflowExecutionTerminated(reason=call.reason, identity=self._identity)
+        await shell.ask(lambda tick, caller: shell.calls.terminate(tick, caller, call.ref, event))
+
+    async def delete_workflow(self, ref: WorkflowRef) -> None:
+        """See `Engine`."""
+        shell = self._open
+        row = self._row(shell, ref)
+        if row.status == 0:
+            await self.terminate_workflow(TerminateWorkflow(ref=ref, reason="deleted"))
+        exact = WorkflowRef(row.workflow_id, row.run_id)
+        while not await shell.ask(lambda tick, caller: shell.calls.delete(tick, caller, exact)):
+            await asyncio.sleep(_BUSY_SECONDS)  # noqa: ASYNC110 - another process lets go of it
+
+    # -- views
+
+    async def describe_workflow(self, ref: WorkflowRef) -> WorkflowDescription:
+        """See `Engine`."""
+        shell = self._open
+        row = self._row(shell, ref)
+        activities = shell.records.activities(row.key) if row.status == 0 else []
+        return await self._describe(row, activities, shell.clock.now())
+
+    async def list_workflows(
+        self, *, workflow_type: str | None = None, workflow_id: str | None = None, status: WorkflowStatus | None = None
+    ) -> AsyncIterator[WorkflowDescription]:
+        """See `Engine`."""
+        below = (1 << 63) - 1
+        while True:
+            shell = self._open
+            rows = shell.records.list_runs(
+                below=below,
+                limit=_PAGE,
+                workflow_type=workflow_type,
+                workflow_id=workflow_id,
+                status=None if status is None else STATUSES.index(status),
+            )
+            for row in rows:
+                yield await self._describe(row, [], shell.clock.now())
+            if len(rows) < _PAGE:
+                return
+            below = rows[-1].key
+
+    async def workflow_history(self, ref: WorkflowRef) -> tuple[WorkflowRef, list[Event]]:
+        """See `Engine`."""
+        shell = self._open
+        row = self._row(shell, ref)
+        history = shell.records.history(row.key)
+        history = await self._codecs.decode_structs(history)
+        return WorkflowRef(row.workflow_id, row.run_id, row.first_run_id), history
+
+    def _row(self, shell: Shell, ref: WorkflowRef) -> RunRow:
+        found = shell.calls.find(Tick(shell.clock.now()), ref)
+        row = shell.records.run(found.key)
+        assert row is not None, "between ticks what is in memory is on disk"
+        return row
+
+    async def _describe(self, row: RunRow, activities: Sequence[ActivityRow], now: Timestamp) -> WorkflowDescription:
+        memo = await self._codecs.decode_headers(decode_payload_map(row.memo))
+        return WorkflowDescription(
+            workflow_id=row.workflow_id,
+            run_id=row.run_id,
+            first_run_id=row.first_run_id,
+            workflow_type=row.workflow_type,
+            task_queue=row.task_queue,
+            status=STATUSES[row.status],
+            start_time=to_datetime(Timestamp(row.start_time)),
+            close_time=None if row.close_time is None else to_datetime(Timestamp(row.close_time)),
+            history_length=row.last_event_id,
+            memo=memo_from_payloads(memo),
+            search_attributes=search_attributes_from_payloads(decode_payload_map(row.search_attributes)),
+            task_failure=row.task_failure,
+            pending_activities=tuple([await self._pending(activity, now) for activity in activities]),
+        )
+
+    async def _pending(self, row: ActivityRow, now: Timestamp) -> PendingActivity:
+        failure = decode_failure(row.last_failure)
+        if failure is not None:
+            failure = await self._decode(failure)
+        waits = row.holder is None and row.due_at > now
+        return PendingActivity(
+            activity_id=row.activity_id,
+            activity_type=row.activity_type,
+            attempt=row.attempt,
+            started=row.holder is not None,
+            last_failure=None if failure is None else failure.message,
+            next_attempt_at=to_datetime(Timestamp(row.due_at)) if waits else None,
+        )
+
+    # -- workers
+
+    def run_worker(self, options: WorkerOptions) -> AbstractAsyncContextManager[None]:
+        """See `Engine`."""
+        return self._serve(options)
+
+    @asynccontextmanager
+    async def _serve(self, options: WorkerOptions) -> AsyncIterator[None]:
+        worker = Worker(
+            self._open,
+            options,
+            converter=self._converter,
+            failures=self._failures,
+            codecs=self._codecs,
+            interceptors=self._interceptors,
+        )
+        self._workers.append(worker)
+        await worker.start()
+        try:
+            yield
+        finally:
+            await self._stop(worker)
+
+    async def _stop(self, worker: Worker) -> None:
+        if worker in self._workers:
+            self._workers.remove(worker)
+            await worker.stop()
+
+    # -- payloads
+
+    async def _encode(self, struct: S) -> S:
+        return (await self._codecs.encode_structs([struct]))[0] if self._codecs else struct
+
+    async def _decode(self, struct: S) -> S:
+        return (await self._codecs.decode_structs([struct]))[0] if self._codecs else struct
+
+    async def _answered(self, future: asyncio.Future[Any]) -> Any:  # noqa: ANN401 - the caller knows what it asked for
+        """Wait for an answer; a refusal becomes the exception that it stands for."""
+        try:
+            return await future
+        except Refusal as refusal:
+            error = refusal.error(refusal.message)
+            if refusal.failure is None:
+                raise error from None
+            raise error from self._failures.from_failure(await self._decode(refusal.failure))
+
+
+_TASK_TIMEOUT = Duration(10_000_000_000)
+
+
+def _duration(value: timedelta | None) -> Duration:
+    return Duration(0) if value is None else from_timedelta(value)
+
+
+def _retry_policy(policy: RetryPolicyOption) -> RetryPolicy:
+    maximum = policy.maximum_interval or policy.initial_interval * 100
+    return RetryPolicy(
+        initial_interval=from_timedelta(policy.initial_interval),
+        backoff_coefficient=policy.backoff_coefficient,
+        maximum_interval=from_timedelta(maximum),
+        maximum_attempts=policy.maximum_attempts,
+        non_retryable_error_types=policy.non_retryable_error_types,
+    )
+
+
+# What a hook takes and returns is its own: see `Interceptor`.
+async def _call_hook(hook: Callable[..., Awaitable[Any]], next_hook: Callable[..., Awaitable[Any]], *call: Any) -> Any:  # noqa: ANN401
+    return await hook(*call, next_hook)

@@ -1,0 +1,93 @@
+"""Runs and attempts that nobody holds, and the workers here that may take them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protopact.embedded.inbox import Update
+from protopact.embedded.records import RunRow, json_array
+from protopact.embedded.tick import Tick
+from protopact.history.time import Timestamp
+
+if TYPE_CHECKING:
+    from protopact.embedded.shell import Shell
+
+__all__ = ["Matching"]
+
+_SERVED = " workflow_type IN (SELECT value FROM json_each(?)) AND task_queue IN (SELECT value FROM json_each(?))"
+_UNHELD = f" status = 0 AND holder IS NULL AND {_SERVED}"
+
+
+class Matching:
+    """Claims of runs.
+
+    Attributes:
+        wanted: Whether there may be something to claim: the next tick looks.
+    """
+
+    _BATCH = 128
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self.wanted = False
+
+    def claim_runs(self, tick: Tick) -> None:
+        """Take the runs that wait for a worker of this process."""
+        soonest = list[Timestamp]()
+        for worker in self._shell.workers:
+            served = worker.served
+            if not served.workflow_types:
+                continue
+            scope = (json_array(served.workflow_types), json_array(served.workflow_queues))
+            # A run that this build could not carry on waits for its back-off; another build takes it at once.
+            due = self._shell.records.runs_where(
+                f"wake_at <= ? AND {_UNHELD} AND (task_build IS NOT ? OR task_retry_at <= ?) ORDER BY wake_at LIMIT ?",
+                (tick.now, *scope, served.build_id, tick.now, self._BATCH),
+            )
+            parked = self._shell.records.runs_where(
+                f"task_build IS NOT NULL AND task_build <> ? AND {_UNHELD} LIMIT ?",
+                (served.build_id, *scope, self._BATCH),
+            )
+            for row in {row.key: row for row in (*due, *parked)}.values():
+                self._claim(tick, row, served.build_id)
+            if len(due) == self._BATCH or len(parked) == self._BATCH:
+                soonest.append(tick.now)
+                continue
+            ((upcoming,),) = self._shell.store.select(
+                f"SELECT min(wake_at) FROM run WHERE wake_at > ? AND {_UNHELD}",  # noqa: S608 - our own words
+                (tick.now, *scope),
+            )
+            if upcoming is not None:
+                soonest.append(Timestamp(upcoming))
+        self._shell.agenda.set("runs", min(soonest) if soonest else None)
+
+    def _claim(self, tick: Tick, row: RunRow, build_id: str) -> None:
+        run = self._shell.hold(tick, row)
+        if run is not None:
+            if run.task_build != build_id:
+                run.task_retry_at = None
+            self._shell.fire(tick, run)
+
+    def release_unserved(self, tick: Tick) -> None:
+        """Let go of runs that no worker of this process serves any more."""
+        shell = self._shell
+        store, me = shell.store, shell.process_id
+        pairs = store.select("SELECT DISTINCT workflow_type, task_queue FROM run WHERE holder = ?", (me,))
+        released = [pair for pair in pairs if shell.workflow_worker(*pair) is None]
+        for run in list(shell.runs):
+            if (run.workflow_type, run.task_queue) in released:
+                shell.runs.drop(run)
+                shell.agenda.set(run.key, None)
+        for key in shell.tasks.updated_runs():
+            row = shell.records.run(key)
+            if row is not None and (row.workflow_type, row.task_queue) in released:
+                for update in shell.tasks.take_updates(key).values():
+                    for caller in update.callers:
+                        shell.post(tick, row, Update(update.request), shell.calls.remote(caller))
+        for workflow_type, task_queue in released:
+            shell.waits.watch_all(tick, workflow_type, task_queue)
+            store.execute(
+                "UPDATE run SET holder = NULL WHERE holder = ? AND workflow_type = ? AND task_queue = ?",
+                (me, workflow_type, task_queue),
+            )
+            tick.wake.update(shell.serving_workflow(workflow_type, task_queue))

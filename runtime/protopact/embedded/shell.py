@@ -1,0 +1,519 @@
+"""The shell: everything happens in ticks on the caller's event loop, each one transaction.
+
+A tick takes what has arrived, appends events, runs the workflow tasks that are due, and commits; only then is anybody
+told, and only then does an activity start. Ticks are plain callbacks: workflow code never runs inside an asyncio task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, TypeAlias, TypeVar
+
+from protopact.embedded.agenda import Agenda, Errand
+from protopact.embedded.calls import Calls, closed_error
+from protopact.embedded.clock import Clock, Ids
+from protopact.embedded.dispatch import Dispatch
+from protopact.embedded.inbox import (
+    AttemptCancelled,
+    AttemptCompleted,
+    AttemptFailed,
+    AttemptLost,
+    AttemptTimedOut,
+    CancelRequest,
+    Happened,
+    Item,
+    Query,
+    Signal,
+    Update,
+    decode_item,
+    encode,
+)
+from protopact.embedded.matching import Matching
+from protopact.embedded.others import Others
+from protopact.embedded.processes import Processes
+from protopact.embedded.queries import PendingQuery, Queries
+from protopact.embedded.records import Records, RunRow
+from protopact.embedded.retention import RETENTION, Retention
+from protopact.embedded.run import ACTIVITY, CLOSE, TIMER, Run
+from protopact.embedded.runs import Runs
+from protopact.embedded.store import Store
+from protopact.embedded.tasks import WorkflowTasks
+from protopact.embedded.tick import Caller, Refusal, Tick
+from protopact.embedded.waits import Waits
+from protopact.embedded.worker import Worker
+from protopact.errors import AlreadyClosedError, EngineClosedError, ProtopactError, StoreError
+from protopact.history.event import Attributes, TimerFired, WorkflowExecutionStarted
+from protopact.history.failure import Failure, TimeoutFailureInfo
+from protopact.history.time import Timestamp
+
+__all__ = ["Shell"]
+
+_logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_Arrival: TypeAlias = "tuple[Callable[..., None], asyncio.Future[Any] | None]"
+
+
+class Shell:
+    """One engine's shell, on one event loop.
+
+    Args:
+        store: The open store.
+        clock: Clock and timers.
+        ids: Source of ids.
+        identity: Name of this process in histories.
+        retention: How long closed runs are kept; None is for ever.
+    """
+
+    _TASKS_PER_TICK = 256
+    """Workflow tasks of one tick; more wait for the next, so that timers and callers do not wait for them."""
+
+    _BUSY_SECONDS = 0.002
+    _RETRY_SECONDS = 1.0
+
+    def __init__(
+        self, store: Store, *, clock: Clock, ids: Ids, identity: str, retention: timedelta | None = None
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.ids = ids
+        self.identity = identity
+        self.loop = asyncio.get_running_loop()
+        self.records = Records(store)
+        self.runs = Runs(self.records)
+        self.agenda = Agenda(clock, self.look)
+        self.workers: list[Worker] = []
+        self.dispatch = Dispatch(self)
+        self.tasks = WorkflowTasks(self)
+        self.queries = Queries(self)
+        self.waits = Waits(self)
+        self.calls = Calls(self)
+        self.matching = Matching(self)
+        self.retention = Retention(self, retention)
+        self.processes: Processes | None = None
+        self.others: Others | None = None
+        self._arrivals: list[_Arrival] = []
+        self._one_by_one = 0
+        self._requested = False
+        self._closed = False
+        self._next_key = 0
+        self._workflow_workers: dict[tuple[str, str], Worker | None] = {}
+        self._activity_workers: dict[tuple[str, str], Worker | None] = {}
+        if store.path is not None:
+            self.processes = Processes(store, on_wake=self.look, on_death=self._look_for_dead)
+            self.others = Others(self, self.processes)
+
+    # -- arrivals
+
+    def tell(self, apply: Callable[[Tick], None]) -> None:
+        """Have something done in the next tick."""
+        self._arrivals.append((apply, None))
+        self.look()
+
+    def ask(self, apply: Callable[[Tick, Caller], None]) -> asyncio.Future[Any]:  # the caller knows what it asks for
+        """Have something done in the next tick, and be answered when it is durable.
+
+        Raises:
+            EngineClosedError: The engine is closed, or belongs to another process.
+        """
+        if self._closed:
+            raise EngineClosedError(f"the engine on {self.store.name} is closed")
+        _ = self.store.connection
+        future = self.loop.create_future()
+        self._arrivals.append((apply, future))
+        self.look()
+        return future
+
+    def look(self) -> None:
+        """Have a tick soon."""
+        if not self._requested and not self._closed:
+            self._requested = True
+            self.loop.call_soon(self._tick)
+
+    def _look_for_dead(self) -> None:
+        if self.others is not None:
+            self.others.look_for_dead = True
+        self.look()
+
+    # -- who serves what
+
+    @property
+    def process_id(self) -> int:
+        """This process, as claims name it."""
+        return 1 if self.processes is None else self.processes.id
+
+    @property
+    def has_peers(self) -> bool:
+        """Whether other processes have the file open."""
+        return self.processes is not None and bool(self.processes.peers)
+
+    def set_workers(self, tick: Tick, workers: Iterable[Worker]) -> None:
+        """Serve with these workers from now on; let go of runs that none of them serves."""
+        self.workers = list(workers)
+        self._workflow_workers.clear()
+        self._activity_workers.clear()
+        self.runs.limit = max((worker.options.max_cached_workflows for worker in self.workers), default=0)
+        if self.processes is not None:
+            self.processes.serve(worker.served for worker in self.workers)
+            tick.wake.update(self.processes.peers)
+        self.matching.release_unserved(tick)
+        self.matching.wanted = True
+
+    def workflow_worker(self, workflow_type: str, task_queue: str) -> Worker | None:
+        """The worker here that serves a workflow."""
+        key = (workflow_type, task_queue)
+        if key not in self._workflow_workers:
+            serving = (worker for worker in self.workers if worker.served.workflow(*key))
+            self._workflow_workers[key] = next(serving, None)
+        return self._workflow_workers[key]
+
+    def activity_worker(self, activity_type: str, task_queue: str) -> Worker | None:
+        """The worker here that serves an activity."""
+        key = (activity_type, task_queue)
+        if key not in self._activity_workers:
+            serving = (worker for worker in self.workers if worker.served.activity(*key))
+            self._activity_workers[key] = next(serving, None)
+        return self._activity_workers[key]
+
+    def serving_workflow(self, workflow_type: str, task_queue: str) -> list[int]:
+        """Other processes that serve a workflow."""
+        return [] if self.processes is None else self.processes.serving_workflow(workflow_type, task_queue)
+
+    def serving_activity(self, activity_type: str, task_queue: str) -> list[int]:
+        """Other processes that serve an activity."""
+        return [] if self.processes is None else self.processes.serving_activity(activity_type, task_queue)
+
+    # -- runs
+
+    def held_run(self, tick: Tick, key: int) -> Run | None:
+        """A run, if this process holds it; read from the disk when it is not in memory."""
+        run = tick.runs.get(key) or self.runs.get(key)
+        if run is not None:
+            return run if run.is_open and run.holder == self.process_id else None
+        row = self.records.run(key)
+        if row is None or row.status or row.holder != self.process_id:
+            return None
+        return self._load(tick, row)
+
+    def hold(self, tick: Tick, found: Run | RunRow) -> Run | None:
+        """An open run in memory and held here, claimed when nobody holds it; None when it is not for this process."""
+        if isinstance(found, Run):
+            return found if found.is_open and found.holder == self.process_id else None
+        if found.status or self.workflow_worker(found.workflow_type, found.task_queue) is None:
+            return None
+        if found.holder not in (None, self.process_id):
+            return None
+        run = self._load(tick, found)
+        if run.holder is None:
+            run.holder = self.process_id
+            run.changed = True
+            for item, caller in self.take_inbox(tick, run.key):
+                self.apply(tick, run, item, caller)
+        return run
+
+    def _load(self, tick: Tick, row: RunRow) -> Run:
+        run = self.runs.load(row, tick.now)
+        self.runs.add(run)
+        tick.touch(run)
+        for activity in run.activities.values():
+            if activity.holder is None and activity.due_at <= tick.now:
+                self.dispatch.offer(tick, run, activity)
+        return run
+
+    def take_inbox(self, tick: Tick, key: int) -> list[tuple[Item, Caller]]:
+        """Take what waits for a run."""
+        rows = self.store.select("SELECT id, item, process, call FROM inbox WHERE run_key = ? ORDER BY id", (key,))
+        new = [row for row in rows if row[0] not in tick.taken]
+        tick.taken.update(row[0] for row in new)
+        return [(decode_item(item), self.calls.local(process, call)) for _, item, process, call in new]
+
+    def create_run(self, tick: Tick, started: WorkflowExecutionStarted, *, request_id: str) -> Run:
+        """Begin a run; it is held here when it is served here."""
+        self._next_key = max(self._next_key, self.records.next_key())
+        run = Run(
+            self._next_key,
+            workflow_id=started.workflow_id,
+            run_id=started.original_execution_run_id,
+            first_run_id=started.first_execution_run_id,
+            workflow_type=started.workflow_type,
+            task_queue=started.task_queue,
+            start_request_id=request_id,
+        )
+        self._next_key += 1
+        run.append(started, tick.now)
+        tick.touch(run)
+        if self.workflow_worker(run.workflow_type, run.task_queue) is not None:
+            run.holder = self.process_id
+            self.runs.add(run)
+        else:
+            tick.wake.update(self.serving_workflow(run.workflow_type, run.task_queue))
+        return run
+
+    def close_run(self, tick: Tick, run: Run, attributes: Attributes) -> None:
+        """Close a run with its last event."""
+        self.dispatch.abandon(tick, run)
+        run.append(attributes, tick.now)
+        run.holder = None
+        tick.touch(run)
+        tick.closed.append(run)
+        for update in self.tasks.take_updates(run.key).values():
+            for caller in update.callers:
+                tick.refuse(caller, closed_error(run))
+
+    def tell_closed(self, tick: Tick, holder: int, key: int) -> None:
+        """Tell the process that holds a run that it was closed without asking."""
+        tick.notify(holder, Happened(key))
+
+    def forget_run(self, tick: Tick, key: int) -> None:
+        """Another process has closed a run that was held here."""
+        run = self.runs.get(key)
+        if run is not None:
+            self.runs.drop(run)
+        self.agenda.set(key, None)
+        for update in self.tasks.take_updates(key).values():
+            for caller in update.callers:
+                tick.refuse(caller, AlreadyClosedError("the workflow was terminated before it saw the update"))
+
+    def apply(self, tick: Tick, run: Run, item: Item, caller: Caller) -> None:
+        """Let something happen to a run that this process holds, or that is closed."""
+        tick.touch(run)
+        match item:
+            case Query():
+                tick.queries.append(PendingQuery(run, item.request, caller))
+            case Update(request=request) if request.update_id in run.updates or request.update_id in run.outcomes:
+                tick.answer(caller, run.run_id)
+            case _ if not run.is_open:
+                tick.refuse(caller, closed_error(run))
+            case Signal(signal=signal):
+                if not (signal.request_id and run.signal_requests and signal.request_id in run.signal_requests):
+                    run.append(signal, tick.now)
+                tick.answer(caller)
+            case CancelRequest(request=request):
+                if not run.cancel_requested:
+                    run.append(request, tick.now)
+                tick.answer(caller)
+            case Update(request=request):
+                self.tasks.add_update(run, request, caller)
+            case AttemptCompleted() | AttemptFailed() | AttemptCancelled() | AttemptTimedOut() | AttemptLost():
+                self.dispatch.outcome(tick, run, item)
+
+    def post(self, tick: Tick, row: RunRow | Run, item: Item, caller: tuple[int, int] | None) -> None:
+        """Leave something for a run that this process does not hold, and wake who does, or who may take it."""
+        process, call = (None, None) if caller is None else caller
+        self.store.execute(
+            "INSERT INTO inbox (run_key, item, process, call) VALUES (?, ?, ?, ?)",
+            (row.key, encode(item), process, call),
+        )
+        if row.holder is not None and row.holder != self.process_id:
+            tick.wake.add(row.holder)
+            return
+        tick.wake.update(self.serving_workflow(row.workflow_type, row.task_queue))
+        if row.status == 0:
+            self.store.execute("UPDATE run SET wake_at = 0 WHERE key = ?", (row.key,))
+
+    # -- the tick
+
+    def _tick(self) -> None:
+        self._requested = False
+        if self._closed:
+            return
+        arrivals = self._take_arrivals()
+        now = self.clock.now()
+        due = self.agenda.take_due(now)
+        news = self.others is not None and self.others.has_news()
+        if not (arrivals or due or news or self._has_work()):
+            self.agenda.arm()
+            return
+        tick = Tick(now)
+        try:
+            if not self.store.begin():
+                self._put_back(arrivals, due, now)
+                self._look_after(self._BUSY_SECONDS)
+                return
+            self._work(tick, arrivals, due)
+            self._write(tick)
+            self.store.commit()
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing was recorded and nothing may be lost
+            self._recover(tick, arrivals, due, error)
+        else:
+            self._release(tick)
+
+    def _take_arrivals(self) -> list[_Arrival]:
+        if self._one_by_one:
+            self._one_by_one -= 1
+            return [self._arrivals.pop(0)]
+        arrivals, self._arrivals = self._arrivals, []
+        return arrivals
+
+    def _has_work(self) -> bool:
+        return self.matching.wanted or any(worker.ready and worker.free > 0 for worker in self.workers)
+
+    def _work(self, tick: Tick, arrivals: list[_Arrival], due: list[Errand]) -> None:
+        if self.others is not None:
+            self.others.absorb(tick)
+        for apply, future in arrivals:
+            if future is None:
+                apply(tick)
+                continue
+            try:
+                apply(tick, future)
+            except StoreError:
+                raise
+            except (ProtopactError, Refusal) as error:
+                tick.refuse(future, error)
+        for what in due:
+            self._handle_due(tick, what)
+        if self.matching.wanted:
+            self.matching.claim_runs(tick)
+        self._perform_tasks(tick)
+        self.dispatch.claim(tick)
+        if self.matching.wanted:
+            self.matching.wanted = False
+            self.dispatch.claim_elsewhere(tick)
+        self.queries.answer(tick)
+
+    def _handle_due(self, tick: Tick, what: Errand) -> None:
+        if isinstance(what, int):
+            run = self.held_run(tick, what)
+            if run is not None:
+                self.fire(tick, run)
+        elif isinstance(what, tuple):
+            self.dispatch.expire(tick, what)
+        elif what == RETENTION:
+            self.retention.sweep(tick)
+        else:
+            self.matching.wanted = True
+
+    def fire(self, tick: Tick, run: Run) -> None:
+        """Let happen what is due for a run, in order of time."""
+        tick.touch(run)
+        while run.is_open and (deadline := run.due(tick.now)) is not None:
+            _, _, kind, event_id = deadline
+            if kind == TIMER:
+                timer_id, _ = run.timers[event_id]
+                run.append(TimerFired(timer_id=timer_id, started_event_id=event_id), tick.now)
+            elif kind == ACTIVITY:
+                self.dispatch.deadline(tick, run, run.activities[event_id])
+            elif kind == CLOSE:
+                self.tasks.time_out(tick, run, _WORKFLOW_TIMEOUT)
+
+    def _perform_tasks(self, tick: Tick) -> None:
+        performed = 0
+        waiting = list(tick.runs.values())
+        for run in waiting:  # it grows: a task may start another run
+            while (
+                performed < self._TASKS_PER_TICK
+                and run.holder == self.process_id
+                and run.key not in tick.forget
+                and self.tasks.is_due(run, tick.now)
+                and (worker := self.workflow_worker(run.workflow_type, run.task_queue)) is not None
+            ):
+                performed += 1
+                known = len(tick.runs)
+                self.tasks.perform(tick, run, worker)
+                if len(tick.runs) > known:
+                    waiting += list(tick.runs.values())[known:]
+
+    def _write(self, tick: Tick) -> None:
+        changed = list[Run]()
+        for run in tick.runs.values():
+            wake_at = tick.now if self.tasks.has_updates(run) and self.tasks.is_due(run, tick.now) else run.next_wake()
+            if wake_at != run.wake_at:
+                run.wake_at = wake_at
+                run.changed = True
+            if run.changed:
+                changed.append(run)
+        self.records.write_runs(changed)
+        if tick.taken:
+            self.store.execute_many("DELETE FROM inbox WHERE id = ?", [(row,) for row in tick.taken])
+        if tick.heartbeats:
+            self.records.write_heartbeats((*key, details) for key, details in tick.heartbeats.items())
+        self.waits.write(tick)
+        if tick.notices:
+            self.store.execute_many("INSERT INTO notice (process, notice) VALUES (?, ?)", tick.notices)
+
+    def _release(self, tick: Tick) -> None:
+        tick.tell_callers()
+        self.waits.release(tick)
+        self._keep(tick)
+        for worker, attempt in tick.start:
+            worker.runner.start(attempt)
+        for worker, key, reason in tick.cancel:
+            worker.runner.cancel(key, reason)
+        if self.processes is not None:
+            self.processes.wake(tick.wake)
+            for process in tick.buried:
+                self.processes.bury(process)
+        if self._arrivals or self._has_work():
+            self.look()
+        self.agenda.arm()
+
+    def _keep(self, tick: Tick) -> None:
+        """Keep in memory what this process holds, up to the limit."""
+        for run in tick.runs.values():
+            held = run.is_open and run.holder == self.process_id
+            self.agenda.set(run.key, run.wake_at if held else None)
+            if not held or run.key in tick.forget:
+                self.runs.drop(run)
+        for run in self.runs.excess():
+            self.runs.drop(run)
+
+    def _recover(self, tick: Tick, arrivals: list[_Arrival], due: list[Errand], error: Exception) -> None:
+        """Undo a tick that failed. Callers are told; what nobody would ask for again is tried again."""
+        self.store.rollback()
+        for run in tick.runs.values():
+            self.runs.drop(run)
+            due.append(run.key)
+        self.dispatch.undo(tick)
+        if self.others is not None:
+            self.others.forget_news()
+        self.matching.wanted = True
+        if isinstance(error, StoreError):
+            _logger.error("%s", error)
+        else:
+            _logger.error("the engine on %s failed in a tick; it goes on", self.store.name, exc_info=error)
+        if not isinstance(error, StoreError) and len(arrivals) > 1:
+            # One of them is at fault: the others go through when each has a tick to itself.
+            self._one_by_one = len(arrivals)
+        else:
+            for _, future in arrivals:
+                if future is not None and not future.done():
+                    future.set_exception(error)
+            keep = isinstance(error, StoreError)
+            arrivals = [arrival for arrival in arrivals if keep and arrival[1] is None]
+        self.tasks.undo(tick)
+        self.queries.undo(tick, error)
+        self._put_back(arrivals, due, tick.now)
+        self._look_after(self._RETRY_SECONDS)
+
+    def _put_back(self, arrivals: list[_Arrival], due: Iterable[Errand], now: Timestamp) -> None:
+        self._arrivals = arrivals + self._arrivals
+        for what in due:
+            self.agenda.set(what, now)
+
+    def _look_after(self, seconds: float) -> None:
+        # By the loop's time even when the clock is virtual: this waits for a disk or another process.
+        self._requested = True
+        self.loop.call_later(seconds, self._tick)
+
+    def close(self) -> None:
+        """Stop: nothing happens any more, whoever waits is told. What is on disk goes on elsewhere, or later."""
+        self._closed = True
+        self.agenda.disarm()
+        for run in list(self.runs):
+            self.runs.drop(run)
+        error = EngineClosedError(f"the engine on {self.store.name} was closed")
+        for _, future in self._arrivals:
+            if future is not None and not future.done():
+                future.set_exception(error)
+        self._arrivals = []
+        self.waits.close(error)
+
+
+_WORKFLOW_TIMEOUT = Failure(
+    message="workflow timeout", source="Server", info=TimeoutFailureInfo(timeout_type="START_TO_CLOSE")
+)

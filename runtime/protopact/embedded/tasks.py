@@ -1,0 +1,501 @@
+"""Workflow tasks: what has happened goes to the core, what the code asks for comes back, and becomes events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from protopact._version import __version__
+from protopact.embedded.retry import next_attempt
+from protopact.embedded.run import Activity, Run
+from protopact.embedded.sizes import LIMIT, oversize
+from protopact.embedded.tick import Caller, Refusal, Tick
+from protopact.errors import NondeterminismError, RetryState, UpdateFailedError, WorkflowTaskError
+from protopact.history.event import (
+    ActivityTaskCancelRequested,
+    ActivityTaskScheduled,
+    TimerCanceled,
+    TimerStarted,
+    UpdateRequest,
+    WorkflowExecutionCanceled,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionFailed,
+    WorkflowExecutionStarted,
+    WorkflowExecutionTerminated,
+    WorkflowExecutionTimedOut,
+    WorkflowExecutionUpdateAccepted,
+    WorkflowExecutionUpdateCompleted,
+    WorkflowTaskCompleted,
+    WorkflowTaskFailed,
+    WorkflowTaskScheduled,
+    WorkflowTaskStarted,
+)
+from protopact.history.failure import Failure
+from protopact.history.time import Duration, Timestamp
+from protopact.payload.payload import Payloads
+from protopact.replay.command import (
+    AcceptUpdate,
+    CancelTimer,
+    CancelWorkflowExecution,
+    Command,
+    CompleteUpdate,
+    CompleteWorkflowExecution,
+    FailWorkflowExecution,
+    RejectUpdate,
+    RequestCancelActivityTask,
+    ScheduleActivityTask,
+    StartTimer,
+)
+from protopact.replay.execution import Advance, Execution
+
+if TYPE_CHECKING:
+    from protopact.embedded.shell import Shell
+    from protopact.embedded.worker import Worker
+
+__all__ = ["PendingUpdate", "WorkflowTasks"]
+
+_logger = logging.getLogger(__name__)
+
+_SECOND = 1_000_000_000
+_RETRY_MAXIMUM_SECONDS = 60
+_SUGGEST_EVENTS = 4 * 1024
+_SUGGEST_BYTES = 4 * 1024 * 1024
+_TASK_TIMEOUT = Duration(10 * _SECOND)
+
+
+@dataclass(slots=True)
+class PendingUpdate:
+    """An update that the workflow has not been told of, and everybody who waits for its acceptance."""
+
+    request: UpdateRequest
+    callers: list[Caller] = field(default_factory=list[Caller])
+
+
+@dataclass(slots=True)
+class _Task:
+    """A workflow task under way. `length` is how long the history was before it."""
+
+    run: Run
+    worker: Worker
+    length: int
+    changed: bool
+    scheduled_event_id: int
+    started_event_id: int
+    updates: dict[str, PendingUpdate]
+    completed_event_id: int = 0
+    waiting_cancelled: list[Activity] = field(default_factory=list[Activity])
+
+
+class WorkflowTasks:
+    """The shell's desk for workflow tasks."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._updates: dict[int, dict[str, PendingUpdate]] = {}
+        self._handlers: dict[type[Command], Callable[[Tick, _Task, Any], None]] = {  # each takes its own command type
+            ScheduleActivityTask: self._schedule_activity,
+            RequestCancelActivityTask: self._request_cancel_activity,
+            StartTimer: self._start_timer,
+            CancelTimer: self._cancel_timer,
+            CompleteWorkflowExecution: self._complete_workflow,
+            FailWorkflowExecution: self._fail_workflow,
+            CancelWorkflowExecution: self._cancel_workflow,
+            AcceptUpdate: self._accept_update,
+            CompleteUpdate: self._complete_update,
+            RejectUpdate: self._reject_update,
+        }
+
+    # -- updates that wait for a task
+
+    def add_update(self, run: Run, request: UpdateRequest, caller: Caller) -> None:
+        """Let an update go with the run's next task; one that waits already with the same id gets one more caller."""
+        pending = self._updates.setdefault(run.key, {})
+        update = pending.setdefault(request.update_id, PendingUpdate(request))
+        update.callers.append(caller)
+
+    def has_updates(self, run: Run) -> bool:
+        """Whether updates wait for the run's next task."""
+        return run.key in self._updates
+
+    def take_updates(self, key: int) -> dict[str, PendingUpdate]:
+        """Take the updates that wait for a run, by id."""
+        return self._updates.pop(key, {})
+
+    def updated_runs(self) -> list[int]:
+        """Keys of the runs that updates wait for."""
+        return list(self._updates)
+
+    def undo(self, tick: Tick) -> None:
+        """A tick has failed: updates that it handed over wait again, unless nobody waits for them any more."""
+        for run, update in tick.updates:
+            for caller in update.callers:
+                if isinstance(caller, tuple) or (caller is not None and not caller.done()):
+                    self.add_update(run, update.request, caller)
+
+    # -- tasks
+
+    def is_due(self, run: Run, now: Timestamp) -> bool:
+        """Whether a workflow task of the run should start now."""
+        if not run.is_open:
+            return False
+        if run.needs_task:
+            due = run.task_due_at()
+            return due is not None and due <= now
+        return run.key in self._updates and run.task_retry_at is None
+
+    def perform(self, tick: Tick, run: Run, worker: Worker) -> None:
+        """Schedule, start and complete (or fail) one workflow task."""
+        task = self._open(tick, run, worker)
+        try:
+            advance = self.execution(run, worker).advance(
+                run.unfed, updates=[each.request for each in task.updates.values()]
+            )
+        except WorkflowTaskError as error:
+            self._fail(tick, task, error)
+        except Exception as error:  # noqa: BLE001 - a fault of the engine itself parks one run, and stops no other
+            self._fail(tick, task, error)
+        else:
+            self._complete(tick, task, advance)
+
+    def execution(self, run: Run, worker: Worker) -> Execution:
+        """The workflow's coroutines; begun anew when they are not in memory."""
+        if run.execution is None:
+            definition = worker.definition(run.workflow_type)
+            run.execution = Execution(definition, workflow_id=run.workflow_id, run_id=run.run_id)
+        return run.execution
+
+    def _open(self, tick: Tick, run: Run, worker: Worker) -> _Task:
+        length, changed = run.last_event_id, run.changed
+        scheduled = run.append(
+            WorkflowTaskScheduled(
+                task_queue=run.task_queue,
+                start_to_close_timeout=run.started.workflow_task_timeout or _TASK_TIMEOUT,
+                attempt=run.task_attempt,
+            ),
+            tick.now,
+        )
+        started = run.append(
+            WorkflowTaskStarted(
+                scheduled_event_id=scheduled.event_id,
+                identity=worker.identity,
+                request_id=self._shell.ids.request_id(),
+                history_size_bytes=run.history_size,
+                suggest_continue_as_new=length > _SUGGEST_EVENTS or run.history_size > _SUGGEST_BYTES,
+            ),
+            tick.now,
+        )
+        updates = self.take_updates(run.key)
+        tick.updates += [(run, update) for update in updates.values()]
+        return _Task(run, worker, length, changed, scheduled.event_id, started.event_id, updates)
+
+    def _complete(self, tick: Tick, task: _Task, advance: Advance) -> None:
+        run = task.run
+        speculative = not run.needs_task
+        run.unfed = []
+        rejections = [command for command in advance.commands if isinstance(command, RejectUpdate)]
+        if speculative and len(rejections) == len(advance.commands):
+            # Only updates asked for the task and all were rejected: it never was.
+            run.take_back(task.length)
+            run.changed = task.changed
+            if run.execution is not None:
+                run.execution.drop_task()
+            for rejection in rejections:
+                self._reject_update(tick, task, rejection)
+            return
+        if (problem := _oversize_command(advance.commands)) is not None:
+            self._terminate_oversize(tick, task, *problem)
+            return
+        completed = run.append(
+            WorkflowTaskCompleted(
+                scheduled_event_id=task.scheduled_event_id,
+                started_event_id=task.started_event_id,
+                identity=task.worker.identity,
+                build_id=task.worker.build_id,
+                core_used_flags=advance.core_used_flags,
+                lang_used_flags=advance.lang_used_flags,
+                sdk_name="protopact" if task.length < _FIRST_TASK_EVENTS else "",
+                sdk_version=__version__ if task.length < _FIRST_TASK_EVENTS else "",
+            ),
+            tick.now,
+        )
+        task.completed_event_id = completed.event_id
+        for command in advance.commands:
+            self._handlers[type(command)](tick, task, command)
+        if run.is_open:
+            for activity in task.waiting_cancelled:
+                self._shell.dispatch.cancel_waiting(tick, run, activity)
+        elif advance.unfinished_handlers:
+            _logger.warning(
+                "workflow %s (run %s) ended while handlers were still running: %s; await "
+                "workflow.wait_condition(workflow.all_handlers_finished) before returning",
+                run.workflow_id,
+                run.run_id,
+                ", ".join(advance.unfinished_handlers),
+            )
+
+    def _fail(self, tick: Tick, task: _Task, error: Exception) -> None:
+        run, worker = task.run, task.worker
+        summary = f"{type(error).__name__}: {error}"
+        if error.__cause__ is not None and isinstance(error, WorkflowTaskError):
+            summary = f"{type(error.__cause__).__name__}: {error.__cause__}"
+        delay = min(2 ** (run.task_attempt - 1), _RETRY_MAXIMUM_SECONDS)
+        _logger.warning(
+            "workflow task of %s %s (run %s), attempt %d, failed; it is tried again in %d s, or when a worker with "
+            "another build starts",
+            run.workflow_type,
+            run.workflow_id,
+            run.run_id,
+            run.task_attempt,
+            delay,
+            exc_info=error,
+        )
+        if run.task_attempt == 1:
+            nondeterministic = isinstance(error, NondeterminismError)
+            run.append(
+                WorkflowTaskFailed(
+                    scheduled_event_id=task.scheduled_event_id,
+                    started_event_id=task.started_event_id,
+                    cause="NON_DETERMINISTIC_ERROR" if nondeterministic else "WORKFLOW_WORKER_UNHANDLED_FAILURE",
+                    failure=worker.failures.to_failure(error),
+                    identity=worker.identity,
+                ),
+                tick.now,
+            )
+        else:
+            # As on the Temporal server, only the first of several failed attempts stands in history.
+            run.take_back(task.length)
+        run.changed = True
+        run.task_attempt += 1
+        run.task_failure = summary
+        run.task_build = worker.build_id
+        run.task_retry_at = Timestamp(tick.now + delay * _SECOND)
+        self._give_back(run, task.updates.values())
+        tick.forget[run.key] = run
+
+    def _give_back(self, run: Run, updates: Iterable[PendingUpdate]) -> None:
+        for update in updates:
+            for caller in update.callers:
+                self.add_update(run, update.request, caller)
+
+    def _terminate_oversize(self, tick: Tick, task: _Task, cause: str, message: str) -> None:
+        """Close a run whose code asked for what fits into no history: trying again would not help."""
+        run = task.run
+        run.append(
+            WorkflowTaskFailed(
+                scheduled_event_id=task.scheduled_event_id,
+                started_event_id=task.started_event_id,
+                cause=cause,
+                failure=Failure(message=message, source="Server"),
+                identity=task.worker.identity,
+            ),
+            tick.now,
+        )
+        self._give_back(run, task.updates.values())
+        self._shell.close_run(
+            tick, run, WorkflowExecutionTerminated(reason=f"{cause}: {message}", identity=self._shell.identity)
+        )
+
+    # -- commands
+
+    def _schedule_activity(self, tick: Tick, task: _Task, command: ScheduleActivityTask) -> None:
+        run = task.run
+        event = run.append(
+            ActivityTaskScheduled(
+                activity_id=command.activity_id,
+                activity_type=command.activity_type,
+                task_queue=command.task_queue,
+                header=command.header,
+                input=command.input,
+                schedule_to_close_timeout=command.schedule_to_close_timeout,
+                schedule_to_start_timeout=command.schedule_to_start_timeout,
+                start_to_close_timeout=command.start_to_close_timeout,
+                heartbeat_timeout=command.heartbeat_timeout,
+                workflow_task_completed_event_id=task.completed_event_id,
+                retry_policy=command.retry_policy,
+            ),
+            tick.now,
+        )
+        activity = run.activities[event.event_id]
+        run.plan_activity(activity, tick.now)
+        self._shell.dispatch.offer(tick, run, activity)
+
+    def _request_cancel_activity(self, tick: Tick, task: _Task, command: RequestCancelActivityTask) -> None:
+        run = task.run
+        run.append(
+            ActivityTaskCancelRequested(
+                scheduled_event_id=command.scheduled_event_id,
+                workflow_task_completed_event_id=task.completed_event_id,
+            ),
+            tick.now,
+        )
+        activity = run.activities.get(command.scheduled_event_id)
+        if activity is not None:
+            run.changed_activities[activity.scheduled_event_id] = None
+            waiting = self._shell.dispatch.request_cancel(tick, run, activity)
+            if waiting is not None:
+                task.waiting_cancelled.append(waiting)
+
+    def _start_timer(self, tick: Tick, task: _Task, command: StartTimer) -> None:
+        task.run.append(
+            TimerStarted(
+                timer_id=command.timer_id,
+                start_to_fire_timeout=command.start_to_fire_timeout,
+                workflow_task_completed_event_id=task.completed_event_id,
+            ),
+            tick.now,
+        )
+
+    def _cancel_timer(self, tick: Tick, task: _Task, command: CancelTimer) -> None:
+        task.run.append(
+            TimerCanceled(
+                timer_id=command.timer_id,
+                started_event_id=command.started_event_id,
+                workflow_task_completed_event_id=task.completed_event_id,
+                identity=task.worker.identity,
+            ),
+            tick.now,
+        )
+
+    def _complete_workflow(self, tick: Tick, task: _Task, command: CompleteWorkflowExecution) -> None:
+        self._shell.close_run(
+            tick,
+            task.run,
+            WorkflowExecutionCompleted(result=command.result, workflow_task_completed_event_id=task.completed_event_id),
+        )
+
+    def _cancel_workflow(self, tick: Tick, task: _Task, command: CancelWorkflowExecution) -> None:
+        self._shell.close_run(
+            tick,
+            task.run,
+            WorkflowExecutionCanceled(
+                details=command.details, workflow_task_completed_event_id=task.completed_event_id
+            ),
+        )
+
+    def _fail_workflow(self, tick: Tick, task: _Task, command: FailWorkflowExecution) -> None:
+        close = partial(
+            WorkflowExecutionFailed,
+            failure=command.failure,
+            workflow_task_completed_event_id=task.completed_event_id,
+        )
+        self._close_or_retry(tick, task.run, command.failure, close)
+
+    def time_out(self, tick: Tick, run: Run, failure: Failure) -> None:
+        """A run has passed its run or execution time-out."""
+        self._close_or_retry(tick, run, failure, WorkflowExecutionTimedOut)
+
+    def _close_or_retry(
+        self,
+        tick: Tick,
+        run: Run,
+        failure: Failure,
+        close: Callable[..., WorkflowExecutionFailed | WorkflowExecutionTimedOut],
+    ) -> None:
+        """Close a run; when its retry policy says so, another run goes on in its place."""
+        started = run.started
+        decided = next_attempt(
+            started.retry_policy,
+            failure,
+            attempt=started.attempt,
+            now=tick.now,
+            expiration=started.workflow_execution_expiration_time,
+        )
+        if isinstance(decided, RetryState):
+            self._shell.close_run(tick, run, close(retry_state=decided.name))
+            return
+        run_id = self._shell.ids.run_id(tick.now)
+        self._shell.close_run(tick, run, close(retry_state=RetryState.IN_PROGRESS.name, new_execution_run_id=run_id))
+        self._shell.create_run(tick, _retried(run, run_id, failure, decided), request_id="")
+
+    def _accept_update(self, tick: Tick, task: _Task, command: AcceptUpdate) -> None:
+        request = command.request
+        task.run.append(
+            WorkflowExecutionUpdateAccepted(
+                protocol_instance_id=request.update_id,
+                accepted_request_message_id=f"{request.update_id}/request",
+                accepted_request_sequencing_event_id=command.sequencing_event_id,
+                accepted_request=request,
+            ),
+            tick.now,
+        )
+        for caller in task.updates.pop(request.update_id).callers:
+            tick.answer(caller, task.run.run_id)
+
+    def _complete_update(self, tick: Tick, task: _Task, command: CompleteUpdate) -> None:
+        run = task.run
+        run.append(
+            WorkflowExecutionUpdateCompleted(
+                update_id=command.update_id,
+                accepted_event_id=command.accepted_event_id or run.updates[command.update_id],
+                success=command.success,
+                failure=command.failure,
+            ),
+            tick.now,
+        )
+        tick.outcomes.append((run, command.update_id))
+
+    def _reject_update(self, tick: Tick, task: _Task, command: RejectUpdate) -> None:
+        update = task.updates.pop(command.update_id)
+        refusal = Refusal(
+            UpdateFailedError,
+            f"update {update.request.name} of workflow {task.run.workflow_id} was rejected: {command.failure.message}",
+            command.failure,
+        )
+        for caller in update.callers:
+            tick.refuse(caller, refusal)
+
+
+_FIRST_TASK_EVENTS = 16
+"""SDK name and version go with the first tasks only; the server keeps them from then on."""
+
+
+def _retried(run: Run, run_id: str, failure: Failure, delay: Duration) -> WorkflowExecutionStarted:
+    started = run.started
+    return WorkflowExecutionStarted(
+        workflow_type=started.workflow_type,
+        task_queue=started.task_queue,
+        input=started.input,
+        workflow_execution_timeout=started.workflow_execution_timeout,
+        workflow_run_timeout=started.workflow_run_timeout,
+        workflow_task_timeout=started.workflow_task_timeout,
+        continued_execution_run_id=run.run_id,
+        initiator="RETRY",
+        continued_failure=failure,
+        last_completion_result=started.last_completion_result,
+        original_execution_run_id=run_id,
+        first_execution_run_id=run.first_run_id,
+        workflow_id=run.workflow_id,
+        identity=started.identity,
+        retry_policy=started.retry_policy,
+        attempt=started.attempt + 1,
+        workflow_execution_expiration_time=started.workflow_execution_expiration_time,
+        first_workflow_task_backoff=delay,
+        memo=started.memo,
+        search_attributes=started.search_attributes,
+        header=started.header,
+    )
+
+
+def _oversize_command(commands: Iterable[Command]) -> tuple[str, str] | None:
+    """Cause and message for a command with payloads over the limit, in the server's words; None without one."""
+    for command in commands:
+        payloads: Payloads
+        match command:
+            case ScheduleActivityTask(input=payloads):
+                cause, what = "BAD_SCHEDULE_ACTIVITY_ATTRIBUTES", "ScheduleActivityTaskCommandAttributes.Input"
+            case CompleteWorkflowExecution(result=payloads):
+                cause, what = (
+                    "BAD_COMPLETE_WORKFLOW_EXECUTION_ATTRIBUTES",
+                    "CompleteWorkflowExecutionCommandAttributes.Result",
+                )
+            case CompleteUpdate(success=payloads):
+                cause, what = "BAD_UPDATE_WORKFLOW_EXECUTION_MESSAGE", "Update outcome"
+            case _:
+                continue
+        size = oversize(payloads)
+        if size is not None:
+            return cause, f"{what} exceeds size limit: {size} bytes of at most {LIMIT}."
+    return None

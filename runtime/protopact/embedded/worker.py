@@ -1,0 +1,147 @@
+"""A worker in this process: what it serves, what it runs, and how it stops."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import sys
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from protopact.embedded.attempt import AttemptRunner
+from protopact.embedded.processes import Served
+from protopact.embedded.tick import Caller, Tick
+from protopact.engine import WorkerOptions
+from protopact.failure import FailureConverter
+from protopact.interceptor import Interceptor
+from protopact.payload import CodecChain, PayloadConverter
+from protopact.replay.definition import Definition
+from protopact.worker import Registry
+
+if TYPE_CHECKING:
+    from protopact.embedded.shell import Shell
+
+__all__ = ["Worker", "process_identity"]
+
+
+class Worker:
+    """A worker.
+
+    Attributes:
+        registry: What it serves.
+        served: The same, as other processes know it.
+        ready: Attempts that wait for a slot: run and scheduling event.
+        busy: Attempts that run.
+        runner: Runs them.
+        failures: Exceptions to failures.
+        identity: Its name in histories.
+        build_id: Version of its code.
+
+    Raises:
+        RegistrationError: It cannot serve what it was given.
+    """
+
+    def __init__(
+        self,
+        shell: Shell,
+        options: WorkerOptions,
+        *,
+        converter: PayloadConverter,
+        failures: FailureConverter,
+        codecs: CodecChain,
+        interceptors: Sequence[Interceptor],
+    ) -> None:
+        self.options = options
+        self.registry = Registry(options)
+        self.identity = options.identity or process_identity()
+        self.build_id = options.build_id or _build_id(options)
+        self.failures = failures
+        self.served = Served(
+            workflow_types=tuple(self.registry.workflows),
+            workflow_queues=tuple(sorted(self.registry.workflow_queues)),
+            activity_types=tuple(self.registry.activities),
+            activity_queues=tuple(sorted(self.registry.activity_queues)),
+            build_id=self.build_id,
+        )
+        self.ready: deque[tuple[int, int]] = deque()
+        self.busy = 0
+        self.runner = AttemptRunner(
+            self.registry,
+            loop=shell.loop,
+            clock=shell.clock,
+            converter=converter,
+            failure_converter=failures,
+            codecs=codecs,
+            interceptors=interceptors,
+            on_heartbeat=shell.dispatch.heartbeat,
+            on_done=shell.dispatch.done,
+            max_threads=options.max_concurrent_activities,
+        )
+        self._shell = shell
+        self._converter = converter
+        self._interceptors = interceptors
+        self._definitions: dict[str, Definition] = {}
+
+    @property
+    def free(self) -> int:
+        """Attempts that it may start now."""
+        return self.options.max_concurrent_activities - self.busy
+
+    def definition(self, workflow_type: str) -> Definition:
+        """A workflow that it serves, ready to be run."""
+        definition = self._definitions.get(workflow_type)
+        if definition is None:
+            definition = self._definitions[workflow_type] = Definition(
+                workflow=self.registry.workflows[workflow_type].cls,
+                converter=self._converter,
+                failures=self.failures,
+                failure_exception_types=self.options.workflow_failure_exception_types,
+                interceptors=self._interceptors,
+            )
+        return definition
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        shell = self._shell
+
+        def begin(tick: Tick, caller: Caller) -> None:
+            shell.set_workers(tick, [*shell.workers, self])
+            tick.answer(caller)
+
+        await shell.ask(begin)
+
+    async def stop(self) -> None:
+        """Stop to serve: runs go to other workers at once, attempts have the grace period to end."""
+        shell = self._shell
+
+        def end(tick: Tick, caller: Caller) -> None:
+            shell.set_workers(tick, [worker for worker in shell.workers if worker is not self])
+            tick.answer(caller)
+
+        def rest(tick: Tick, caller: Caller) -> None:
+            tick.answer(caller)
+
+        await shell.ask(end)
+        await self.runner.stop(self.options.graceful_shutdown_timeout)
+        # What the last attempts reported goes with this tick, or went with one before.
+        await shell.ask(rest)
+
+
+def process_identity() -> str:
+    """Name of this process in histories."""
+    return f"{os.getpid()}@{socket.gethostname()}"
+
+
+def _build_id(options: WorkerOptions) -> str:
+    """A digest of the modules that hold the workflow classes: the same code has the same build in every process."""
+    digest = hashlib.sha256()
+    names = {base.__module__ for cls in options.workflows for base in cls.__mro__}
+    for name in sorted(names):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None:
+            digest.update(name.encode())
+            digest.update(Path(file).read_bytes())
+    return digest.hexdigest()[:16]
