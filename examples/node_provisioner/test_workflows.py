@@ -85,7 +85,12 @@ class Script(node.Activities):
             raise failure
 
 
-EVERY_STEP = [CreateVmRequest, WaitForVmReadyRequest, WaitForNodeToJoinClusterRequest, PublishVmJoinedRequest]
+EVERY_STEP: list[type] = [
+    CreateVmRequest,
+    WaitForVmReadyRequest,
+    WaitForNodeToJoinClusterRequest,
+    PublishVmJoinedRequest,
+]
 ADD = AddNodeRequest(node_id="n1", machine_type="small")
 ADDED = AddNodeResponse(vm_id="vm-7", machine_type="small", address="10.0.0.7")
 

@@ -1,0 +1,139 @@
+"""A warm interpreter that forks the processes to be killed, so that each starts in a few milliseconds.
+
+It is run as `python -m tests.kill.zygote`, reads a `Birth` as JSON from each line of its input, and answers with an
+`Event`: one when the child has been forked, one when it has ended. It forks before anything connects an engine.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from typing import Self
+
+import msgspec
+from tests.kill import scenario
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 60.0
+"""Seconds after which a child that does not end is stuck."""
+
+
+class Birth(msgspec.Struct, frozen=True):
+    """A child to fork, and its part."""
+
+    folder: str
+    part: scenario.Part
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A child was forked, or has ended: with its exit code, or with minus the signal that killed it."""
+
+    pid: int
+    exit_code: int | None = None
+
+
+class Zygote:
+    """The warm interpreter, from the outside."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.kill.zygote"],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._ended: dict[int, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def fork(self, folder: Path, part: scenario.Part) -> int:
+        """Fork a child and return its process id."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.write(msgspec.json.encode(Birth(str(folder), part)) + b"\n")
+        stdin.flush()
+        while (event := self._next()).exit_code is not None:
+            self._ended[event.pid] = event.exit_code
+        return event.pid
+
+    def wait(self, pid: int) -> int:
+        """Wait until a child has ended and return its exit code, or minus the signal that killed it."""
+        while pid not in self._ended:
+            event = self._next()
+            assert event.exit_code is not None
+            self._ended[event.pid] = event.exit_code
+        return self._ended.pop(pid)
+
+    def _next(self) -> Event:
+        stdout = self._process.stdout
+        assert stdout is not None
+        assert select.select([stdout], [], [], PATIENCE)[0], "a child is stuck"
+        line = stdout.readline()
+        assert line, "the zygote has died"
+        return msgspec.json.decode(line, type=Event)
+
+
+def _serve() -> None:
+    woken, wake = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake)
+    commands = os.fdopen(0, "rb", buffering=0)  # what is not read is seen by `select`
+    while True:
+        ready, _, _ = select.select([0, woken], [], [])
+        if woken in ready:
+            os.read(woken, 1000)
+            _reap()
+        if 0 in ready:
+            line = commands.readline()
+            if not line:
+                return
+            birth = msgspec.json.decode(line, type=Birth)
+            if not (pid := os.fork()):
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                _live(birth)
+            _say(Event(pid))
+
+
+def _reap() -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not pid:
+            return
+        _say(Event(pid, os.waitstatus_to_exitcode(status)))
+
+
+def _live(birth: Birth) -> None:
+    code = 1
+    try:
+        scenario.play(Path(birth.folder), birth.part)
+        code = 0
+    except BaseException:  # noqa: BLE001 - said, and then the exit code says it
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _say(event: Event) -> None:
+    os.write(1, msgspec.json.encode(event) + b"\n")
+
+
+if __name__ == "__main__":
+    _serve()
