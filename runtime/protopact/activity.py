@@ -127,6 +127,8 @@ class Context(ABC):
     Every method may be called from any thread, save the two that are awaited: those belong to the worker's event loop.
     """
 
+    __slots__ = ()
+
     @property
     @abstractmethod
     def info(self) -> Info:

@@ -154,8 +154,30 @@ class _Flag:
         return self._thread_event.wait(timeout.total_seconds() if isinstance(timeout, timedelta) else timeout)
 
 
+_lock = threading.Lock()
+"""Held for the time of an assignment: threads of activities against the loop's."""
+
+
 class _Running(activity.Context):
     """A running attempt, as its activity sees it."""
+
+    __slots__ = (
+        "_cancelled",
+        "_converter",
+        "_info",
+        "_loop_thread",
+        "_reason",
+        "_shielded",
+        "_shields",
+        "_worker_shutdown",
+        "attempt",
+        "details",
+        "heartbeats",
+        "interruptible",
+        "registered",
+        "task",
+        "thread_name",
+    )
 
     def __init__(
         self,
@@ -171,15 +193,13 @@ class _Running(activity.Context):
         self.heartbeats = heartbeats
         self.task: asyncio.Task[None] | None = None
         self.thread_name: str | None = None
-        self.interruptible = False
-        """Whether the task is in the activity's own `async def`, where a cancellation may strike."""
-        self.details: Payloads = ()
-        """Details of the last heartbeat of the attempts before, decoded by the codecs."""
+        self.interruptible = False  # whether the task is in the activity's own `async def`
+        self.details: Payloads = ()  # of the attempts before, decoded by the codecs
         self._converter = converter
         self._loop_thread = threading.get_ident()
         self._info: Info | None = None
         self._reason: CancellationReason | None = None
-        self._cancelled = _Flag()
+        self._cancelled: _Flag | None = None
         self._worker_shutdown = worker_shutdown
         self._shields = 0
         self._shielded = False
@@ -209,9 +229,11 @@ class _Running(activity.Context):
 
     def cancel(self, reason: CancellationReason) -> None:
         """Deliver a cancellation; the first reason stands."""
-        if self._reason is None:
-            self._reason = reason
-            self._cancelled.set()
+        with _lock:
+            self._reason = self._reason or reason
+            flag = self._cancelled
+        if flag is not None:
+            flag.set()
         if self.interruptible and self.task is not None:
             self.task.cancel(f"activity cancelled: {self._reason.value}")
 
@@ -238,10 +260,10 @@ class _Running(activity.Context):
         return self._converter.detail_as(self.details[index], cls, where=where)
 
     async def wait_for_cancelled(self) -> None:
-        await self._cancelled.wait()
+        await self._cancelled_flag().wait()
 
     def wait_for_cancelled_sync(self, timeout: timedelta | float | None) -> bool:
-        return self._cancelled.wait_sync(timeout)
+        return self._cancelled_flag().wait_sync(timeout)
 
     async def wait_for_worker_shutdown(self) -> None:
         await self._worker_shutdown.wait()
@@ -259,6 +281,15 @@ class _Running(activity.Context):
             if self._shielded and not self._shields:
                 self._shielded = False
                 self.raise_if_cancelled()
+
+    def _cancelled_flag(self) -> _Flag:
+        # Few activities wait for their cancellation, so what that takes is made when it is asked for.
+        with _lock:
+            if self._cancelled is None:
+                self._cancelled = _Flag()
+                if self._reason is not None:
+                    self._cancelled.set()
+            return self._cancelled
 
 
 class AttemptRunner:

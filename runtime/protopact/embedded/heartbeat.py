@@ -38,6 +38,22 @@ class Heartbeats:
         record: Told what to record, on the loop's thread; never after `close`.
     """
 
+    __slots__ = (
+        "_clock",
+        "_closed",
+        "_codecs",
+        "_encoding",
+        "_interval",
+        "_latest",
+        "_loop",
+        "_next",
+        "_posted",
+        "_record",
+        "_thread",
+        "_timer",
+        "_unrecorded",
+    )
+
     def __init__(
         self,
         *,
