@@ -189,7 +189,7 @@ class EmbeddedEngine(Engine):
         for worker in list(self._workers):
             await self._stop(worker)
         self._shell = None
-        shell.close()
+        await shell.close()
         if shell.processes is not None:
             await self._begin()
             shell.processes.leave()

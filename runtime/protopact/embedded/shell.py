@@ -500,9 +500,15 @@ class Shell:
         self._requested = True
         self.loop.call_later(seconds, self._tick)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop: nothing happens any more, whoever waits is told. What is on disk goes on elsewhere, or later."""
         self._closed = True
+        closed: asyncio.Future[None] = self.loop.create_future()
+        # Coroutines of workflows end in a plain callback, as they ran.
+        self.loop.call_soon(self._close, closed)
+        await closed
+
+    def _close(self, closed: asyncio.Future[None]) -> None:
         self.agenda.disarm()
         for run in list(self.runs):
             self.runs.drop(run)
@@ -512,6 +518,7 @@ class Shell:
                 future.set_exception(error)
         self._arrivals = []
         self.waits.close(error)
+        closed.set_result(None)
 
 
 _WORKFLOW_TIMEOUT = Failure(
