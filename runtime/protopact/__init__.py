@@ -1,6 +1,7 @@
 """Contract-first durable workflows: a contract in protobuf, typed Python, and an engine that survives being killed."""
 
 from protopact._version import __version__
+from protopact.connection import connect
 from protopact.errors import (
     ActivityError,
     AlreadyClosedError,
@@ -124,4 +125,5 @@ __all__ = [
     "WorkflowIdReusePolicy",
     "WorkflowTaskError",
     "__version__",
+    "connect",
 ]
