@@ -121,7 +121,8 @@ class _Check:
             year = Edition.Name(reduced.edition).removeprefix("EDITION_")
             yield Diagnostic(
                 Code.LIBRARY_EDITION,
-                Place(self._contract.sources[file.name], (FileDescriptorProto.EDITION_FIELD_NUMBER,)),
+                # Compilers keep the position of the line under the syntax, editions or not.
+                Place(self._contract.sources[file.name], (FileDescriptorProto.SYNTAX_FIELD_NUMBER,)),
                 f"{file.name} is written in edition {year}; betterproto2 knows no editions",
                 f"write it in proto3, or {_USE_GOOGLE}",
             )

@@ -52,9 +52,10 @@ class Descriptors:
         if file.name not in self._reduced:
             whole = FileDescriptorProto()
             file.CopyToProto(whole)
-            reduced = FileDescriptorProto(name=whole.name, package=whole.package, syntax=whole.syntax)
-            if whole.HasField("edition"):
-                reduced.edition = whole.edition
+            reduced = FileDescriptorProto()
+            for name in ("name", "package", "syntax", "edition"):
+                if whole.HasField(name):
+                    setattr(reduced, name, getattr(whole, name))
             reduced.dependency.extend(dependency.name for dependency in self._types_from(file))
             for message in whole.message_type:
                 _reduce_message(message)

@@ -1,0 +1,47 @@
+"""What betterproto2 cannot carry is refused with a code, the place, and the library to use; google carries it all."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.corpus.conftest import HERE, compile_request, generate, protos
+
+# What of `protos/google` betterproto2 cannot carry, and how it is refused.
+TABLE = {
+    "corpus/attributes.proto": [
+        ("15:3", "PP703", "value KIND_mro of enum corpus.attributes.UseRequest.Kind"),
+        ("19:3", "PP703", "field corpus.attributes.UseRequest.betterproto2"),
+        ("20:3", "PP703", "field corpus.attributes.UseRequest.is_set"),
+        ("21:3", "PP703", "field corpus.attributes.UseRequest.__mangled"),
+        ("23:3", "PP703", "field corpus.attributes.UseRequest.load"),
+        ("28:1", "PP703", "message corpus.attributes._1st"),
+    ],
+    "corpus/collide.proto": [
+        ("20:3", "PP704", "message corpus.collide.Outer.Inner"),
+        ("22:5", "PP704", "field corpus.collide.Outer.Inner.foo_bar"),
+        ("26:1", "PP704", "message corpus.collide.Outer_Inner"),
+    ],
+    "corpus/editions.proto": [
+        ("2:1", "PP701", "corpus/editions.proto is"),
+        ("22:3", "PP702", "field corpus.editions.EditRequest.part"),
+    ],
+    "corpus/groups.proto": [("15:3", "PP702", "field corpus.groups.GatherRequest.item")],
+    "corpus/none.proto": [("19:1", "PP703", "message corpus.none.None")],
+}
+
+
+def test_the_table_names_every_contract_that_only_google_carries() -> None:
+    assert sorted(TABLE) == protos("google")
+
+
+@pytest.mark.parametrize("file", TABLE)
+def test_betterproto2_is_refused_where_it_would_break(file: str) -> None:
+    response = generate(compile_request([HERE / "protos/any", HERE / "protos/google"], [file], "messages=betterproto2"))
+    assert not response.file
+    found = re.findall(r"^(\S+\.proto):(\d+:\d+): (PP\d+) (\S+ \S+(?: of enum \S+)?)", response.error, re.MULTILINE)
+    assert found == [(file, *expected) for expected in TABLE[file]]
+    hints = [line for line in response.error.splitlines() if line.startswith("    hint: ")]
+    assert len(hints) == len(found)
+    assert all("messages=google" in hint for hint in hints)
