@@ -111,7 +111,7 @@ class Diagnostic:
         return self.place.position, self.place.numbers(*self.steps), self.code.value
 
     def __str__(self) -> str:
-        return f"{self.position}: {self.code.value} {self.message}\n    hint: {self.hint}"
+        return f"{self.position}: {self.code.value} {_one_line(self.message)}\n    hint: {_one_line(self.hint)}"
 
 
 def render(diagnostics: Iterable[Diagnostic]) -> list[str]:
@@ -120,7 +120,7 @@ def render(diagnostics: Iterable[Diagnostic]) -> list[str]:
 
 
 def quote(text: str) -> str:
-    """Quote what a user wrote, on one line whatever is in it."""
+    """Quote what a user wrote."""
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -128,3 +128,8 @@ def summary(diagnostics: Sequence[str], severity: Severity) -> str:
     """Write the line that stands above rendered diagnostics."""
     plural = "" if len(diagnostics) == 1 else "s"
     return f"protopact: {len(diagnostics)} {severity.value}{plural} in the contract"
+
+
+def _one_line(text: str) -> str:
+    """Escape what a terminal would not show as a character; it comes from names and templates of the contract."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
