@@ -7,7 +7,7 @@ A generated module builds these objects once at import. They carry names, types 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from typing import Generic, Literal, TypeVar
@@ -67,7 +67,7 @@ class Schema:
     """
 
     library: MessageLibrary
-    descriptors: bytes = b""
+    descriptors: bytes = field(default=b"", repr=False)
 
     def message(self, name: str, cls: type[T]) -> Message[T]:
         """Describe the message `name` (full protobuf name), whose Python class is `cls`."""

@@ -22,14 +22,14 @@ from typing import Any, TypeVar, cast
 import betterproto2
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from protopact import contract
 from protopact.errors import GeneratedCodeError, PayloadError
-from protopact.payload.fields import MESSAGES, is_map, is_repeated, map_fields, message_type
+from protopact.payload.fields import MESSAGES, enum_type, is_map, is_repeated, is_required, map_fields, message_type
 from protopact.payload.google import GoogleBytes
 from protopact.payload.library import MessageCodec, refuse_class
 from protopact.payload.protojson import JsonFormat
@@ -44,6 +44,7 @@ from protopact.payload.values import (
     found,
     scalar,
     timestamp,
+    utf8,
     wrapper,
 )
 
@@ -272,9 +273,9 @@ class _Field:
     def _singular(self) -> tuple[Copy, Convert]:
         if self._field.type in MESSAGES:
             return self._singular_message()
-        if self._field.has_presence:
-            return self._present_scalar()
-        return self._implicit_scalar()
+        if not self._field.has_presence:
+            return self._implicit_scalar()
+        return self._present_scalar() if self._metadata.optional else self._scalar_of_proto2()
 
     def _singular_message(self) -> tuple[Copy, Convert]:
         name = self._field.name
@@ -315,6 +316,24 @@ class _Field:
             return convert(getattr(message, name))
 
         return write, operator.attrgetter(name) if convert is _as_is else read_converted
+
+    def _scalar_of_proto2(self) -> tuple[Copy, Convert]:
+        """A field whose presence betterproto2 does not know: its default stands for being unset."""
+        name = self._field.name
+        kind, check, convert = self._scalar(self._field)
+        unset: tuple[object, ...] = () if is_required(self._field) else (self._field.default_value,)
+        if self._field.type == FieldDescriptor.TYPE_ENUM and 0 not in enum_type(self._field).values_by_number:
+            unset = (*unset, 0)  # betterproto2's default, which a closed enum does not have
+
+        def write(value: AnyValue, message: AnyMessage) -> None:
+            checked = value if value.__class__ is kind else check(value)
+            if checked not in unset:
+                setattr(message, name, checked)
+
+        def read(message: AnyMessage) -> AnyValue:
+            return convert(getattr(message, name))
+
+        return write, read
 
     def _repeated(self) -> tuple[Copy, Convert]:
         return self._repeated_message() if self._field.type in MESSAGES else self._repeated_scalar()
@@ -387,6 +406,8 @@ class _Field:
         return set_item, convert
 
     def _scalar(self, field: FieldDescriptor) -> tuple[type, Convert, Convert]:
+        if field.type == FieldDescriptor.TYPE_STRING and not _is_proto3(field):
+            return *scalar(field), utf8
         if field.type != FieldDescriptor.TYPE_ENUM:
             return *scalar(field), _as_is
         if not issubclass(self._class, IntEnum):
@@ -413,6 +434,15 @@ class _Field:
             f"{self._field.full_name}: the contract has {expected} where the message's class has a "
             f"{self._class.__name__}; generate both again"
         )
+
+
+def _is_proto3(field: FieldDescriptor) -> bool:
+    """Whether google's reader refuses strings of the field that are not UTF-8."""
+    file = FileDescriptorProto()
+    message = field.containing_type
+    assert message is not None
+    message.file.CopyToProto(file)
+    return file.syntax == "proto3"
 
 
 def _metadata(field: dataclasses.Field[Any]) -> betterproto2.FieldMetadata:

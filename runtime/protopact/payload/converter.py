@@ -77,10 +77,10 @@ class PayloadConverter:
         """
         if message.name == _EMPTY:
             if value is not None:
-                refuse_class(message, value, where or message.name)
+                refuse_class(message, value, where or "payload")
             return ()
         entry = self._entries.get(message) or self._entry(message)
-        return (Payload(entry.metadata, entry.write(value, where or message.name)),)
+        return (Payload(entry.metadata, entry.write(value, where or "payload")),)
 
     def from_payloads(self, message: contract.Message[M], payloads: Payloads, where: str = "") -> M:
         """Decode a `message`.
@@ -95,12 +95,12 @@ class PayloadConverter:
             PayloadError: It cannot be decoded.
         """
         if message.name == _EMPTY:
-            _check_empty(payloads, where or message.name)
+            _check_empty(payloads, where or "payload")
             return cast("M", None)
         if len(payloads) != 1:
             _refuse(message.name, f"{len(payloads) or 'no'} payloads", where)
         entry = self._entries.get(message) or self._entry(message)
-        return cast("M", _decode(entry, payloads[0], where or message.name))
+        return cast("M", _decode(entry, payloads[0], where or "payload"))
 
     def to_details(self, values: Sequence[object]) -> Payloads:
         """Encode details: messages of a contract, JSON values, bytes or None.
@@ -245,4 +245,4 @@ def _refuse_encoding(expected: str, encoding: bytes, where: str) -> NoReturn:
 
 
 def _refuse(expected: str, found: str, where: str) -> NoReturn:
-    raise MessageMismatchError(f"{where or expected}: expected {expected}, found {found}")
+    raise MessageMismatchError(f"{where or 'payload'}: expected {expected}, found {found}")

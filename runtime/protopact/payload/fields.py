@@ -16,6 +16,7 @@ __all__ = [
     "enum_type",
     "is_map",
     "is_repeated",
+    "is_required",
     "map_fields",
     "message_type",
 ]
@@ -55,6 +56,14 @@ def is_repeated(field: FieldDescriptor) -> bool:
     if repeated is None:  # before protobuf 6.30, which deprecates what it asks here
         return bool(getattr(field, "label", None) == FieldDescriptor.LABEL_REPEATED)
     return bool(repeated)
+
+
+def is_required(field: FieldDescriptor) -> bool:
+    """Whether the field must be set, as proto2 can say."""
+    required = getattr(field, "is_required", None)
+    if required is None:  # before protobuf 6.30, as above
+        return bool(getattr(field, "label", None) == FieldDescriptor.LABEL_REQUIRED)
+    return bool(required)
 
 
 def is_map(field: FieldDescriptor) -> bool:

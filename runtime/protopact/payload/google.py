@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, TypeVar, cast
 
 from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, EncodeError, Message
 
 from protopact import contract
 from protopact.errors import GeneratedCodeError, PayloadError
-from protopact.payload.fields import MESSAGES, descriptor_of, is_map, message_type
+from protopact.payload.fields import MESSAGES, descriptor_of, is_map, is_required, message_type
 from protopact.payload.library import MessageCodec, refuse_class
 from protopact.payload.protojson import JsonError, JsonFormat
 
@@ -33,7 +33,7 @@ class GoogleBytes:
         held = _closure(descriptor)
         # Both cost time and are needed by few: maps have no order of their own, and only proto2 requires fields.
         self._deterministic = any(is_map(field) for each in held for field in each.fields)
-        self._requires = any(_is_required(field) for each in held for field in each.fields)
+        self._requires = any(is_required(field) for each in held for field in each.fields)
 
     def to_binary(self, message: Message, where: str) -> bytes:
         """The binary form of `message`."""
@@ -129,13 +129,6 @@ def known_message(name: str) -> contract.Message[object] | None:
         return None
     cls: type[object] = message_factory.GetMessageClass(descriptor)
     return contract.Message(name, cls, _SCHEMA)
-
-
-def _is_required(field: FieldDescriptor) -> bool:
-    required = getattr(field, "is_required", None)
-    if required is None:  # before protobuf 6.30, which deprecates what it asks here
-        return bool(getattr(field, "label", None) == FieldDescriptor.LABEL_REQUIRED)
-    return bool(required)
 
 
 def _closure(descriptor: Descriptor) -> list[Descriptor]:

@@ -44,7 +44,7 @@ _Write: TypeAlias = Callable[[AnyMessage, dict[str, Json]], None]
 _Read: TypeAlias = Callable[[AnyMessage, Json, int], None]
 _Convert: TypeAlias = Callable[[Any], Any]
 
-_FLOAT_MAX = 3.4028234663852886e38
+_NULL_VALUE = "google.protobuf.NullValue"  # null in JSON
 _MAX_DEPTH = 100  # json_format's own limit, and that of the binary format
 _encode = msgspec.json.Encoder().encode
 
@@ -65,7 +65,15 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     return result
 
 
-_decode = json.JSONDecoder(object_pairs_hook=_unique).decode
+_decoder = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+def _decode(text: str) -> Json:
+    text = text.strip(" \t\n\r")
+    value, end = _decoder.raw_decode(text)
+    if end != len(text):
+        raise JsonError(f"not JSON: more text after the value, at character {end}")
+    return value
 
 
 class JsonFormat:
@@ -166,11 +174,14 @@ class _Plan:
     def __init__(self, descriptor: Descriptor, pool: descriptor_pool.DescriptorPool | None) -> None:
         self.descriptor = descriptor
         self.pool = pool
-        self.by_library = (
+        self.is_wrapper = descriptor.file.name == "google/protobuf/wrappers.proto"
+        self.by_library = not self.is_wrapper and (
             descriptor.is_extendable or _is_well_known(descriptor) or any(map(_has_json_names, _enums(descriptor)))
         )
         self.writers: tuple[_Write, ...] = ()
         self.readers: dict[str, _Read] = {}
+        self.write_wrapped: _Convert = _as_is
+        self.read_wrapped: _Convert = _as_is
 
     @classmethod
     def of(cls, descriptor: Descriptor, plans: dict[str, _Plan], pool: descriptor_pool.DescriptorPool | None) -> _Plan:
@@ -185,6 +196,9 @@ class _Plan:
                 readers = [(field, _reader(field, nested.get(field.name))) for field in fields]
                 plan.readers = {field.name: read for field, read in readers}
                 plan.readers |= {field.json_name: read for field, read in readers}
+            if plan.is_wrapper:
+                (value,) = descriptor.fields
+                plan.write_wrapped, plan.read_wrapped = _value_writer(value), _value_reader(value)
         return plan
 
     def write(self, message: AnyMessage) -> Json:
@@ -192,6 +206,8 @@ class _Plan:
         if self.by_library:
             # json_format leaves the keys of maps and of a Struct in the order of a hash table.
             return _sorted(json_format.MessageToDict(message, descriptor_pool=self.pool))
+        if self.is_wrapper:
+            return self.write_wrapped(message.value)
         result: dict[str, Json] = {}
         for write in self.writers:
             write(message, result)
@@ -202,6 +218,9 @@ class _Plan:
         if self.by_library:
             limit = _MAX_DEPTH - depth + 1
             json_format.ParseDict(value, message, descriptor_pool=self.pool, max_recursion_depth=limit)
+            return
+        if self.is_wrapper:
+            message.value = self.read_wrapped(value)
             return
         if value.__class__ is not dict or depth > _MAX_DEPTH:
             raise _UnusualError
@@ -281,9 +300,10 @@ def _map_writer(field: FieldDescriptor, plan: _Plan | None) -> _Write:
 
 def _value_writer(field: FieldDescriptor) -> _Convert:
     if field.type == FieldDescriptor.TYPE_ENUM:
-        if enum_type(field).full_name == "google.protobuf.NullValue":
+        if enum_type(field).full_name == _NULL_VALUE:
             return lambda _: None
-        names = {number: value.name for number, value in enum_type(field).values_by_number.items()}
+        by_number = enum_type(field).values_by_number
+        names = {number: by_number[number].name for number in by_number}  # not by items(), which names the last alias
         return lambda number: names.get(number, number)
     if field.type in INT64:
         return str
@@ -306,7 +326,7 @@ def _float_to_json(value: float) -> float | str:
         return _double_to_json(value)
     for digits in range(6, 9):
         short = float(f"{value:.{digits}g}")
-        if abs(short) <= _FLOAT_MAX and struct.unpack("f", struct.pack("f", short))[0] == value:
+        if struct.unpack("f", struct.pack("f", short))[0] == value:
             return short
     return float(f"{value:.9g}")
 
@@ -407,7 +427,10 @@ def _map_reader(field: FieldDescriptor, plan: _Plan | None) -> _Read:
 
 def _value_reader(field: FieldDescriptor) -> _Convert:
     if field.type == FieldDescriptor.TYPE_ENUM:
-        return {name: value.number for name, value in enum_type(field).values_by_name.items()}.__getitem__
+        numbers: dict[str | None, int] = {name: each.number for name, each in enum_type(field).values_by_name.items()}
+        if enum_type(field).full_name == _NULL_VALUE:
+            numbers[None] = 0
+        return numbers.__getitem__
     return {
         FieldDescriptor.TYPE_STRING: _string,
         FieldDescriptor.TYPE_BYTES: _bytes,
@@ -453,19 +476,21 @@ def _integer(text: str) -> int:
 
 
 def _double(value: Json) -> float:
-    if type(value) is not float and type(value) is not int:
-        raise _UnusualError
-    result = float(value)
-    if not math.isfinite(result):
-        raise _UnusualError
-    return result
+    if type(value) is float or type(value) is int:
+        result = float(value)
+        if not math.isfinite(result):
+            raise _UnusualError
+        return result
+    return _NOT_FINITE[_string(value)]
 
 
 def _float(value: Json) -> float:
     result = _double(value)
-    if abs(result) > _FLOAT_MAX:
-        raise _UnusualError
+    struct.pack("<f", result)  # raises for what is finite and too large
     return result
+
+
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def _held(descriptor: Descriptor) -> Iterator[tuple[FieldDescriptor, Descriptor]]:

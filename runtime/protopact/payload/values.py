@@ -102,6 +102,13 @@ def _string(value: object) -> str:
     return value
 
 
+def utf8(value: object) -> str:
+    """A string that was read; google's reader lets proto2 have bytes that are not UTF-8."""
+    if not isinstance(value, str):
+        raise RefusedError(f"expected text in UTF-8, found {found(value)}", PayloadError)
+    return value
+
+
 def _bytes(value: object) -> bytes:
     if not isinstance(value, bytes):
         raise RefusedError(f"expected bytes, found {found(value)}")
