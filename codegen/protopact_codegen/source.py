@@ -7,7 +7,7 @@ is there; nothing but a diagnostic's position may depend on it.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
@@ -49,13 +49,8 @@ class Source:
 
     def find(self, path: Path) -> Position | None:
         """Position of what stands at `path`, else of the first thing inside of it; None when there is neither."""
-        paths = self._paths
-        at = bisect_left(paths, path)
-        starts = [self._starts[inside] for inside in _inside(paths, at, path)]
-        if not starts:
-            return None
-        line, column = starts[0] if paths[at] == path else min(starts)
-        return Position(self.path, line + 1, column + 1)
+        start = self._starts.get(path) or min(map(self._starts.__getitem__, self._inside(path)), default=None)
+        return None if start is None else Position(self.path, start[0] + 1, start[1] + 1)
 
     def place(self, full_name: str) -> Place:
         """Place of the message, enum or field that is called `full_name`; it must be of this file."""
@@ -72,6 +67,13 @@ class Source:
     @cached_property
     def _paths(self) -> Sequence[Path]:
         return sorted(self._starts)
+
+    def _inside(self, path: Path) -> Iterator[Path]:
+        paths, length = self._paths, len(path)
+        for at in range(bisect_left(paths, path), len(paths)):
+            if paths[at][:length] != path:
+                return
+            yield paths[at]
 
     @cached_property
     def _comments(self) -> dict[Path, str]:
@@ -153,13 +155,6 @@ class Place:
     def spell(self, *steps: str | int) -> str:
         """Spell an option field, for messages: `(protopact.v1.method).workflow.signal[0].ref`."""
         return self.option_name + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-
-
-def _inside(paths: Sequence[Path], at: int, path: Path) -> Iterable[Path]:
-    length = len(path)
-    while at < len(paths) and paths[at][:length] == path:
-        yield paths[at]
-        at += 1
 
 
 def _add_messages(types: dict[str, Path], prefix: str, path: Path, messages: Sequence[DescriptorProto]) -> None:

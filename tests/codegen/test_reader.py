@@ -283,7 +283,7 @@ message StopRequest {}
 """
     _, diagnostics = read(compile_request({"new.proto": text}, schema=newer_schema))
     assert {diagnostic.code for diagnostic in diagnostics} == {Code.UNKNOWN_OPTION}
-    assert all("upgrade protopact" in diagnostic.hint for diagnostic in diagnostics)
+    assert all("upgrade the plugin" in diagnostic.hint for diagnostic in diagnostics)
     messages = sorted(diagnostic.message for diagnostic in diagnostics)
     unknown = "which this version of the plugin does not know"
     assert messages == [

@@ -329,7 +329,7 @@ class _Reading:
         self._diagnostics.append(Diagnostic(code, self._place, message, hint, steps))
 
 
-_UPGRADE = "upgrade protopact, or write the contract with the schema of the installed version"
+_UPGRADE = "upgrade the plugin: install a newer protopact; or use the schema of the installed one"
 
 
 def _unknown_fields(subject: str, place: Place, options: ProtoMessage) -> Iterator[Diagnostic]:

@@ -25,7 +25,8 @@ def _shared(contract: Contract) -> Iterator[Diagnostic]:
         for element in (element for service in file.services for element in service.elements):
             for side, message, place in _sides(element):
                 kinds = uses.setdefault(message.name, {})
-                if not message.empty and kinds and element.kind not in kinds:
+                own = message.package != "google.protobuf"
+                if own and kinds and element.kind not in kinds:
                     first_side, first = next(iter(kinds.values()))
                     yield Diagnostic(
                         Code.SHARED_MESSAGE,
