@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-from protopact.history.event import Event, UpdateRequest
-from protopact.history.failure import Failure
+from protopact.errors import HistoryError, WorkflowTaskError
+from protopact.history.event import (
+    ActivityTaskCanceled,
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    ActivityTaskTimedOut,
+    Event,
+    TimerFired,
+    UpdateRequest,
+    WorkflowExecutionCancelRequested,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+    WorkflowExecutionUpdateAccepted,
+    WorkflowTaskCompleted,
+    WorkflowTaskStarted,
+)
+from protopact.history.failure import ActivityFailureInfo, Failure
 from protopact.payload.payload import Headers, Payloads
 from protopact.replay.command import Command
+from protopact.replay.activation import COMMAND_EVENTS, TERMINAL_EVENTS, Activation, group
 from protopact.replay.definition import Definition
+from protopact.replay.instance import Instance
+from protopact.replay.ledger import Ledger
 
 __all__ = ["Advance", "Execution", "QueryRequest"]
 
@@ -45,62 +64,166 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Execution:
-    """One run in memory: the workflow's coroutines, and how far they have come.
-
-    It does no I/O, reads no clock and starts no thread. Call it from a plain callback, never from inside an asyncio
-    task, and from one thread at a time. After any `WorkflowTaskError` the run in memory is of no use: `unwind` it, and
-    make a new one from the whole history when the task is tried again.
-    """
-
     def __init__(self, definition: Definition, *, workflow_id: str, run_id: str) -> None:
-        """A run of which nothing has happened yet.
+        self._definition = definition
+        self._ledger = Ledger(self._describe)
+        self._workflow_id, self._run_id = workflow_id, run_id
+        self._instance = Instance(definition, workflow_id=workflow_id, run_id=run_id, ledger=self._ledger)
+        self._last_event_id = 0
+        self._tail: list[Event] = []
+        self._first_completed = False
+        self._closed = False
+        self._dropped: tuple[int, bool] | None = None
 
-        Args:
-            definition: The workflow class and what goes with it.
-            workflow_id: Id of the workflow.
-            run_id: Id of the run.
-        """
-        raise NotImplementedError
+    def _describe(self) -> tuple[str, str, str]:
+        return self._definition.contract.name, self._workflow_id, self._run_id
 
     def advance(self, events: Sequence[Event], *, updates: Sequence[UpdateRequest] = ()) -> Advance:
-        """Tell the run what has happened, and take what it asks for.
+        all_events = [*self._tail, *events]
+        self._tail = []
+        self._check_ids(events)
+        activations = group(all_events)
+        task = False
+        for index, activation in enumerate(activations):
+            if not activation.is_complete:
+                self._tail = list(activation.events)
+                break
+            last = index == len(activations) - 1
+            following = None if last else activations[index + 1]
+            opening = activation.events[-1]
+            is_task = isinstance(opening.attributes, WorkflowTaskStarted)
+            task = last and is_task
+            new = list(updates) if task else self._accepted(following)
+            self._activate(activation, new, is_task=is_task, live=task)
+        if not task:
+            return Advance(is_closed=self._closed)
+        commands = self._ledger.outgoing()
+        first = not self._first_completed
+        return Advance(
+            commands=commands,
+            core_used_flags=(1, 2, 3, 4) if first else (),
+            lang_used_flags=(1,) if first else (),
+            is_closed=self._instance.is_closed,
+            unfinished_handlers=self._instance.unfinished_handlers() if self._instance.is_closed else (),
+        )
 
-        Args:
-            events: The events since the last call, all of them the first time. They end with the `WorkflowTaskStarted`
-                of the task to answer; without it nothing is answered, and what came after the last completed task is
-                kept until a task starts.
-            updates: Updates that arrived with the open task and are in no event yet. They run after the signals among
-                `events`, in this order; their validators run. Each is answered by `AcceptUpdate` or `RejectUpdate`.
+    def _check_ids(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.event_id != self._last_event_id + 1:
+                raise HistoryError(
+                    f"the history of workflow {self._workflow_id} has a gap: expected event {self._last_event_id + 1}, found "
+                    f"{event.event_id}"
+                )
+            self._last_event_id = event.event_id
 
-        Returns:
-            Commands for the open task. They are not remembered as done: they count when they come back as events.
+    def _accepted(self, following: Activation | None) -> list[UpdateRequest]:
+        if following is None:
+            return []
+        return [
+            event.attributes.accepted_request
+            for event in following.events
+            if isinstance(event.attributes, WorkflowExecutionUpdateAccepted)
+            and event.attributes.accepted_request is not None
+        ]
 
-        Raises:
-            NondeterminismError: The code does not produce the commands that the history holds.
-            HistoryError: The events cannot be: a gap, an unknown type, an event that fits no command.
-            WorkflowTaskError: The code raised an exception that fails the task; it is the cause.
-        """
-        raise NotImplementedError
+    def _activate(
+        self, activation: Activation, updates: Sequence[UpdateRequest], *, is_task: bool, live: bool
+    ) -> None:
+        instance, ledger = self._instance, self._ledger
+        signals: list[WorkflowExecutionSignaled] = []
+        others: list[Event] = []
+        started: Event | None = None
+        for event in activation.events:
+            attributes = event.attributes
+            kind = type(attributes)
+            if kind in COMMAND_EVENTS:
+                ledger.match(event)
+            elif kind is WorkflowTaskCompleted:
+                self._first_completed = True
+            elif isinstance(attributes, WorkflowExecutionSignaled):
+                signals.append(attributes)
+            elif isinstance(attributes, WorkflowExecutionStarted):
+                started = event
+                instance.initialize(attributes, event.event_time)
+            else:
+                others.append(event)
+            if kind in TERMINAL_EVENTS:
+                self._closed = True
+        if not is_task:
+            return
+        while ledger.entries and ledger.entries[0].command is None:
+            ledger.entries.popleft()
+        if ledger.entries and self._last_is_matched(activation):
+            raise ledger.disagree(None, ledger.entries[0].command)
+        opening = activation.events[-1]
+        instance.loop.time_ns = max(instance.loop.time_ns, opening.event_time)
+        instance.replaying = not live
+        instance.accepted_any = False
+        with instance.loop:
+            instance.ensure_object()
+            if signals or updates:
+                for signal in signals:
+                    instance.signal(signal)
+                for update in updates:
+                    instance.update(update, sequencing_event_id=opening.event_id - 1, validate=live)
+                check = bool(signals or others or started) or not live
+                instance.run(check_conditions=check or instance.accepted_any)
+            if started is not None or others:
+                if started is not None:
+                    instance.start()
+                for event in others:
+                    self._apply(event)
+                instance.run(check_conditions=True)
+            while ledger.cancelled_now:
+                activity = ledger.cancelled_now.popleft()
+                instance.resolve_activity(
+                    activity.seq, failure=instance.cancelled_failure(activity.seq, activity.scheduled_event_id)
+                )
+                instance.run(check_conditions=True)
+
+    def _last_is_matched(self, activation: Activation) -> bool:
+        return any(type(event.attributes) is WorkflowTaskCompleted for event in activation.events)
+
+    def _apply(self, event: Event) -> None:
+        instance, ledger = self._instance, self._ledger
+        attributes = event.attributes
+        if isinstance(attributes, ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled):
+            activity = ledger.resolve_activity(event, attributes)
+            if activity is None:
+                return
+            if isinstance(attributes, ActivityTaskCompleted):
+                instance.resolve_activity(activity.seq, result=attributes.result)
+            elif isinstance(attributes, ActivityTaskCanceled):
+                instance.resolve_activity(
+                    activity.seq, failure=instance.cancelled_failure(activity.seq, activity.scheduled_event_id)
+                )
+            else:
+                instance.resolve_activity(activity.seq, failure=self._activity_failure(activity, attributes))
+        elif isinstance(attributes, TimerFired):
+            timer = ledger.fire_timer(event, attributes)
+            if timer is not None:
+                instance.fire_timer(timer.seq)
+        elif isinstance(attributes, WorkflowExecutionCancelRequested):
+            instance.cancel()
+
+    def _activity_failure(self, activity: Any, attributes: ActivityTaskFailed | ActivityTaskTimedOut) -> Failure:
+        return Failure(
+            message="activity error",
+            cause=attributes.failure,
+            info=ActivityFailureInfo(
+                activity_type=activity.schedule.activity_type,
+                activity_id=activity.schedule.activity_id,
+                scheduled_event_id=attributes.scheduled_event_id,
+                started_event_id=attributes.started_event_id,
+                retry_state=attributes.retry_state,
+            ),
+        )
 
     def drop_task(self) -> None:
-        """Forget that the last task ever was, because nothing of it goes into history.
-
-        For a task whose only events are its own `WorkflowTaskScheduled` and `WorkflowTaskStarted`, and that answered
-        nothing but rejections of updates: the next events begin again at the id of that `WorkflowTaskScheduled`.
-        """
-        raise NotImplementedError
+        self._last_event_id -= 2
 
     def query(self, request: QueryRequest) -> Payloads | Failure:
-        """Ask the run, in the state after its last activation. Open and closed runs answer; an unwound one does not.
-
-        Returns:
-            The encoded answer, or why there is none: unknown name, undecodable request, or what the method raised.
-        """
-        raise NotImplementedError
+        return self._instance.query(request.name, request.args, request.header)
 
     def unwind(self) -> None:
-        """Let go of the run: its coroutines are closed at once, and whatever they do on their way out has no effect.
-
-        `finally` blocks run; an API of `protopact.workflow` that they call ends them. Idempotent.
-        """
-        raise NotImplementedError
+        self._instance.unwind()
