@@ -12,20 +12,20 @@ import contextvars
 import inspect
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from protopact import activity
 from protopact.activity import CancellationReason, Info
 from protopact.embedded.clock import Clock
+from protopact.embedded.context import Flag, LocalContext
 from protopact.embedded.executor import ThreadExecutor
 from protopact.embedded.heartbeat import Heartbeats, throttle_interval
 from protopact.embedded.retry import with_defaults
-from protopact.embedded.sizes import check_size
 from protopact.embedded.watchdog import Watchdog
 from protopact.errors import ApplicationError, CancelledError, FailureError, PayloadSizeError, ServerError
 from protopact.failure import SOURCE, FailureConverter
@@ -39,8 +39,6 @@ from protopact.policy import Priority, RetryPolicy
 from protopact.worker import RegisteredActivity, Registry
 
 __all__ = ["Attempt", "AttemptKey", "AttemptRunner", "Cancelled", "Completed", "Failed", "HandedBack", "Outcome"]
-
-T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
@@ -131,53 +129,10 @@ class HandedBack:
 Outcome: TypeAlias = Completed | Failed | Cancelled | HandedBack
 
 
-class _Flag:
-    """Something that happens once; tasks of the loop and threads can wait for it."""
-
-    __slots__ = ("_event", "_thread_event")
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-        self._thread_event = threading.Event()
-
-    def set(self) -> None:
-        self._event.set()
-        self._thread_event.set()
-
-    def is_set(self) -> bool:
-        return self._thread_event.is_set()
-
-    async def wait(self) -> None:
-        await self._event.wait()
-
-    def wait_sync(self, timeout: timedelta | float | None) -> bool:
-        return self._thread_event.wait(timeout.total_seconds() if isinstance(timeout, timedelta) else timeout)
-
-
-_lock = threading.Lock()
-"""Held for the time of an assignment: threads of activities against the loop's."""
-
-
-class _Running(activity.Context):
+class _Running(LocalContext):
     """A running attempt, as its activity sees it."""
 
-    __slots__ = (
-        "_cancelled",
-        "_converter",
-        "_info",
-        "_loop_thread",
-        "_reason",
-        "_shielded",
-        "_shields",
-        "_worker_shutdown",
-        "attempt",
-        "details",
-        "heartbeats",
-        "interruptible",
-        "registered",
-        "task",
-        "thread_name",
-    )
+    __slots__ = ("_info", "attempt", "heartbeats", "interruptible", "registered", "task", "thread_name")
 
     def __init__(
         self,
@@ -186,23 +141,16 @@ class _Running(activity.Context):
         *,
         heartbeats: Heartbeats,
         converter: PayloadConverter,
-        worker_shutdown: _Flag,
+        worker_shutdown: Flag,
     ) -> None:
+        super().__init__(converter=converter, worker_shutdown=worker_shutdown, loop_thread=threading.get_ident())
         self.attempt = attempt
         self.registered = registered
         self.heartbeats = heartbeats
         self.task: asyncio.Task[None] | None = None
         self.thread_name: str | None = None
         self.interruptible = False  # whether the task is in the activity's own `async def`
-        self.details: Payloads = ()  # of the attempts before, decoded by the codecs
-        self._converter = converter
-        self._loop_thread = threading.get_ident()
         self._info: Info | None = None
-        self._reason: CancellationReason | None = None
-        self._cancelled: _Flag | None = None
-        self._worker_shutdown = worker_shutdown
-        self._shields = 0
-        self._shielded = False
 
     @property
     def name(self) -> str:
@@ -219,77 +167,12 @@ class _Running(activity.Context):
             self._info = _info(self.attempt, self.registered)
         return self._info
 
-    @property
-    def cancellation_reason(self) -> CancellationReason | None:
-        return self._reason
+    def beat(self, details: Payloads) -> None:
+        self.heartbeats.beat(details)
 
-    @property
-    def is_worker_shutdown(self) -> bool:
-        return self._worker_shutdown.is_set()
-
-    def cancel(self, reason: CancellationReason) -> None:
-        """Deliver a cancellation; the first reason stands."""
-        with _lock:
-            self._reason = self._reason or reason
-            flag = self._cancelled
-        if flag is not None:
-            flag.set()
+    def interrupt(self, message: str) -> None:
         if self.interruptible and self.task is not None:
-            self.task.cancel(f"activity cancelled: {self._reason.value}")
-
-    def raise_if_cancelled(self) -> None:
-        """Raise when it was cancelled."""
-        if self._reason is not None:
-            raise CancelledError(f"activity cancelled: {self._reason.value}")
-
-    def heartbeat(self, *details: object) -> None:
-        payloads = self._converter.to_details(details)
-        check_size(payloads, f"the heartbeat of activity {self.attempt.activity_type}")
-        self.heartbeats.beat(payloads)
-        if self._reason is None or threading.get_ident() == self._loop_thread:
-            return
-        if self._shields:
-            self._shielded = True
-        else:
-            self.raise_if_cancelled()
-
-    def heartbeat_details(self, cls: type[T], index: int) -> T | None:
-        if index >= len(self.details):
-            return None
-        where = f"heartbeat detail {index} of activity {self.attempt.activity_type}"
-        return self._converter.detail_as(self.details[index], cls, where=where)
-
-    async def wait_for_cancelled(self) -> None:
-        await self._cancelled_flag().wait()
-
-    def wait_for_cancelled_sync(self, timeout: timedelta | float | None) -> bool:
-        return self._cancelled_flag().wait_sync(timeout)
-
-    async def wait_for_worker_shutdown(self) -> None:
-        await self._worker_shutdown.wait()
-
-    def wait_for_worker_shutdown_sync(self, timeout: timedelta | float | None) -> bool:
-        return self._worker_shutdown.wait_sync(timeout)
-
-    @contextlib.contextmanager
-    def shield_thread_cancel_exception(self) -> Generator[None]:
-        self._shields += 1
-        try:
-            yield
-        finally:
-            self._shields -= 1
-            if self._shielded and not self._shields:
-                self._shielded = False
-                self.raise_if_cancelled()
-
-    def _cancelled_flag(self) -> _Flag:
-        # Few activities wait for their cancellation, so what that takes is made when it is asked for.
-        with _lock:
-            if self._cancelled is None:
-                self._cancelled = _Flag()
-                if self._reason is not None:
-                    self._cancelled.set()
-            return self._cancelled
+            self.task.cancel(message)
 
 
 class AttemptRunner:
@@ -340,7 +223,7 @@ class AttemptRunner:
         self._context = contextvars.copy_context()
         self._executor = ThreadExecutor(max_threads, "protopact-activity")
         self._watchdog = Watchdog(loop)
-        self._worker_shutdown = _Flag()
+        self._worker_shutdown = Flag()
         self._running: dict[AttemptKey, _Running] = {}
 
     @property
