@@ -66,7 +66,7 @@ def generate(folder: Path) -> None:
     (folder / "contract/bench/v1/bench.proto").write_bytes((HERE / "contract/bench/v1/bench.proto").read_bytes())
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     subprocess.run(
-        ["buf", "generate", "--path", "contract"],
+        ["buf", "generate", "contract"],
         cwd=folder,
         env=environment,
         check=True,
