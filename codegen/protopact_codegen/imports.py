@@ -46,20 +46,20 @@ class Imports:
         services = map(service_class, file.services)
         self.private = {f"_{name}" for name in (*_STANDARD, *_RUNTIME, *services, "error", "typing")}
         public = {name.name for name in public_names(file)} | _TAKEN
-        refs = {message.name: library.class_ref(message, file) for message in messages_of(file)}
         self._plain = dict[tuple[str, str], str]()
         self._dynamic = dict[ClassRef, str]()
         self._names = dict[str, str]()
         # The file's own package comes first, so that its names are the ones that stand as they are.
-        for name in sorted(refs, key=lambda name: (name.rpartition(".")[0] != file.package, name)):
-            ref = refs[name]
+        for message in sorted(messages_of(file), key=lambda each: (each.package != file.package, each.name)):
+            ref = library.class_ref(message, file)
             if ref.plain:
                 top = (ref.module, ref.names[0])
                 if top not in self._plain:
-                    self._plain[top] = self._alias(ref.names[0], name, public)
-                self._names[name] = ".".join((self._plain[top], *ref.names[1:]))
+                    self._plain[top] = self._alias(ref.names[0], message.package, public)
+                self._names[message.name] = ".".join((self._plain[top], *ref.names[1:]))
             else:
-                self._dynamic[ref] = self._names[name] = self._alias("_".join(("", *ref.names)), name, public)
+                alias = self._alias("_".join(("", *ref.names)), message.package, public)
+                self._dynamic[ref] = self._names[message.name] = alias
 
     def use(self, name: str) -> str:
         """The name under which the module has what is called `name` in the standard library or the runtime."""
@@ -117,10 +117,13 @@ class Imports:
             yield "else:"
             yield from (f"    {self._dynamic[ref]} = {self._lookup(ref)}" for ref in sorted(self._dynamic))
 
-    def _alias(self, preferred: str, full_name: str, public: set[str]) -> str:
-        qualified = f"_{full_name.replace('.', '_')}"
-        candidates = chain((preferred, f"_{preferred}"), accumulate(repeat("_"), add, initial=qualified))
-        alias = next(name for name in candidates if name not in public and name not in self.private)
+    def _alias(self, name: str, package: str, public: set[str]) -> str:
+        bare = name.lstrip("_")
+        qualified = "_".join(("", *filter(None, package.split(".")), bare))
+        for alias in chain((name, f"_{bare}"), accumulate(repeat("_"), add, initial=qualified)):
+            # Two leading underscores mean something else in the body of a class.
+            if alias not in public and alias not in self.private and not alias.startswith("__"):
+                break
         self.private.add(alias)
         return alias
 

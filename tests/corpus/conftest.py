@@ -15,16 +15,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest, CodeGeneratorResponse
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from grpc_tools import protoc as PROTOC  # noqa: N812 - beside a function of its name
 
 from protopact_codegen import plugin
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+# Any: grpcio-tools comes without types.
+PROTOC: Any = importlib.import_module("grpc_tools.protoc")
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -56,8 +56,12 @@ def classes(module: ModuleType) -> list[Any]:
     """The generated classes, nested ones after what holds them."""
     found: list[Any] = [getattr(module, name) for name in module.__all__]
     for cls in found:
-        found += [value for value in vars(cls).values() if inspect.isclass(value)]
+        found += filter(inspect.isclass, members(cls).values())
     return found
+
+
+def members(cls: type) -> Mapping[str, Any]:
+    return vars(cls)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -85,7 +89,7 @@ def test_what_a_contract_declares_is_there_under_its_name(corpus: Corpus, librar
                 assert worker.__abstractmethods__ == handlers | {"run"}
                 signals = {ref.signal.method for ref in workflow.signals}
                 assert all(inspect.getattr_static(worker, method).signal.method == method for method in signals)
-                outside = {name for name in vars(worker.Handle) if not name.startswith("_")}
+                outside = {name for name in members(worker.Handle) if not name.startswith("_")}
                 assert outside == handlers | signals | {f"start_{ref.update.method}" for ref in workflow.updates}
                 assert all(hasattr(worker, f"validate_{ref.update.method}") == ref.validate for ref in workflow.updates)
 
@@ -94,7 +98,7 @@ def test_what_a_contract_declares_is_there_under_its_name(corpus: Corpus, librar
 def test_annotations_mean_the_same_at_run_time(corpus: Corpus, library: str) -> None:
     for module in corpus.modules(library):
         for cls in classes(module):
-            for value in vars(cls).values():
+            for value in members(cls).values():
                 function = getattr(value, "__func__", value)
                 if inspect.isfunction(function):
                     hints = typing.get_type_hints(function)
@@ -126,7 +130,7 @@ def paths(module: ModuleType) -> Iterator[tuple[Any, contract.Field | tuple[str,
             yield from ((element.request.type, part) for part in template.parts if isinstance(part, contract.Field))
 
 
-def walk(library: str, cls: Any, path: tuple[str, ...]) -> Any:
+def walk(library: str, cls: Any, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - whatever the library describes with
     """Follow attribute names through classes; what the last one is to the library."""
     found = cls.DESCRIPTOR if library == "google" else cls
     for name in path[:-1]:

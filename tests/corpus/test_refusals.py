@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from tests.corpus.conftest import HERE, compile_request, generate, protos
@@ -28,7 +27,11 @@ TABLE = {
         ("22:3", "PP702", "field corpus.editions.EditRequest.part"),
     ],
     "corpus/groups.proto": [("15:3", "PP702", "field corpus.groups.GatherRequest.item")],
-    "corpus/none.proto": [("19:1", "PP703", "message corpus.none.None")],
+    "corpus/none.proto": [
+        ("22:1", "PP703", "message corpus.none.None"),
+        ("30:1", "PP703", "message corpus.none.__"),
+        ("31:1", "PP703", "message corpus.none._"),
+    ],
 }
 
 

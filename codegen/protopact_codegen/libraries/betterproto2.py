@@ -132,11 +132,12 @@ class _Check:
     ) -> Iterator[Diagnostic]:
         name = _class_name(found)
         kind = "message" if isinstance(found, Descriptor) else "enum"
-        if not importable(name):
-            message = f"{kind} {found.full_name} would be the class {name} in betterproto2, which Python does not allow"
-            yield self._finding(Code.LIBRARY_NAME, found, message)
         first = classes.setdefault((found.file.package, name), found)
-        if first is not found:
+        if not name or not importable(name):
+            named = f"the class {name}" if name else "a class without a name"
+            message = f"{kind} {found.full_name} would be {named} in betterproto2, which Python does not allow"
+            yield self._finding(Code.LIBRARY_NAME, found, message)
+        elif first is not found:
             message = f"{kind} {found.full_name} and {first.full_name} would both be the class {name} in betterproto2"
             yield self._finding(Code.LIBRARY_COLLISION, found, message)
 
