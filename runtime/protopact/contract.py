@@ -101,7 +101,7 @@ def schemas() -> tuple[Schema, ...]:
 
 def messages_of(schema: Schema) -> tuple[Message[object], ...]:
     """The messages that the module of `schema` describes."""
-    return tuple(_described[schema])
+    return tuple(_described.get(schema, ()))
 
 
 EMPTY: Message[None] = Message(name="google.protobuf.Empty", type=type(None), schema=Schema(library="google"))

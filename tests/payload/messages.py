@@ -9,18 +9,22 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from grpc_tools import protoc
 
 from protopact import contract
 
 PROTOS = Path(__file__).parent / "protos"
-WELL_KNOWN = Path(protoc.__file__).parent / "_proto"
+WELL_KNOWN = Path(str(find_spec("grpc_tools.protoc").origin)).parent / "_proto"  # type: ignore[union-attr]
 PACKAGE = "payload_test.v1"
 _OUTPUT = tempfile.TemporaryDirectory(prefix="protopact-payload-")
+
+
+# Modules and classes that are generated while the tests run.
+Class: TypeAlias = Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +35,7 @@ class Library:
     schema: contract.Schema
     modules: tuple[Any, ...]
 
-    def cls(self, name: str) -> Any:
+    def cls(self, name: str) -> Class:
         if self.name == "betterproto2":
             name = {"HTTPRequest": "HttpRequest"}.get(name, name)
         for part in self.modules:
@@ -42,11 +46,10 @@ class Library:
                 return found
         raise LookupError(name)
 
-    @cache
     def message(self, name: str) -> contract.Message[Any]:
-        if name.startswith("google.protobuf."):
-            return self.schema.message(name, self.cls(name.removeprefix("google.protobuf.")))
-        return self.schema.message(f"{PACKAGE}.{name}", self.cls(name))
+        full = name if name.startswith("google.protobuf.") else f"{PACKAGE}.{name}"
+        described = {message.name: message for message in contract.messages_of(self.schema)}
+        return described.get(full) or self.schema.message(full, self.cls(name.removeprefix("google.protobuf.")))
 
 
 @cache

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from google.protobuf import any_pb2, struct_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import strategies as st
 
-from protopact.payload.fields import INT32, INT64, MESSAGES, enum_type, is_map, is_repeated, map_fields, message_type
+from protopact.payload.fields import INT32, INT64, MESSAGES, enum_type, is_map, is_repeated, map_fields
 
 _UNSIGNED = {
     FieldDescriptor.TYPE_UINT32,
@@ -22,11 +24,15 @@ _UNSIGNED = {
 _DEPTH = 3
 
 
-def messages(cls: Any, *, finest: int = 1) -> st.SearchStrategy[Any]:
+Value: TypeAlias = Any
+"""A message of a class that is generated while the tests run, or the value of one of its fields."""
+
+
+def messages(cls: Value, *, finest: int = 1) -> st.SearchStrategy[Any]:
     """Messages of class `cls`; times within them are multiples of `finest` nanoseconds."""
 
     @st.composite
-    def draw_message(draw: st.DrawFn) -> Any:
+    def draw_message(draw: st.DrawFn) -> Value:
         message = cls()
         _fill(draw, message, finest, _DEPTH)
         return message
@@ -34,7 +40,7 @@ def messages(cls: Any, *, finest: int = 1) -> st.SearchStrategy[Any]:
     return draw_message()
 
 
-def _fill(draw: st.DrawFn, message: Any, finest: int, depth: int) -> None:
+def _fill(draw: st.DrawFn, message: Value, finest: int, depth: int) -> None:
     descriptor: Descriptor = message.DESCRIPTOR
     if descriptor.full_name in _WELL_KNOWN:
         message.CopyFrom(draw(_WELL_KNOWN[descriptor.full_name](finest)))
@@ -45,12 +51,7 @@ def _fill(draw: st.DrawFn, message: Any, finest: int, depth: int) -> None:
         if is_map(field):
             _fill_map(draw, field, getattr(message, field.name), finest, depth)
         elif is_repeated(field):
-            values = getattr(message, field.name)
-            for _ in range(draw(st.integers(0, 3))):
-                if field.type not in MESSAGES:
-                    values.append(draw(scalars(field)))
-                elif depth:
-                    _fill(draw, values.add(), finest, depth - 1)
+            _fill_list(draw, field, getattr(message, field.name), finest, depth)
         elif field.type not in MESSAGES:
             setattr(message, field.name, draw(scalars(field)))
         elif depth:
@@ -59,7 +60,15 @@ def _fill(draw: st.DrawFn, message: Any, finest: int, depth: int) -> None:
             _fill(draw, nested, finest, depth - 1)
 
 
-def _fill_map(draw: st.DrawFn, field: FieldDescriptor, values: Any, finest: int, depth: int) -> None:
+def _fill_list(draw: st.DrawFn, field: FieldDescriptor, values: Value, finest: int, depth: int) -> None:
+    for _ in range(draw(st.integers(0, 3))):
+        if field.type not in MESSAGES:
+            values.append(draw(scalars(field)))
+        elif depth:
+            _fill(draw, values.add(), finest, depth - 1)
+
+
+def _fill_map(draw: st.DrawFn, field: FieldDescriptor, values: Value, finest: int, depth: int) -> None:
     key_field, value_field = map_fields(field)
     for key in draw(st.lists(scalars(key_field), max_size=3)):
         if value_field.type not in MESSAGES:
@@ -71,7 +80,11 @@ def _fill_map(draw: st.DrawFn, field: FieldDescriptor, values: Any, finest: int,
 def scalars(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     if field.type in INT32 or field.type in INT64:
         bits = 32 if field.type in INT32 else 64
-        return st.integers(0, 2**bits - 1) if field.type in _UNSIGNED else st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        return (
+            st.integers(0, 2**bits - 1)
+            if field.type in _UNSIGNED
+            else st.integers(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        )
     if field.type == FieldDescriptor.TYPE_ENUM:
         enum = enum_type(field)
         known = st.sampled_from([value.number for value in enum.values])
@@ -139,25 +152,31 @@ def _values() -> st.SearchStrategy[Any]:
     )
 
 
-def _any(inner: Any) -> any_pb2.Any:
+def _any(inner: Value) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(inner, deterministic=True)
     return packed
 
 
 def _masks() -> st.SearchStrategy[Any]:
-    from google.protobuf.field_mask_pb2 import FieldMask  # noqa: PLC0415
-
     paths = st.lists(st.sampled_from(["a", "foo_bar", "a.b_c"]), max_size=3)
     return paths.map(lambda paths: FieldMask(paths=paths))
 
 
-_WELL_KNOWN: dict[str, Any] = {
+def _whatever(make: Callable[[], st.SearchStrategy[Any]]) -> Callable[[int], st.SearchStrategy[Any]]:
+    return lambda _: make()
+
+
+def _anys(finest: int) -> st.SearchStrategy[Any]:
+    return _timestamps(finest).map(_any)
+
+
+_WELL_KNOWN: dict[str, Callable[[int], st.SearchStrategy[Any]]] = {
     "google.protobuf.Timestamp": _timestamps,
     "google.protobuf.Duration": _durations,
-    "google.protobuf.Any": lambda finest: _timestamps(finest).map(_any),
-    "google.protobuf.Struct": lambda _: _structs(),
-    "google.protobuf.Value": lambda _: _values(),
-    "google.protobuf.ListValue": lambda _: _lists(),
-    "google.protobuf.FieldMask": lambda _: _masks(),
+    "google.protobuf.Any": _anys,
+    "google.protobuf.Struct": _whatever(_structs),
+    "google.protobuf.Value": _whatever(_values),
+    "google.protobuf.ListValue": _whatever(_lists),
+    "google.protobuf.FieldMask": _whatever(_masks),
 }

@@ -151,7 +151,7 @@ class _Schema:
         self._pool = DescriptorPool()
         for file in FileDescriptorSet.FromString(descriptors).file:
             self._pool.Add(file)
-        self._plans: dict[type, _Plan] = {}
+        self._plans: dict[tuple[type, str], _Plan] = {}
         self.json = JsonFormat(self._pool)
 
     @classmethod
@@ -183,10 +183,16 @@ class _Schema:
     def plan(self, cls: type[betterproto2.Message], descriptor: Descriptor) -> _Plan:
         """How the messages of `cls` are copied."""
         with self._lock:
-            plan = self._plans.get(cls)
+            key = (cls, descriptor.full_name)
+            plan = self._plans.get(key)
             if plan is None:
-                plan = self._plans[cls] = _Plan(cls, descriptor)  # before its fields: a message may hold itself
-                plan.compile(self)
+                complete = dict(self._plans)
+                plan = self._plans[key] = _Plan(cls, descriptor)  # before its fields: a message may hold itself
+                try:
+                    plan.compile(self)
+                except BaseException:
+                    self._plans = complete
+                    raise
             return plan
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Literal, NoReturn, TypeVar, cast
+from typing import Any, Literal, NoReturn, TypeVar, cast, get_origin
 
 import msgspec
 
@@ -140,7 +140,7 @@ class PayloadConverter:
             MessageMismatchError: It is of another type.
             PayloadError: It cannot be decoded.
         """
-        message = self._describe(cls)
+        message = None if get_origin(cls) else self._describe(cls)  # list[int] has no place among classes
         if message is not None:
             return self._decode_as(message, payload, where)
         encoding = payload.metadata.get("encoding", b"")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import binascii
 import json
 import math
+import re
 import struct
 import threading
 from base64 import b64encode
@@ -45,6 +46,7 @@ _Read: TypeAlias = Callable[[AnyMessage, Json, int], None]
 _Convert: TypeAlias = Callable[[Any], Any]
 
 _NULL_VALUE = "google.protobuf.NullValue"  # null in JSON
+_SHORT = 40  # characters of a value that an error shows
 _MAX_DEPTH = 100  # json_format's own limit, and that of the binary format
 _encode = msgspec.json.Encoder().encode
 
@@ -74,6 +76,17 @@ def _decode(text: str) -> Json:
     if end != len(text):
         raise JsonError(f"not JSON: more text after the value, at character {end}")
     return value
+
+
+def _reason(error: Exception) -> str:
+    """What json_format says, with the path of the field instead of a sentence for each step."""
+    step = re.compile(r"Failed to parse (\S+) field: ")
+    path: list[str] = []
+    text = str(error)
+    while found := step.match(text):
+        path.append(found[1])
+        text = text[found.end() :].removesuffix(".")
+    return f"field {'.'.join(path)}: {text}" if path else text
 
 
 class JsonFormat:
@@ -109,15 +122,15 @@ class JsonFormat:
         try:
             self._plan(descriptor_of(cls)).read(message, value, 1)
         except Exception:  # noqa: BLE001 - whatever it is, json_format accepts it or says what is wrong
-            return self._load_with_library(value, cls)
+            return self._load_by_library(value, cls)
         return message
 
-    def _load_with_library(self, value: Json, cls: type[Message]) -> Message:
+    def _load_by_library(self, value: Json, cls: type[Message]) -> Message:
         try:
             text = json.dumps(self._known(value, descriptor_of(cls)))
             return json_format.Parse(text, cls(), descriptor_pool=self._pool, max_recursion_depth=_MAX_DEPTH)
         except (json_format.Error, RecursionError) as error:
-            raise JsonError(str(error)) from error
+            raise JsonError(_reason(error)) from error
 
     def _plan(self, descriptor: Descriptor) -> _Plan:
         plan = self._plans.get(descriptor.full_name)
@@ -130,12 +143,12 @@ class JsonFormat:
 
     def _known(self, value: Json, descriptor: Descriptor) -> Json:
         """`value` without the keys that `descriptor` does not know, all the way down."""
-        if not _is_object(value):
-            return value
-        if descriptor.full_name == "google.protobuf.Any":
+        if descriptor.full_name == "google.protobuf.Any" and _is_object(value):
             return self._known_in_any(value)
-        if _is_well_known(descriptor):
+        if value is None or _is_well_known(descriptor) or _is_wrapper(descriptor):
             return value
+        if not _is_object(value):  # json_format takes an empty list for an empty message
+            raise JsonError(f"expected a JSON object for {descriptor.full_name}, found {json.dumps(value)[:_SHORT]}")
         fields = {name: field for field in descriptor.fields for name in (field.name, field.json_name)}
         known: dict[str, Json] = {}
         for key, item in value.items():
@@ -162,7 +175,7 @@ class JsonFormat:
             descriptor = pool.FindMessageTypeByName(str(url).rpartition("/")[2])
         except KeyError:
             return value  # json_format says that it does not know the type
-        if _is_well_known(descriptor):
+        if _is_well_known(descriptor) or _is_wrapper(descriptor):
             return value
         inner = self._known({key: item for key, item in value.items() if key != "@type"}, descriptor)
         return {"@type": url, **inner}
@@ -174,8 +187,8 @@ class _Plan:
     def __init__(self, descriptor: Descriptor, pool: descriptor_pool.DescriptorPool | None) -> None:
         self.descriptor = descriptor
         self.pool = pool
-        self.is_wrapper = descriptor.file.name == "google/protobuf/wrappers.proto"
-        self.by_library = not self.is_wrapper and (
+        self.is_wrapper = _is_wrapper(descriptor)
+        self.by_library = (
             descriptor.is_extendable or _is_well_known(descriptor) or any(map(_has_json_names, _enums(descriptor)))
         )
         self.writers: tuple[_Write, ...] = ()
@@ -516,7 +529,17 @@ def _has_json_names(enum: EnumDescriptor) -> bool:
 
 
 def _is_well_known(descriptor: Descriptor) -> bool:
-    return descriptor.file.name.startswith("google/protobuf/") and descriptor.full_name.startswith("google.protobuf.")
+    """Whether the type has a JSON form of its own, wrappers excepted."""
+    return descriptor.full_name in _WELL_KNOWN
+
+
+def _is_wrapper(descriptor: Descriptor) -> bool:
+    return descriptor.file.name == "google/protobuf/wrappers.proto"
+
+
+_WELL_KNOWN = {
+    f"google.protobuf.{name}" for name in ("Any", "Duration", "FieldMask", "ListValue", "Struct", "Timestamp", "Value")
+}
 
 
 def _is_object(value: Json) -> TypeGuard[dict[str, Json]]:
