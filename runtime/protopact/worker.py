@@ -274,8 +274,8 @@ def _check_limits(options: WorkerOptions) -> list[str]:
     problems = list[str]()
     if options.max_concurrent_activities < 1:
         problems.append(f"max_concurrent_activities must be at least 1, not {options.max_concurrent_activities}")
-    if options.max_cached_workflows < 1:
-        problems.append(f"max_cached_workflows must be at least 1, not {options.max_cached_workflows}")
+    if options.max_cached_workflows < 0:
+        problems.append(f"max_cached_workflows must not be negative, not {options.max_cached_workflows}")
     if options.graceful_shutdown_timeout < timedelta(0):
         problems.append(f"graceful_shutdown_timeout must not be negative, not {options.graceful_shutdown_timeout}")
     if options.task_queue == "":

@@ -69,11 +69,14 @@ class Provisioner(node.Activities):
         return DeleteVmResponse(deleted=bool(request.node_id))
 
 
-async def test_a_silent_activity_is_tried_again_with_what_it_last_said() -> None:
+@pytest.mark.parametrize("cached", [1000, 0])
+async def test_a_silent_activity_is_tried_again_with_what_it_last_said(cached: int) -> None:
     provisioner = Provisioner()
     async with (
         testing.Environment() as env,
-        env.worker(workflows=[AddNode, DeleteNode], activities=[provisioner], services=[node]),
+        env.worker(
+            workflows=[AddNode, DeleteNode], activities=[provisioner], services=[node], max_cached_workflows=cached
+        ),
     ):
         handle = await node.Client(env).start_add_node(ADD)
         await env.advance(timedelta(seconds=10))

@@ -317,7 +317,7 @@ def test_two_versions_of_a_contract_do_not_mix() -> None:
     ("options", "message"),
     [
         ({}, "nothing to serve: give it workflows=[...] or activities=[...]"),
-        ({"max_cached_workflows": 0}, "max_cached_workflows must be at least 1, not 0"),
+        ({"max_cached_workflows": -1}, "max_cached_workflows must not be negative, not -1"),
         (
             {"graceful_shutdown_timeout": timedelta(seconds=-1)},
             "graceful_shutdown_timeout must not be negative, not -1 day, 23:59:59",

@@ -85,7 +85,7 @@ class Environment(EmbeddedEngine):
             identity="test",
         )
         self._holds = 0 if time_skipping else 1
-        self._sleepers = 0
+        self._sleepers: list[tuple[int, asyncio.Event]] = []
         self._awaited: deque[tuple[WorkflowRef, asyncio.Future[None]]] = deque()
         self._pilot: asyncio.Task[None] | None = None
 
@@ -96,19 +96,18 @@ class Environment(EmbeddedEngine):
         return to_datetime(self._virtual.now())
 
     async def sleep(self, duration: timedelta) -> None:
-        """Let virtual time pass; activities that run are waited for before each jump.
+        """Let virtual time pass, and what happens in that time happen; activities that run are waited for.
 
         Args:
             duration: How much.
         """
         over = asyncio.Event()
-        timer = self._virtual.call_at(Timestamp(self._virtual.now() + from_timedelta(duration)), over.set)
-        self._sleepers += 1
+        sleeper = (self._virtual.now() + from_timedelta(duration), over)
+        self._sleepers.append(sleeper)
         try:
             await self._or_trouble(asyncio.ensure_future(over.wait()))
         finally:
-            self._sleepers -= 1
-            timer.cancel()
+            self._sleepers.remove(sleeper)
 
     async def advance(self, duration: timedelta) -> None:
         """Let virtual time pass while activities run: for their time-outs and heartbeats.
@@ -133,13 +132,17 @@ class Environment(EmbeddedEngine):
         clock = self._virtual
         while True:
             await clock.settle()
-            due = clock.next_timer
-            if due is None or self._at_work or not (self._sleepers or not self._holds):
+            now, due = clock.now(), clock.next_timer
+            until, over = min(self._sleepers, key=lambda sleeper: sleeper[0], default=(None, None))
+            if self._at_work or (until is None and (due is None or self._holds)):
                 clock.stirred.clear()
                 await clock.stirred.wait()
-                continue
-            await self._look_at_task()
-            await clock.advance(_no_less_than(Duration(due - clock.now())))
+            elif until is not None and over is not None and until <= now and (due is None or due > now):
+                over.set()
+            else:
+                await self._look_at_task()
+                target = min(instant for instant in (due, until) if instant is not None)
+                await clock.advance(_no_less_than(Duration(target - now)))
 
     @property
     def _at_work(self) -> bool:
