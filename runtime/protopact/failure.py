@@ -47,6 +47,7 @@ __all__ = ["SOURCE", "FailureConverter"]
 SOURCE = "protopact"
 """`source` of the failures that are raised here."""
 
+_MAX_CAUSES = 100  # a history that holds thousands, one within the other, could be written and not be read
 E = TypeVar("E", RetryState, TimeoutType)
 
 
@@ -63,11 +64,12 @@ class FailureConverter:
     def to_failure(self, error: BaseException) -> Failure:
         """The failure that `error` is in a history, with its causes.
 
-        Details that cannot be encoded are left out: the failure is then the cause of one that says so.
+        Details that cannot be encoded are left out: the failure is then the cause of one that says so. Of causes, the
+        first hundred are kept.
         """
         chain: list[BaseException] = []
         each: BaseException | None = error
-        while each is not None and not any(each is seen for seen in chain):
+        while each is not None and len(chain) < _MAX_CAUSES and not any(each is seen for seen in chain):
             chain.append(each)
             if isinstance(each, FailureError) and isinstance(each.failure, Failure) and _is_as_it_came(each):
                 break
