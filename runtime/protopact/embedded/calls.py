@@ -212,6 +212,7 @@ class Calls:
     def terminate_run(self, tick: Tick, found: Run | RunRow, attributes: WorkflowExecutionTerminated) -> None:
         """Close an open run that was found."""
         run = found if isinstance(found, Run) else self._shell.runs.load(found, tick.now)
+        self._shell.unlock(tick, run)
         holder = run.holder
         for item, caller in self._shell.take_inbox(tick, run.key):
             self._last_word(tick, run, item, caller)

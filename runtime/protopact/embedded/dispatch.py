@@ -112,13 +112,14 @@ class Dispatch:
                     continue
                 if not self._take(tick, run, activity):
                     continue
-                tick.touch(run)
+                if not run.locked:
+                    tick.touch(run)
                 self._start(tick, worker, run, activity)
 
     def _take(self, tick: Tick, run: Run, activity: Activity) -> bool:
         """Claim a waiting attempt; false when another process has been quicker."""
         me = self._shell.process_id
-        if activity.stored and self._shell.has_peers:
+        if activity.stored and (self._shell.has_peers or run.locked):
             if not self._shell.records.claim_activity(
                 run.key, activity.scheduled_event_id, activity.attempt, holder=me, now=tick.now
             ):

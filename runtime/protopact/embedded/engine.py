@@ -154,7 +154,14 @@ class EmbeddedEngine(Engine):
             StoreError: The file cannot be used.
         """
         self._store.open()
-        shell = Shell(self._store, clock=self._clock, ids=self._ids, identity=self._identity, retention=self._retention)
+        shell = Shell(
+            self._store,
+            clock=self._clock,
+            ids=self._ids,
+            codecs=self._codecs,
+            identity=self._identity,
+            retention=self._retention,
+        )
         try:
             if shell.processes is not None:
                 await self._begin()
@@ -199,8 +206,8 @@ class EmbeddedEngine(Engine):
         self._store.close()
 
     async def _begin(self) -> None:
-        while not self._store.begin():
-            await asyncio.sleep(_BUSY_SECONDS)  # noqa: ASYNC110 - what is waited for happens in another process
+        while not self._store.begin():  # noqa: ASYNC110 - what is waited for happens in another process
+            await asyncio.sleep(_BUSY_SECONDS)
 
     @property
     def _open(self) -> Shell:
@@ -475,8 +482,10 @@ class EmbeddedEngine(Engine):
         if row.status == 0:
             await self.terminate_workflow(TerminateWorkflow(ref=ref, reason="deleted"))
         exact = WorkflowRef(row.workflow_id, row.run_id)
-        while not await shell.ask(lambda tick, caller: shell.calls.delete(tick, caller, exact)):
-            await asyncio.sleep(_BUSY_SECONDS)  # noqa: ASYNC110 - another process lets go of it
+        while not await shell.ask(  # noqa: ASYNC110 - another process lets go of it
+            lambda tick, caller: shell.calls.delete(tick, caller, exact)
+        ):
+            await asyncio.sleep(_BUSY_SECONDS)
 
     # -- views
 

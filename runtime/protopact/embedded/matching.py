@@ -76,6 +76,7 @@ class Matching:
         released = [pair for pair in pairs if shell.workflow_worker(*pair) is None]
         for run in list(shell.runs):
             if (run.workflow_type, run.task_queue) in released:
+                shell.unlock(tick, run)
                 shell.runs.drop(run)
                 shell.agenda.set(run.key, None)
         for key in shell.tasks.updated_runs():

@@ -102,9 +102,13 @@ class Others:
         )
         for (key,) in rows:
             run = shell.held_run(tick, key)
-            if run is not None:
-                for item, caller in shell.take_inbox(tick, key):
-                    shell.apply(tick, run, item, caller)
+            if run is None:
+                continue
+            if run.locked and shell.coding is not None:
+                shell.coding.interrupt(run)
+                continue
+            for item, caller in shell.take_inbox(tick, key):
+                shell.apply(tick, run, item, caller)
         rows = shell.store.select(
             "SELECT DISTINCT inbox.run_key FROM inbox JOIN run ON run.key = inbox.run_key WHERE run.status <> 0"
         )

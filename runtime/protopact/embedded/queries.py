@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protopact.embedded.run import Run
 from protopact.embedded.tick import Caller, Refusal, Tick
 from protopact.errors import QueryError, WorkflowTaskError
+from protopact.history.event import Event
 from protopact.history.failure import Failure
+from protopact.payload.payload import Payloads
 from protopact.replay.execution import QueryRequest
 
 if TYPE_CHECKING:
     from protopact.embedded.shell import Shell
+    from protopact.embedded.worker import Worker
 
 __all__ = ["PendingQuery", "Queries"]
 
@@ -33,40 +37,62 @@ class Queries:
         self._shell = shell
 
     def answer(self, tick: Tick) -> None:
-        """Answer the tick's queries."""
-        for query in tick.queries:
-            try:
-                tick.answer(query.caller, self._ask(query))
-            except (QueryError, Refusal) as error:
-                tick.refuse(query.caller, error)
+        """Answer the tick's queries; those of an engine with codecs after the commit."""
+        queries, tick.queries = tick.queries, []
+        for query in queries:
+            run = query.run
+            worker = self._shell.workflow_worker(run.workflow_type, run.task_queue)
+            if worker is None:
+                message = f"query {query.request.name}: the worker that served {run.workflow_type} has stopped"
+                tick.refuse(query.caller, QueryError(message))
+            elif self._shell.coding is not None:
+                tick.coded_queries.append((query, worker))
+            else:
+                try:
+                    tick.answer(query.caller, self.ask(run, worker, run.unfed, query.request))
+                except (WorkflowTaskError, Refusal) as error:
+                    tick.refuse(query.caller, self.refusal(run, query.request, error))
+                self.let_go(run)
 
-    def _ask(self, query: PendingQuery) -> object:
-        run, request = query.run, query.request
-        worker = self._shell.workflow_worker(run.workflow_type, run.task_queue)
-        if worker is None:
-            raise QueryError(f"query {request.name}: no worker here serves {run.workflow_type} any more")
-        try:
-            if run.execution is None:
-                # The coroutines are told everything at once; what no task has brought to them yet, they keep.
-                self._shell.tasks.execution(run, worker).advance(run.unfed)
-                run.unfed = []
-            assert run.execution is not None
-            answer = run.execution.query(request)
-        except WorkflowTaskError as error:
-            raise QueryError(
-                f"query {request.name}: the worker cannot replay workflow {run.workflow_id} (run {run.run_id}): {error}"
-            ) from error
-        finally:
-            if run.holder is None or run.task_failure is not None:
-                self._shell.runs.drop(run)
+    def ask(self, run: Run, worker: Worker, events: Sequence[Event], request: QueryRequest) -> Payloads:
+        """Ask a run; in a plain callback.
+
+        Args:
+            run: The run.
+            worker: A worker that serves it.
+            events: Its history, decoded; used when its coroutines are not in memory.
+            request: The query, decoded.
+
+        Raises:
+            Refusal: The query failed.
+            WorkflowTaskError: The run cannot be replayed.
+        """
+        if run.execution is None:
+            # The coroutines are told everything at once; what no task has brought to them yet, they keep.
+            self._shell.tasks.execution(run, worker).advance(events)
+            run.unfed = []
+        assert run.execution is not None
+        answer = run.execution.query(request)
         if isinstance(answer, Failure):
-            raise Refusal(
-                QueryError, f"query {request.name} of workflow {run.workflow_id} failed: {answer.message}", answer
-            )
+            message = f"query {request.name} of workflow {run.workflow_id} failed: {answer.message}"
+            raise Refusal(QueryError, message, answer)
         return answer
+
+    def refusal(self, run: Run, request: QueryRequest, error: Exception) -> Refusal:
+        """What to tell the caller of a query that failed."""
+        if isinstance(error, Refusal):
+            return error
+        where = f"workflow {run.workflow_id} (run {run.run_id})"
+        why = f"the worker cannot replay {where}" if isinstance(error, WorkflowTaskError) else f"{where} did not answer"
+        return Refusal(QueryError, f"query {request.name}: {why}: {error}")
+
+    def let_go(self, run: Run) -> None:
+        """A query is over: the coroutines of a run that stays with nobody here end."""
+        if run.holder is None or run.task_failure is not None:
+            self._shell.runs.drop(run)
 
     def undo(self, tick: Tick, error: Exception) -> None:
         """A tick has failed: whoever asked is told."""
-        for query in tick.queries:
+        for query in (*tick.queries, *(query for query, _ in tick.coded_queries)):
             if query.caller is not None and not isinstance(query.caller, tuple) and not query.caller.done():
                 query.caller.set_exception(error)

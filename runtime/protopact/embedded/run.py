@@ -137,6 +137,7 @@ class Run:
         new_events: Events that are not on disk.
         changed_activities: Activities whose row must be written.
         changed: Whether its row must be written.
+        locked: Whether codecs are at work for it: nothing else happens to it meanwhile.
         stored: Whether the table `run` has it.
         wake_at: `run.wake_at` as on disk.
     """
@@ -156,6 +157,7 @@ class Run:
         "holder",
         "key",
         "last_event_id",
+        "locked",
         "needs_task",
         "new_events",
         "outcomes",
@@ -224,12 +226,21 @@ class Run:
         self.agenda: list[Deadline] = []
         self.stored = False
         self.changed = False
+        self.locked = False
         self.wake_at: Timestamp | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether it has not closed."""
         return self.status == 0
+
+    def has_signal(self, request_id: str) -> bool:
+        """Whether the signal with a request id has arrived before."""
+        return self.signal_requests is not None and request_id in self.signal_requests
+
+    def has_update(self, update_id: str) -> bool:
+        """Whether an update was accepted before."""
+        return update_id in self.updates or update_id in self.outcomes
 
     def append(self, attributes: Attributes, now: Timestamp) -> Event:
         """Append an event; it is on disk once the tick has committed."""

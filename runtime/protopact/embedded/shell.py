@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 from protopact.embedded.agenda import Agenda, Errand
 from protopact.embedded.calls import Calls, closed_error
 from protopact.embedded.clock import Clock, Ids
+from protopact.embedded.coding import Coding
 from protopact.embedded.dispatch import Dispatch
 from protopact.embedded.inbox import (
     AttemptCancelled,
@@ -48,6 +49,7 @@ from protopact.errors import AlreadyClosedError, EngineClosedError, ProtopactErr
 from protopact.history.event import Attributes, TimerFired, WorkflowExecutionStarted
 from protopact.history.failure import Failure, TimeoutFailureInfo
 from protopact.history.time import Timestamp
+from protopact.payload import CodecChain
 
 __all__ = ["Shell"]
 
@@ -65,6 +67,7 @@ class Shell:
         store: The open store.
         clock: Clock and timers.
         ids: Source of ids.
+        codecs: Codecs of payloads.
         identity: Name of this process in histories.
         retention: How long closed runs are kept; None is for ever.
     """
@@ -76,7 +79,14 @@ class Shell:
     _RETRY_SECONDS = 1.0
 
     def __init__(
-        self, store: Store, *, clock: Clock, ids: Ids, identity: str, retention: timedelta | None = None
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        ids: Ids,
+        codecs: CodecChain,
+        identity: str,
+        retention: timedelta | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -90,6 +100,7 @@ class Shell:
         self.dispatch = Dispatch(self)
         self.tasks = WorkflowTasks(self)
         self.queries = Queries(self)
+        self.coding = Coding(self, codecs) if codecs else None
         self.waits = Waits(self)
         self.calls = Calls(self)
         self.matching = Matching(self)
@@ -272,24 +283,33 @@ class Shell:
         """Another process has closed a run that was held here."""
         run = self.runs.get(key)
         if run is not None:
+            self.unlock(tick, run)
             self.runs.drop(run)
         self.agenda.set(key, None)
         for update in self.tasks.take_updates(key).values():
             for caller in update.callers:
                 tick.refuse(caller, AlreadyClosedError("the workflow was terminated before it saw the update"))
 
-    def apply(self, tick: Tick, run: Run, item: Item, caller: Caller) -> None:
+    def unlock(self, tick: Tick, run: Run) -> None:
+        """Take a run away from the codecs that are at work for it."""
+        if run.locked and self.coding is not None:
+            tick.queries += self.coding.abort(run)
+
+    def apply(self, tick: Tick, run: Run, item: Item, caller: Caller) -> None:  # noqa: C901 - one kind after the other
         """Let something happen to a run that this process holds, or that is closed."""
+        if run.locked and self.coding is not None:
+            self.coding.defer(tick, run, item, caller)
+            return
         tick.touch(run)
         match item:
             case Query():
                 tick.queries.append(PendingQuery(run, item.request, caller))
-            case Update(request=request) if request.update_id in run.updates or request.update_id in run.outcomes:
+            case Update(request=request) if run.has_update(request.update_id):
                 tick.answer(caller, run.run_id)
             case _ if not run.is_open:
                 tick.refuse(caller, closed_error(run))
             case Signal(signal=signal):
-                if not (signal.request_id and run.signal_requests and signal.request_id in run.signal_requests):
+                if not run.has_signal(signal.request_id):
                     run.append(signal, tick.now)
                 tick.answer(caller)
             case CancelRequest(request=request):
@@ -303,17 +323,20 @@ class Shell:
 
     def post(self, tick: Tick, row: RunRow | Run, item: Item, caller: tuple[int, int] | None) -> None:
         """Leave something for a run that this process does not hold, and wake who does, or who may take it."""
-        process, call = (None, None) if caller is None else caller
-        self.store.execute(
-            "INSERT INTO inbox (run_key, item, process, call) VALUES (?, ?, ?, ?)",
-            (row.key, encode(item), process, call),
-        )
+        self.put(row.key, item, caller)
         if row.holder is not None and row.holder != self.process_id:
             tick.wake.add(row.holder)
             return
         tick.wake.update(self.serving_workflow(row.workflow_type, row.task_queue))
         if row.status == 0:
             self.store.execute("UPDATE run SET wake_at = 0 WHERE key = ?", (row.key,))
+
+    def put(self, key: int, item: Item, caller: tuple[int, int] | None) -> None:
+        """Put something into the inbox of a run."""
+        process, call = (None, None) if caller is None else caller
+        self.store.execute(
+            "INSERT INTO inbox (run_key, item, process, call) VALUES (?, ?, ?, ?)", (key, encode(item), process, call)
+        )
 
     # -- the tick
 
@@ -390,6 +413,8 @@ class Shell:
 
     def fire(self, tick: Tick, run: Run) -> None:
         """Let happen what is due for a run, in order of time."""
+        if run.locked:
+            return  # it is looked at again when it is free
         tick.touch(run)
         while run.is_open and (deadline := run.due(tick.now)) is not None:
             _, _, kind, event_id = deadline
@@ -407,12 +432,16 @@ class Shell:
         for run in waiting:  # it grows: a task may start another run
             while (
                 performed < self._TASKS_PER_TICK
+                and not run.locked
                 and run.holder == self.process_id
                 and run.key not in tick.forget
                 and self.tasks.is_due(run, tick.now)
                 and (worker := self.workflow_worker(run.workflow_type, run.task_queue)) is not None
             ):
                 performed += 1
+                if self.coding is not None:
+                    tick.coded_tasks.append((run, worker))
+                    break
                 known = len(tick.runs)
                 self.tasks.perform(tick, run, worker)
                 if len(tick.runs) > known:
@@ -440,6 +469,10 @@ class Shell:
         tick.tell_callers()
         self.waits.release(tick)
         self._keep(tick)
+        if self.coding is not None:
+            self.coding.begin(tick.coded_tasks)
+            for query, worker in tick.coded_queries:
+                self.coding.query(query, worker)
         for worker, attempt in tick.start:
             worker.runner.start(attempt)
         for worker, key, reason in tick.cancel:
@@ -460,7 +493,8 @@ class Shell:
             if not held or run.key in tick.forget:
                 self.runs.drop(run)
         for run in self.runs.excess():
-            self.runs.drop(run)
+            if not run.locked:
+                self.runs.drop(run)
 
     def _recover(self, tick: Tick, arrivals: list[_Arrival], due: list[Errand], error: Exception) -> None:
         """Undo a tick that failed. Callers are told; what nobody would ask for again is tried again."""
@@ -510,6 +544,8 @@ class Shell:
 
     def _close(self, closed: asyncio.Future[None]) -> None:
         self.agenda.disarm()
+        if self.coding is not None:
+            self.coding.close()
         for run in list(self.runs):
             self.runs.drop(run)
         error = EngineClosedError(f"the engine on {self.store.name} was closed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from protopact.errors import NondeterminismError, RetryState, UpdateFailedError,
 from protopact.history.event import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
+    Event,
     TimerCanceled,
     TimerStarted,
     UpdateRequest,
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from protopact.embedded.shell import Shell
     from protopact.embedded.worker import Worker
 
-__all__ = ["PendingUpdate", "WorkflowTasks"]
+__all__ = ["PendingUpdate", "Task", "WorkflowTasks"]
 
 _logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class PendingUpdate:
 
 
 @dataclass(slots=True)
-class _Task:
+class Task:
     """A workflow task under way. `length` is how long the history was before it."""
 
     run: Run
@@ -95,7 +96,7 @@ class WorkflowTasks:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
         self._updates: dict[int, dict[str, PendingUpdate]] = {}
-        self._handlers: dict[type[Command], Callable[[Tick, _Task, Any], None]] = {  # each takes its own command type
+        self._handlers: dict[type[Command], Callable[[Tick, Task, Any], None]] = {  # each takes its own command type
             ScheduleActivityTask: self._schedule_activity,
             RequestCancelActivityTask: self._request_cancel_activity,
             StartTimer: self._start_timer,
@@ -148,17 +149,18 @@ class WorkflowTasks:
 
     def perform(self, tick: Tick, run: Run, worker: Worker) -> None:
         """Schedule, start and complete (or fail) one workflow task."""
-        task = self._open(tick, run, worker)
+        task = self.open(run, worker, tick.now)
+        tick.updates += [(run, update) for update in task.updates.values()]
         try:
-            advance = self.execution(run, worker).advance(
-                run.unfed, updates=[each.request for each in task.updates.values()]
-            )
-        except WorkflowTaskError as error:
-            self._fail(tick, task, error)
-        except Exception as error:  # noqa: BLE001 - a fault of the engine itself parks one run, and stops no other
-            self._fail(tick, task, error)
+            advance = self.advance(task, run.unfed, [update.request for update in task.updates.values()])
+        except Exception as error:  # noqa: BLE001 - even a fault of the engine parks one run, and stops no other
+            self.fail(tick, task, error, worker.failures.to_failure(error))
         else:
-            self._complete(tick, task, advance)
+            self.complete(tick, task, advance)
+
+    def advance(self, task: Task, events: Sequence[Event], updates: Sequence[UpdateRequest]) -> Advance:
+        """Tell the workflow what has happened; in a plain callback. What it raises fails the task."""
+        return self.execution(task.run, task.worker).advance(events, updates=updates)
 
     def execution(self, run: Run, worker: Worker) -> Execution:
         """The workflow's coroutines; begun anew when they are not in memory."""
@@ -167,7 +169,8 @@ class WorkflowTasks:
             run.execution = Execution(definition, workflow_id=run.workflow_id, run_id=run.run_id)
         return run.execution
 
-    def _open(self, tick: Tick, run: Run, worker: Worker) -> _Task:
+    def open(self, run: Run, worker: Worker, now: Timestamp) -> Task:
+        """Schedule and start a workflow task, in memory only."""
         length, changed = run.last_event_id, run.changed
         scheduled = run.append(
             WorkflowTaskScheduled(
@@ -175,7 +178,7 @@ class WorkflowTasks:
                 start_to_close_timeout=run.started.workflow_task_timeout or _TASK_TIMEOUT,
                 attempt=run.task_attempt,
             ),
-            tick.now,
+            now,
         )
         started = run.append(
             WorkflowTaskStarted(
@@ -185,13 +188,13 @@ class WorkflowTasks:
                 history_size_bytes=run.history_size,
                 suggest_continue_as_new=length > _SUGGEST_EVENTS or run.history_size > _SUGGEST_BYTES,
             ),
-            tick.now,
+            now,
         )
         updates = self.take_updates(run.key)
-        tick.updates += [(run, update) for update in updates.values()]
-        return _Task(run, worker, length, changed, scheduled.event_id, started.event_id, updates)
+        return Task(run, worker, length, changed, scheduled.event_id, started.event_id, updates)
 
-    def _complete(self, tick: Tick, task: _Task, advance: Advance) -> None:
+    def complete(self, tick: Tick, task: Task, advance: Advance) -> None:
+        """Turn what the workflow asked for into events."""
         run = task.run
         speculative = not run.needs_task
         run.unfed = []
@@ -236,7 +239,15 @@ class WorkflowTasks:
                 ", ".join(advance.unfinished_handlers),
             )
 
-    def _fail(self, tick: Tick, task: _Task, error: Exception) -> None:
+    def fail(self, tick: Tick, task: Task, error: Exception, failure: Failure) -> None:
+        """Park a run whose task raised: it is tried again with back-off, or by another build.
+
+        Args:
+            tick: The tick.
+            task: The task.
+            error: What it raised.
+            failure: The same, ready for the disk.
+        """
         run, worker = task.run, task.worker
         summary = f"{type(error).__name__}: {error}"
         if error.__cause__ is not None and isinstance(error, WorkflowTaskError):
@@ -259,7 +270,7 @@ class WorkflowTasks:
                     scheduled_event_id=task.scheduled_event_id,
                     started_event_id=task.started_event_id,
                     cause="NON_DETERMINISTIC_ERROR" if nondeterministic else "WORKFLOW_WORKER_UNHANDLED_FAILURE",
-                    failure=worker.failures.to_failure(error),
+                    failure=failure,
                     identity=worker.identity,
                 ),
                 tick.now,
@@ -275,12 +286,34 @@ class WorkflowTasks:
         self._give_back(run, task.updates.values())
         tick.forget[run.key] = run
 
+    def supersede(self, tick: Tick, task: Task) -> None:
+        """Fail a task that would close the run although something has happened that the workflow was not told."""
+        run = task.run
+        run.append(
+            WorkflowTaskFailed(
+                scheduled_event_id=task.scheduled_event_id,
+                started_event_id=task.started_event_id,
+                cause="UNHANDLED_COMMAND",
+                failure=Failure(message="UnhandledCommand", source="Server"),
+                identity=task.worker.identity,
+            ),
+            tick.now,
+        )
+        self._give_back(run, task.updates.values())
+        tick.forget[run.key] = run
+
+    def abort(self, task: Task) -> None:
+        """Undo an open task, as if it had never been."""
+        task.run.take_back(task.length)
+        task.run.changed = task.changed
+        self._give_back(task.run, task.updates.values())
+
     def _give_back(self, run: Run, updates: Iterable[PendingUpdate]) -> None:
         for update in updates:
             for caller in update.callers:
                 self.add_update(run, update.request, caller)
 
-    def _terminate_oversize(self, tick: Tick, task: _Task, cause: str, message: str) -> None:
+    def _terminate_oversize(self, tick: Tick, task: Task, cause: str, message: str) -> None:
         """Close a run whose code asked for what fits into no history: trying again would not help."""
         run = task.run
         run.append(
@@ -300,7 +333,7 @@ class WorkflowTasks:
 
     # -- commands
 
-    def _schedule_activity(self, tick: Tick, task: _Task, command: ScheduleActivityTask) -> None:
+    def _schedule_activity(self, tick: Tick, task: Task, command: ScheduleActivityTask) -> None:
         run = task.run
         event = run.append(
             ActivityTaskScheduled(
@@ -322,7 +355,7 @@ class WorkflowTasks:
         run.plan_activity(activity, tick.now)
         self._shell.dispatch.offer(tick, run, activity)
 
-    def _request_cancel_activity(self, tick: Tick, task: _Task, command: RequestCancelActivityTask) -> None:
+    def _request_cancel_activity(self, tick: Tick, task: Task, command: RequestCancelActivityTask) -> None:
         run = task.run
         run.append(
             ActivityTaskCancelRequested(
@@ -338,7 +371,7 @@ class WorkflowTasks:
             if waiting is not None:
                 task.waiting_cancelled.append(waiting)
 
-    def _start_timer(self, tick: Tick, task: _Task, command: StartTimer) -> None:
+    def _start_timer(self, tick: Tick, task: Task, command: StartTimer) -> None:
         task.run.append(
             TimerStarted(
                 timer_id=command.timer_id,
@@ -348,7 +381,7 @@ class WorkflowTasks:
             tick.now,
         )
 
-    def _cancel_timer(self, tick: Tick, task: _Task, command: CancelTimer) -> None:
+    def _cancel_timer(self, tick: Tick, task: Task, command: CancelTimer) -> None:
         task.run.append(
             TimerCanceled(
                 timer_id=command.timer_id,
@@ -359,14 +392,14 @@ class WorkflowTasks:
             tick.now,
         )
 
-    def _complete_workflow(self, tick: Tick, task: _Task, command: CompleteWorkflowExecution) -> None:
+    def _complete_workflow(self, tick: Tick, task: Task, command: CompleteWorkflowExecution) -> None:
         self._shell.close_run(
             tick,
             task.run,
             WorkflowExecutionCompleted(result=command.result, workflow_task_completed_event_id=task.completed_event_id),
         )
 
-    def _cancel_workflow(self, tick: Tick, task: _Task, command: CancelWorkflowExecution) -> None:
+    def _cancel_workflow(self, tick: Tick, task: Task, command: CancelWorkflowExecution) -> None:
         self._shell.close_run(
             tick,
             task.run,
@@ -375,7 +408,7 @@ class WorkflowTasks:
             ),
         )
 
-    def _fail_workflow(self, tick: Tick, task: _Task, command: FailWorkflowExecution) -> None:
+    def _fail_workflow(self, tick: Tick, task: Task, command: FailWorkflowExecution) -> None:
         close = partial(
             WorkflowExecutionFailed,
             failure=command.failure,
@@ -410,7 +443,7 @@ class WorkflowTasks:
         self._shell.close_run(tick, run, close(retry_state=RetryState.IN_PROGRESS.name, new_execution_run_id=run_id))
         self._shell.create_run(tick, _retried(run, run_id, failure, decided), request_id="")
 
-    def _accept_update(self, tick: Tick, task: _Task, command: AcceptUpdate) -> None:
+    def _accept_update(self, tick: Tick, task: Task, command: AcceptUpdate) -> None:
         request = command.request
         task.run.append(
             WorkflowExecutionUpdateAccepted(
@@ -424,7 +457,7 @@ class WorkflowTasks:
         for caller in task.updates.pop(request.update_id).callers:
             tick.answer(caller, task.run.run_id)
 
-    def _complete_update(self, tick: Tick, task: _Task, command: CompleteUpdate) -> None:
+    def _complete_update(self, tick: Tick, task: Task, command: CompleteUpdate) -> None:
         run = task.run
         run.append(
             WorkflowExecutionUpdateCompleted(
@@ -437,7 +470,7 @@ class WorkflowTasks:
         )
         tick.outcomes.append((run, command.update_id))
 
-    def _reject_update(self, tick: Tick, task: _Task, command: RejectUpdate) -> None:
+    def _reject_update(self, tick: Tick, task: Task, command: RejectUpdate) -> None:
         update = task.updates.pop(command.update_id)
         refusal = Refusal(
             UpdateFailedError,

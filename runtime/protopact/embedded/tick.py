@@ -59,6 +59,8 @@ class Tick:
         start: Attempts to start.
         cancel: Attempts to cancel.
         queries: Queries to answer, when everything else has been done.
+        coded_queries: Queries that codecs are needed for, and the workers that answer.
+        coded_tasks: Workflow tasks that codecs are needed for.
         updates: Updates that were handed to workflow tasks.
         buried: Dead processes whose claims were voided.
         wake: Processes to wake.
@@ -81,6 +83,8 @@ class Tick:
         self.start: list[tuple[Worker, Attempt]] = []
         self.cancel: list[tuple[Worker, AttemptKey, CancellationReason]] = []
         self.queries: list[PendingQuery] = []
+        self.coded_queries: list[tuple[PendingQuery, Worker]] = []
+        self.coded_tasks: list[tuple[Run, Worker]] = []
         self.updates: list[tuple[Run, PendingUpdate]] = []
         self.buried: list[int] = []
         self.wake: set[int] = set()

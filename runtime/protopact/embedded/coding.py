@@ -1,0 +1,218 @@
+"""Workflow tasks and queries of an engine with payload codecs.
+
+A codec may take its time, so such a task takes more than one tick: payloads are decoded, the workflow is told, what it
+asks for is encoded, and only then is the task written. Meanwhile the run is locked: what arrives for it waits in its
+inbox, on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from protopact.embedded.inbox import CancelRequest, Item, Query, Signal
+from protopact.embedded.queries import PendingQuery
+from protopact.embedded.run import Run
+from protopact.embedded.tick import Caller, Tick
+from protopact.history.failure import Failure
+from protopact.payload import CodecChain
+from protopact.replay.command import CancelWorkflowExecution, CompleteWorkflowExecution, FailWorkflowExecution
+from protopact.replay.execution import Advance
+
+if TYPE_CHECKING:
+    from protopact.embedded.shell import Shell
+    from protopact.embedded.tasks import Task
+    from protopact.embedded.worker import Worker
+
+__all__ = ["Coding"]
+
+T = TypeVar("T")
+
+_CLOSING = (CompleteWorkflowExecution, FailWorkflowExecution, CancelWorkflowExecution)
+
+
+class _Job:
+    """A locked run.
+
+    Attributes:
+        task: Its workflow task; None when it is locked for a query.
+        interrupted: Whether something waits in its inbox that the workflow has not been told.
+        queries: Queries that came meanwhile.
+    """
+
+    __slots__ = ("interrupted", "queries", "task", "work")
+
+    def __init__(self, task: Task | None) -> None:
+        self.task = task
+        self.interrupted = False
+        self.queries: list[PendingQuery] = []
+        self.work: asyncio.Task[None] | None = None
+
+
+class Coding:
+    """The shell's desk for codecs.
+
+    Args:
+        shell: The shell.
+        codecs: The codecs; not none.
+    """
+
+    def __init__(self, shell: Shell, codecs: CodecChain) -> None:
+        self._shell = shell
+        self._codecs = codecs
+        self._jobs: dict[int, _Job] = {}
+        self._strays = set[asyncio.Task[None]]()
+
+    # -- locked runs
+
+    def defer(self, tick: Tick, run: Run, item: Item, caller: Caller) -> None:
+        """Let something wait until the run is free."""
+        job = self._jobs[run.key]
+        if isinstance(item, Query):
+            job.queries.append(PendingQuery(run, item.request, caller))
+            return
+        job.interrupted = True
+        if isinstance(item, Signal | CancelRequest):
+            self._shell.put(run.key, item, None)
+            tick.answer(caller)
+        else:
+            self._shell.put(run.key, item, self._shell.calls.remote(caller))
+
+    def interrupt(self, run: Run) -> None:
+        """Another process has put something into the inbox of a locked run."""
+        self._jobs[run.key].interrupted = True
+
+    def abort(self, run: Run) -> list[PendingQuery]:
+        """Forget what codecs do for a run; the queries that waited are returned, the rest waits in its inbox."""
+        job = self._jobs.pop(run.key)
+        if job.work is not None:
+            job.work.cancel()
+        if job.task is not None:
+            self._shell.tasks.abort(job.task)
+        run.locked = False
+        return job.queries
+
+    def close(self) -> None:
+        """The engine closes: nothing goes on."""
+        work = [job.work for job in self._jobs.values() if job.work is not None]
+        for task in (*work, *self._strays):
+            task.cancel()
+        self._jobs.clear()
+
+    def _lock(self, run: Run, task: Task | None, work: Callable[[_Job], Coroutine[Any, Any, None]]) -> None:
+        job = self._jobs[run.key] = _Job(task)
+        run.locked = True
+        job.work = self._shell.loop.create_task(work(job))
+
+    def _unlock(self, tick: Tick, run: Run, job: _Job) -> None:
+        """Let happen what waited."""
+        del self._jobs[run.key]
+        run.locked = False
+        tick.touch(run)
+        tick.queries += job.queries
+        if job.interrupted:
+            for item, caller in self._shell.take_inbox(tick, run.key):
+                self._shell.apply(tick, run, item, caller)
+        if run.is_open:
+            self._shell.fire(tick, run)
+
+    async def _in_callback(self, step: Callable[[], T]) -> T:
+        """Do something in a plain callback: workflow code never runs inside an asyncio task."""
+        done: asyncio.Future[T] = self._shell.loop.create_future()
+
+        def call() -> None:
+            if done.done():
+                return
+            try:
+                done.set_result(step())
+            except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+                done.set_exception(error)
+
+        self._shell.loop.call_soon(call)
+        return await done
+
+    # -- workflow tasks
+
+    def begin(self, runs: Iterable[tuple[Run, Worker]]) -> None:
+        """Begin workflow tasks; after a commit."""
+        for run, worker in runs:
+            if not run.locked:
+                task = self._shell.tasks.open(run, worker, self._shell.clock.now())
+                self._lock(run, task, lambda job, task=task: self._perform(job, task))  # type: ignore[misc]  # mypy infers no lambda with a default
+
+    async def _perform(self, job: _Job, task: Task) -> None:
+        tasks, run = self._shell.tasks, task.run
+        try:
+            events = await self._codecs.decode_structs(run.unfed)
+            updates = await self._codecs.decode_structs([update.request for update in task.updates.values()])
+            advance = await self._in_callback(lambda: tasks.advance(task, events, updates))
+            commands = await self._codecs.encode_structs(advance.commands)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it parks this run, and stops no other
+            caught, failure = error, await self._failure(task.worker, error)
+            self._shell.tell(lambda tick: self._fail(tick, job, task, caught, failure))
+        else:
+            encoded = msgspec.structs.replace(advance, commands=tuple(commands))
+            self._shell.tell(lambda tick: self._complete(tick, job, task, encoded))
+
+    def _complete(self, tick: Tick, job: _Job, task: Task, advance: Advance) -> None:
+        if self._jobs.get(task.run.key) is not job:
+            return  # the run was terminated, or its worker has stopped
+        if job.interrupted and any(isinstance(command, _CLOSING) for command in advance.commands):
+            self._shell.tasks.supersede(tick, task)
+        else:
+            self._shell.tasks.complete(tick, task, advance)
+        self._unlock(tick, task.run, job)
+
+    def _fail(self, tick: Tick, job: _Job, task: Task, error: Exception, failure: Failure) -> None:
+        if self._jobs.get(task.run.key) is job:
+            self._shell.tasks.fail(tick, task, error, failure)
+            self._unlock(tick, task.run, job)
+
+    async def _failure(self, worker: Worker, error: Exception) -> Failure:
+        failure = worker.failures.to_failure(error)
+        try:
+            return await self._codecs.encode_failure(failure)
+        except Exception:  # noqa: BLE001 - the codec itself fails: say so without its help
+            return Failure(message=failure.message, source=failure.source, stack_trace=failure.stack_trace)
+
+    # -- queries
+
+    def query(self, query: PendingQuery, worker: Worker) -> None:
+        """Answer a query, in a while."""
+        run = query.run
+        if run.locked:
+            self._jobs[run.key].queries.append(query)
+        elif run.holder is None:
+            stray = self._shell.loop.create_task(self._answer(query, worker))
+            self._strays.add(stray)
+            stray.add_done_callback(self._strays.discard)
+        else:
+            self._lock(run, None, lambda job: self._answer_locked(job, query, worker))
+
+    async def _answer_locked(self, job: _Job, query: PendingQuery, worker: Worker) -> None:
+        await self._answer(query, worker)
+
+        def unlock(tick: Tick) -> None:
+            if self._jobs.get(query.run.key) is job:
+                self._unlock(tick, query.run, job)
+
+        self._shell.tell(unlock)
+
+    async def _answer(self, query: PendingQuery, worker: Worker) -> None:
+        run, queries = query.run, self._shell.queries
+        try:
+            events = await self._codecs.decode_structs(run.unfed if run.execution is None else [])
+            (request,) = await self._codecs.decode_structs([query.request])
+            payloads = await self._in_callback(lambda: queries.ask(run, worker, events, request))
+            answer = await self._codecs.encode(payloads)
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            refusal = queries.refusal(run, query.request, error)
+            if refusal.failure is not None:
+                refusal.failure = await self._codecs.encode_failure(refusal.failure)
+            self._shell.tell(lambda tick: tick.refuse(query.caller, refusal))
+        else:
+            self._shell.tell(lambda tick: tick.answer(query.caller, answer))
+        self._shell.loop.call_soon(queries.let_go, run)
