@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
-from uuid import uuid4
 
 from protopact import contract, options, template
 from protopact.engine import (
@@ -235,7 +234,7 @@ async def start_workflow(
         OptionError: An option is wrong.
         PayloadError: The request cannot be encoded.
     """
-    call = _start(workflow, request, given, StartOptions)
+    call = _start(client.engine, workflow, request, given, StartOptions)
     return _handle(client, handle, workflow, await client.engine.start_workflow(call))
 
 
@@ -243,7 +242,7 @@ async def execute_workflow(
     client: Client, workflow: contract.Workflow[Req, Resp], request: Req, given: StartOptions
 ) -> Resp:
     """Start a run and wait for its result; raises what `start_workflow` and `WorkflowHandle.result` raise."""
-    started = await client.engine.start_workflow(_start(workflow, request, given, StartOptions))
+    started = await client.engine.start_workflow(_start(client.engine, workflow, request, given, StartOptions))
     return await client.engine.workflow_result(WorkflowRef(started.workflow_id, started.run_id), workflow.response)
 
 
@@ -257,7 +256,7 @@ async def signal_with_start(  # noqa: PLR0917 - two calls in one
     given: StartOptions,
 ) -> H:
     """Signal the open run of the id, or start one and signal it, in one step; raises as `start_workflow`."""
-    start = _start(workflow, request, given, StartOptions)
+    start = _start(client.engine, workflow, request, given, StartOptions)
     call = _signal(WorkflowRef(start.workflow_id), signal, signal_request)
     return _handle(client, handle, workflow, await client.engine.signal_with_start(start, call))
 
@@ -275,7 +274,7 @@ async def update_with_start(  # noqa: PLR0917 - two calls in one
 
     Raises what `start_workflow` and `start_update` raise.
     """
-    start = _start(workflow, request, given, UpdateWithStartOptions)
+    start = _start(client.engine, workflow, request, given, UpdateWithStartOptions)
     for ref in workflow.updates:
         if ref.update is update:
             start.options.setdefault("id_conflict_policy", ref.id_conflict_policy)
@@ -284,7 +283,7 @@ async def update_with_start(  # noqa: PLR0917 - two calls in one
         update_options["id"] = given["update_id"]
     if "wait_for_stage" in given:
         update_options["wait_for_stage"] = given["wait_for_stage"]
-    call = _update(WorkflowRef(start.workflow_id), update, update_request, update_options)
+    call = _update(client.engine, WorkflowRef(start.workflow_id), update, update_request, update_options)
     started, accepted = await client.engine.update_with_start(start, call)
     updated = UpdateHandle(client.engine, update.response, accepted)
     await _wait(updated, call)
@@ -321,7 +320,7 @@ async def execute_update(
 ) -> Resp:
     """Update a run and wait for the update's result; raises what `start_update` and `UpdateHandle.result` raise."""
     target = handle.__protopact__
-    accepted = await target.engine.update_workflow(_update(target.latest, update, request, given))
+    accepted = await target.engine.update_workflow(_update(target.engine, target.latest, update, request, given))
     return await target.engine.update_result(accepted, update.response)
 
 
@@ -339,13 +338,14 @@ async def start_update(
         PayloadError: The request cannot be encoded.
     """
     target = handle.__protopact__
-    call = _update(target.latest, update, request, given)
+    call = _update(target.engine, target.latest, update, request, given)
     updated = UpdateHandle(target.engine, update.response, await target.engine.update_workflow(call))
     await _wait(updated, call)
     return updated
 
 
 def _start(
+    engine: Engine,
     workflow: contract.Workflow[Req, Resp],
     request: Req,
     given: StartOptions,
@@ -356,12 +356,12 @@ def _start(
     if "id" in given:
         workflow_id = given["id"]
     elif workflow.id is not None:
-        workflow_id = template.render(workflow.id, request, where=f"workflow id of {workflow.name}", uuid4=uuid4)
+        workflow_id = template.render(workflow.id, request, where=f"workflow id of {workflow.name}", uuid4=engine.uuid4)
     else:
-        workflow_id = str(uuid4())
+        workflow_id = str(engine.uuid4())
     names = StartOptions.__annotations__
     overrides = cast("StartOptions", {name: value for name, value in given.items() if name in names})
-    attributes = template.search_attributes(workflow, request, uuid4=uuid4)
+    attributes = template.search_attributes(workflow, request, uuid4=engine.uuid4)
     if attributes:
         overrides["search_attributes"] = {**attributes, **given.get("search_attributes", {})}
     return StartWorkflow(workflow=workflow, workflow_id=workflow_id, request=request, options=overrides)
@@ -373,16 +373,20 @@ def _signal(ref: WorkflowRef, signal: contract.Signal[object], request: object) 
 
 
 def _update(
-    ref: WorkflowRef, update: contract.Update[object, object], request: object, given: UpdateOptions
+    engine: Engine,
+    ref: WorkflowRef,
+    update: contract.Update[object, object],
+    request: object,
+    given: UpdateOptions,
 ) -> UpdateWorkflow[object, object]:
     options.check(UpdateOptions, given, f"update {update.name}")
     _check_class(update.request, request, f"request of {update.name}")
     if "id" in given:
         update_id = given["id"]
     elif update.id is not None:
-        update_id = template.render(update.id, request, where=f"update id of {update.name}", uuid4=uuid4)
+        update_id = template.render(update.id, request, where=f"update id of {update.name}", uuid4=engine.uuid4)
     else:
-        update_id = str(uuid4())
+        update_id = str(engine.uuid4())
     stage = given.get("wait_for_stage", update.wait_for_stage)
     resolved = UpdateOptions(id=update_id, wait_for_stage=stage)
     return UpdateWorkflow(ref=ref, update=update, update_id=update_id, request=request, options=resolved)

@@ -6,6 +6,7 @@ messages, not payloads: encoding is the engine's, so that each engine applies it
 
 from __future__ import annotations
 
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, TypeVar
+from uuid import UUID
 
 from protopact import contract
 from protopact.history.event import Event
@@ -215,6 +217,10 @@ class WorkerOptions:
 
 class Engine(ABC):
     """An engine: the embedded one, or Temporal. Obtained from `protopact.connect`."""
+
+    def uuid4(self) -> UUID:
+        """A random UUID, for an id that neither the call nor the contract gives; an engine of tests repeats its own."""
+        return uuid.uuid4()
 
     @abstractmethod
     async def start_workflow(self, call: StartWorkflow[Req, Resp]) -> Started:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -222,6 +223,10 @@ class EmbeddedEngine(Engine):
         return shell
 
     # -- starts
+
+    def uuid4(self) -> UUID:
+        """See `Engine`; from where the ids of runs and requests come."""
+        return UUID(self._ids.request_id())
 
     async def start_workflow(self, call: StartWorkflow[Req, Resp]) -> Started:
         """See `Engine`."""
