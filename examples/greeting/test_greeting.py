@@ -10,6 +10,7 @@ from generated.betterproto2.greeting.v1 import GreetRequest
 from generated.betterproto2.greeting.v1.greeting_protopact import GreetingService as greeting
 
 import protopact
+from protopact import testing
 
 
 async def test_a_greeting(tmp_path: Path) -> None:
@@ -25,6 +26,6 @@ async def test_a_greeting_is_kept_in_the_file(tmp_path: Path) -> None:
 
 
 async def test_an_id_needs_a_name() -> None:
-    async with protopact.connect("sqlite://") as engine, engine.worker(workflows=[Greet], activities=[Composer()]):
-        with pytest.raises(protopact.ProtopactError, match="name"):
-            await greeting.Client(engine).execute_greet(GreetRequest())
+    async with testing.Environment() as env, env.worker(workflows=[Greet], activities=[Composer()]):
+        with pytest.raises(protopact.TemplateError, match="name"):
+            await greeting.Client(env).execute_greet(GreetRequest())

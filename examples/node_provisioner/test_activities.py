@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,42 +13,32 @@ from examples.node_provisioner.workflows import AddNode, DeleteNode
 from generated.betterproto2.nodes.provisioning.v1 import (
     AddNodeRequest,
     AddNodeResponse,
+    BootProgress,
     CreateVmRequest,
     CreateVmResponse,
     DeleteNodeRequest,
     DeleteVmRequest,
     PublishVmJoinedRequest,
+    WaitForVmReadyRequest,
 )
 from generated.betterproto2.nodes.provisioning.v1.node_protopact import NodeProvisionerService as node
 
 import protopact
-
-
-class RestlessCloud(Cloud):
-    """Loses its connection once, after the third line of a boot log; notes the lines that it gave away."""
-
-    lines: tuple[str, ...] = ()
-
-    async def boot_log(self, vm_id: str, *, skip: int = 0) -> AsyncIterator[str]:
-        async for line in super().boot_log(vm_id, skip=skip):
-            if len(self.lines) == 3 and skip == 0:
-                raise ConnectionResetError("the cloud has hung up")
-            self.lines += (line,)
-            yield line
+from protopact import testing
 
 
 @pytest.fixture
-def cloud(tmp_path: Path) -> RestlessCloud:
-    return RestlessCloud(tmp_path / "cloud", quota=1, line_seconds=0, join_seconds=0)
+def cloud(tmp_path: Path) -> Cloud:
+    return Cloud(tmp_path / "cloud", quota=1, line_seconds=0, join_seconds=0)
 
 
 @asynccontextmanager
-async def provisioner(cloud: Cloud) -> AsyncIterator[node.Client]:
+async def provisioner(cloud: Cloud) -> AsyncGenerator[node.Client]:
     async with (
-        protopact.connect("sqlite://") as engine,
-        engine.worker(workflows=[AddNode, DeleteNode], activities=[Provisioner(cloud)]),
+        testing.Environment() as env,
+        env.worker(workflows=[AddNode, DeleteNode], activities=[Provisioner(cloud)]),
     ):
-        yield node.Client(engine)
+        yield node.Client(env)
 
 
 def done(cloud: Cloud) -> list[str]:
@@ -78,12 +68,19 @@ def test_a_machine_is_deleted_once(cloud: Cloud) -> None:
     assert done(cloud) == ["create", "delete"]
 
 
-async def test_a_boot_is_followed_from_where_the_last_attempt_stopped(cloud: RestlessCloud) -> None:
-    async with provisioner(cloud) as client:
+async def test_a_boot_is_followed_from_where_the_last_attempt_stopped(cloud: Cloud) -> None:
+    vm = cloud.create_vm("n1", "small")
+    env = testing.ActivityEnvironment(heartbeat_details=[BootProgress(lines=len(BOOT_LOG) - 2)])
+    await env.run(Provisioner(cloud).wait_for_vm_ready, WaitForVmReadyRequest(vm_id=vm.vm_id))
+    assert env.heartbeats == [[BootProgress(lines=len(BOOT_LOG) - 1)], [BootProgress(lines=len(BOOT_LOG))]]
+
+
+async def test_a_node_that_has_not_joined_is_looked_for_again(tmp_path: Path) -> None:
+    late = Cloud(tmp_path / "cloud", line_seconds=0, join_seconds=0.01)
+    async with provisioner(late) as client:
         response = await client.execute_add_node(AddNodeRequest(node_id="n1", machine_type="small"))
     assert response == AddNodeResponse(vm_id="vm-1", machine_type="small", address="10.0.0.1")
-    assert cloud.lines == BOOT_LOG
-    assert done(cloud) == ["create", "announce"]
+    assert done(late) == ["create", "announce"]
 
 
 async def test_a_node_that_finds_no_room_fails_at_once(cloud: Cloud) -> None:

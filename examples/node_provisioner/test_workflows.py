@@ -1,9 +1,9 @@
-"""The workflows, with activities that a test holds in its hand, on an engine in memory."""
+"""The workflows, with activities that a test holds in its hand, on an engine in memory whose time is virtual."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -34,6 +34,7 @@ from generated.betterproto2.nodes.provisioning.v1 import (
 from generated.betterproto2.nodes.provisioning.v1.node_protopact import NodeProvisionerService as node
 
 import protopact
+from protopact import testing
 from protopact.engine import WorkflowStatus
 
 
@@ -96,12 +97,12 @@ ADDED = AddNodeResponse(vm_id="vm-7", machine_type="small", address="10.0.0.7")
 
 
 @asynccontextmanager
-async def provisioner(script: Script) -> AsyncIterator[node.Client]:
+async def provisioner(script: Script) -> AsyncGenerator[node.Client]:
     async with (
-        protopact.connect("sqlite://") as engine,
-        engine.worker(workflows=[AddNode, DeleteNode], activities=[script], services=[node]),
+        testing.Environment() as env,
+        env.worker(workflows=[AddNode, DeleteNode], activities=[script], services=[node]),
     ):
-        yield node.Client(engine)
+        yield node.Client(env)
 
 
 async def test_every_step_once_and_in_order() -> None:
@@ -216,7 +217,8 @@ async def test_deleting_a_node_terminates_its_provisioning() -> None:
         assert await client.execute_delete_node(DeleteNodeRequest(node_id="n1")) == DeleteNodeResponse(deleted=True)
         with pytest.raises(protopact.WorkflowFailedError) as failed:
             await adding.result()
-        assert (await adding.describe()).status is WorkflowStatus.TERMINATED
+        terminated = client.add_node_handle("node/n1", run_id=adding.run_id)
+        assert (await terminated.describe()).status is WorkflowStatus.TERMINATED
     assert isinstance(failed.value.cause, protopact.TerminatedError)
     assert script.steps == [CreateVmRequest, WaitForVmReadyRequest, DeleteVmRequest]
 

@@ -12,7 +12,7 @@ from tests.kill.journal import Journal
 from tests.kill.scenario import Part
 from tests.kill.zygote import Zygote
 
-COMMITS = 40
+COMMITS = 21
 """Commits of the scenario in one process that is not killed: what there is to lose. Fewer means that less is tried."""
 
 KILLED = -signal.SIGKILL

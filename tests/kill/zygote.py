@@ -13,6 +13,7 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from types import FrameType
 from typing import Self
 
 import msgspec
@@ -88,7 +89,7 @@ def _serve() -> None:
     woken, wake = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(wake, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGCHLD, _wake)
     signal.set_wakeup_fd(wake)
     commands = os.fdopen(0, "rb", buffering=0)  # what is not read is seen by `select`
     while True:
@@ -106,6 +107,10 @@ def _serve() -> None:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 _live(birth)
             _say(Event(pid))
+
+
+def _wake(_: int, __: FrameType | None) -> None:
+    """There is a handler, so the wake-up descriptor is written."""
 
 
 def _reap() -> None:
