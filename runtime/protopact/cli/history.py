@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable
@@ -49,7 +50,7 @@ def show(
 ) -> None:
     """Show the history of a run as a timeline.
 
-    On a terminal in colour, and cut to its width.
+    On a terminal in colour, unless NO_COLOR is set, and cut to its width.
     """
     reader = _Descriptors(descriptors or ())
     events = asyncio.run(_history(engine, WorkflowRef(workflow_id, run_id)))
@@ -58,7 +59,7 @@ def show(
         events,
         describe=reader.describe,
         workflow_tasks=workflow_tasks,
-        colour=tty,
+        colour=tty and not os.environ.get("NO_COLOR"),
         width=shutil.get_terminal_size().columns if tty else None,
     )
     typer.echo(text, nl=False)

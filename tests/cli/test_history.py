@@ -1,0 +1,116 @@
+"""`protopact history show`: a run of a real file, as text."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from examples.greeting.greeting import Composer, Greet
+from generated.betterproto2.greeting.v1 import GreetRequest
+from generated.betterproto2.greeting.v1.greeting_protopact import GreetingService as greeting
+
+import protopact
+from protopact.payload import Encoding
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = Path(sys.executable).parent
+
+TIMELINE = """\
+Greet greet/Zoë  completed after T
+  type     greeting.v1.GreetingService.Greet
+  run      RUN
+  queue    greeting
+  started  START UTC
+  events   11, 2 workflow tasks
+
++T  started Greet             [1]
+          request  {REQUEST}
+
++T  activity ComposeGreeting  completed in T  [5-7]
+          request  {REQUEST}
+          result   {RESULT}
+
++T  completed                 [11]
+          result  {RESULT}
+"""
+
+
+def show(*arguments: object, code: int = 0) -> str:
+    done = subprocess.run(
+        [SCRIPTS / "protopact", "history", "show", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr if code else done.stdout
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An engine that a greeting was run on."""
+    return asyncio.run(greet(tmp_path_factory.mktemp("json"), "json/protobuf"))
+
+
+async def greet(path: Path, encoding: Encoding) -> str:
+    url = f"sqlite:///{path}/greeting.db"
+    async with (
+        protopact.connect(url, encoding=encoding) as engine,
+        engine.worker(workflows=[Greet], activities=[Composer()]),
+    ):
+        await greeting.Client(engine).execute_greet(GreetRequest(name="Zoë"))
+    return url
+
+
+def plain(text: str) -> str:
+    """The timeline without what differs from run to run."""
+    text = re.sub(r"\d+-\d+-\d+ \d+:\d+:\d+\.\d+ UTC", "START UTC", text)
+    text = re.sub(r"(run +)[0-9a-f-]{36}", r"\1RUN", text)
+    return re.sub(r"\b\d+(\.\d+)? (s|ms|us)\b", "T", text)
+
+
+def test_a_run_is_shown_with_its_values_as_they_are(url: str) -> None:
+    assert plain(show("greet/Zoë", "--engine", url)) == TIMELINE.replace("{REQUEST}", '{"name": "Zoë"}').replace(
+        "{RESULT}", '{"greeting": "Hello, Zoë!"}'
+    )
+
+
+def test_binary_values_are_read_with_descriptors(tmp_path: Path) -> None:
+    url = asyncio.run(greet(tmp_path, "binary/protobuf"))
+    blind = plain(show("greet/Zoë", "--engine", url))
+    assert "  request  greeting.v1.GreetRequest, 6 bytes\n" in blind
+    assert "  result   greeting.v1.ComposeGreetingResponse, 14 bytes\n" in blind
+    descriptors = tmp_path / "greeting.binpb"
+    subprocess.run(
+        [SCRIPTS / "buf", "build", "--path", "proto_examples/greeting", "-o", descriptors], cwd=ROOT, check=True
+    )
+    assert plain(show("greet/Zoë", "--engine", url, "--descriptors", descriptors)) == TIMELINE.replace(
+        "{REQUEST}", '{"name": "Zoë"}'
+    ).replace("{RESULT}", '{"greeting": "Hello, Zoë!"}')
+
+
+def test_workflow_tasks_are_shown_when_asked_for(url: str) -> None:
+    assert plain(show("greet/Zoë", "--engine", url, "--workflow-tasks")).count("workflow task  ") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("greet/Ann", "--engine", "URL"), "there is no workflow 'greet/Ann'"),
+        (("greet/Zoë", "--engine", "URL", "--run-id", "other"), "other"),
+        (("greet/Zoë", "--engine", "postgres://db"), "unknown scheme 'postgres'"),
+        (("greet/Zoë", "--engine", "URL", "--descriptors", "absent"), "No such file or directory: absent"),
+        (("greet/Zoë", "--engine", "URL", "--descriptors", __file__), "is not a descriptor set"),
+    ],
+)
+def test_what_cannot_be_shown_is_said_in_one_line(url: str, arguments: tuple[str, ...], says: str) -> None:
+    answer = show(*(argument.replace("URL", url) for argument in arguments), code=1)
+    assert answer.startswith("protopact: ")
+    assert says in answer
+    assert answer.count("\n") == 1
