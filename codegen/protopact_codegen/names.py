@@ -49,7 +49,7 @@ _RESERVED_HANDLERS = frozenset(
     {"cancel", "changed", "describe", "history", "id", "result", "run", "run_id", "terminate"}
 )
 
-Owner: TypeAlias = Service | Element
+_Owner: TypeAlias = Service | Element
 
 
 def snake_case(name: str) -> str:
@@ -113,7 +113,7 @@ class PublicName:
 
     scope: str
     name: str
-    owner: Owner
+    owner: _Owner
 
     def __str__(self) -> str:
         return f"{self.scope}.{self.name}" if self.scope else self.name

@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for case in CASES:
         text = (HERE / f"cases/{case}.txt").read_text()
         for library, modules in MODULES.items():
-            written = re.sub(r"\b(MESSAGES|SERVICE)\b", lambda found, modules=modules: modules[found[0]], text)
+            written = re.sub(r"\b(MESSAGES|SERVICE)\b", lambda found: modules[found[0]], text)  # noqa: B023 - called at once
             (folder / name(case, library)).write_text(written)
     return folder
 
