@@ -119,7 +119,9 @@ class Dispatch:
     def _take(self, tick: Tick, run: Run, activity: Activity) -> bool:
         """Claim a waiting attempt; false when another process has been quicker."""
         me = self._shell.process_id
-        if activity.stored and (self._shell.has_peers or run.locked):
+        # What this tick has changed nobody else can have seen, and the row does not show it yet.
+        shared = activity.stored and activity.scheduled_event_id not in run.changed_activities
+        if shared and (self._shell.has_peers or run.locked):
             if not self._shell.records.claim_activity(
                 run.key, activity.scheduled_event_id, activity.attempt, holder=me, now=tick.now
             ):

@@ -330,6 +330,8 @@ class Shell:
         tick.wake.update(self.serving_workflow(row.workflow_type, row.task_queue))
         if row.status == 0:
             self.store.execute("UPDATE run SET wake_at = 0 WHERE key = ?", (row.key,))
+            # Nobody has held it until now, and it may be served here as well.
+            self.matching.wanted = True
 
     def put(self, key: int, item: Item, caller: tuple[int, int] | None) -> None:
         """Put something into the inbox of a run."""
