@@ -6,7 +6,7 @@ A page is a story that is played, block by block, in a folder of its own. The in
 - ``sh``: commands; each must succeed. ``make`` is checked against the Makefile only. ``pip install`` is done when the
   story has an environment of its own, else checked: the packages must be ours or locked ones.
 - ``console``: a transcript: lines that start with ``$ `` are commands, and what stands below one is all that it prints.
-  ``...`` stands for any text.
+  ``...`` stands for any text, on a line of its own for any lines; durations, times and run ids may differ.
 - ``python``: a program; run.
 - ``text``: for the eye.
 
@@ -31,6 +31,24 @@ from markdown_it.token import Token
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKED = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements/dev.txt").read_text(), re.MULTILINE))
+
+
+# What differs from run to run: durations, times, run ids, and how far a column is pushed by them.
+VARYING = re.compile(
+    r"[+]?\d+(\.\d+)? (ms|s)\b|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? UTC|[0-9a-f]{8}(-[0-9a-f]{4,12}){4}"
+)
+
+
+def _masked(printed: str) -> str:
+    lines = (re.sub(r" +", " ", VARYING.sub("~", line)).rstrip() for line in printed.strip().splitlines())
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _pattern(expected: str) -> re.Pattern[str]:
+    lines = _masked(expected).splitlines()
+    return re.compile(
+        "".join(r"(.*\n)*" if line == "..." else ".*".join(map(re.escape, line.split("..."))) + r"\n" for line in lines)
+    )
 
 
 class Story:
@@ -80,8 +98,7 @@ class Story:
             for part in re.split(r"^\$ ", block.content, flags=re.MULTILINE)[1:]:
                 command, _, expected = part.partition("\n")
                 printed = self._run(command, place, may_fail=True)
-                pattern = ".*?".join(map(re.escape, expected.strip().split("...")))
-                assert re.fullmatch(pattern, printed.strip(), re.DOTALL), f"{place}: {command} printed\n{printed}"
+                assert _pattern(expected).fullmatch(_masked(printed)), f"{place}: {command} printed\n{printed}"
         elif language != "text":
             pytest.fail(f"{place}: a block of {language or 'no language'!r} without a title is not played")
 
