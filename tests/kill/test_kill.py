@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,12 @@ from tests.kill.zygote import Zygote
 
 COMMITS = 21
 """Commits of the scenario in one process that is not killed: what there is to lose. Fewer means that less is tried."""
+
+KILLS = 200
+"""Kills at any time."""
+
+LONGEST_LIFE = 0.12
+"""Seconds: about as long as the scenario takes."""
 
 KILLED = -signal.SIGKILL
 
@@ -41,3 +50,39 @@ def test_a_kill_at_every_commit(zygote: Zygote, tmp_path: Path, *, die_after: bo
         assert zygote.wait(zygote.fork(folder, Part())) == 0
         histories += verdict.check(folder, kills=1)
     assert oracle.replay(histories) == []
+
+
+@pytest.mark.slow
+def test_kills_at_any_time(zygote: Zygote, tmp_path: Path) -> None:
+    """Client and worker are one process or two; whichever is killed is started again."""
+    seed = int(os.environ.get("PROTOPACT_KILL_SEED", time.time_ns()))
+    print(f"PROTOPACT_KILL_SEED={seed}")  # noqa: T201 - what repeats a failure, as far as time can be repeated
+    chance = random.Random(seed)  # noqa: S311 - nothing secret
+    histories: list[verdict.History] = []
+    kills = 0
+    while kills < KILLS:
+        folder = tmp_path / str(kills)
+        folder.mkdir()
+        parts = chance.choice([[Part()], [Part(worker=False), Part(client=False)]])
+        here = kill_until_done(zygote, folder, parts, chance)
+        histories += verdict.check(folder, kills=here)
+        kills += here
+    assert oracle.replay(histories) == []
+
+
+def kill_until_done(zygote: Zygote, folder: Path, parts: list[Part], chance: random.Random) -> int:
+    """Kill the processes that play `parts`, now this one, now that one, until the client is done; how many kills."""
+    kills = 0
+    running = [zygote.fork(folder, part) for part in parts]
+    while True:
+        time.sleep(chance.uniform(0, LONGEST_LIFE))
+        victim = chance.randrange(len(parts))
+        code = zygote.kill(running[victim])
+        if code == 0 and parts[victim].client:
+            break
+        assert code == KILLED
+        kills += 1
+        running[victim] = zygote.fork(folder, parts[victim])
+    for pid in running[1:]:
+        zygote.kill(pid)
+    return kills

@@ -1,7 +1,8 @@
 """A warm interpreter that forks the processes to be killed, so that each starts in a few milliseconds.
 
-It is run as `python -m tests.kill.zygote`, reads a `Birth` as JSON from each line of its input, and answers with an
-`Event`: one when the child has been forked, one when it has ended. It forks before anything connects an engine.
+It is run as `python -m tests.kill.zygote`, reads a `Birth` or a `Death` as JSON from each line of its input, and writes
+an `Event` when a child has been forked and when one has ended. It forks before anything connects an engine. It kills
+too, because only the parent knows for sure that a process id is still its child's.
 """
 
 from __future__ import annotations
@@ -24,11 +25,17 @@ PATIENCE = 60.0
 """Seconds after which a child that does not end is stuck."""
 
 
-class Birth(msgspec.Struct, frozen=True):
+class Birth(msgspec.Struct, frozen=True, tag=True):
     """A child to fork, and its part."""
 
     folder: str
     part: scenario.Part
+
+
+class Death(msgspec.Struct, frozen=True, tag=True):
+    """A child to kill, if it has not ended."""
+
+    pid: int
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -36,6 +43,9 @@ class Event(msgspec.Struct, frozen=True):
 
     pid: int
     exit_code: int | None = None
+
+
+_decoder = msgspec.json.Decoder[Birth | Death](Birth | Death)
 
 
 class Zygote:
@@ -48,6 +58,7 @@ class Zygote:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,
         )
         self._ended: dict[int, int] = {}
 
@@ -60,13 +71,15 @@ class Zygote:
 
     def fork(self, folder: Path, part: scenario.Part) -> int:
         """Fork a child and return its process id."""
-        stdin = self._process.stdin
-        assert stdin is not None
-        stdin.write(msgspec.json.encode(Birth(str(folder), part)) + b"\n")
-        stdin.flush()
+        self._tell(Birth(str(folder), part))
         while (event := self._next()).exit_code is not None:
             self._ended[event.pid] = event.exit_code
         return event.pid
+
+    def kill(self, pid: int) -> int:
+        """Kill a child with SIGKILL and return its exit code: it may have ended before."""
+        self._tell(Death(pid))
+        return self.wait(pid)
 
     def wait(self, pid: int) -> int:
         """Wait until a child has ended and return its exit code, or minus the signal that killed it."""
@@ -76,11 +89,17 @@ class Zygote:
             self._ended[event.pid] = event.exit_code
         return self._ended.pop(pid)
 
+    def _tell(self, command: Birth | Death) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        stdin.write(msgspec.json.encode(command) + b"\n")
+        stdin.flush()
+
     def _next(self) -> Event:
         stdout = self._process.stdout
         assert stdout is not None
         assert select.select([stdout], [], [], PATIENCE)[0], "a child is stuck"
-        line = stdout.readline()
+        line = stdout.readline()  # unbuffered, so that `select` sees what is left
         assert line, "the zygote has died"
         return msgspec.json.decode(line, type=Event)
 
@@ -92,28 +111,32 @@ def _serve() -> None:
     signal.signal(signal.SIGCHLD, _wake)
     signal.set_wakeup_fd(wake)
     commands = os.fdopen(0, "rb", buffering=0)  # what is not read is seen by `select`
+    children: set[int] = set()
     while True:
         ready, _, _ = select.select([0, woken], [], [])
         if woken in ready:
             os.read(woken, 1000)
-            _reap()
+            _reap(children)
         if 0 in ready:
             line = commands.readline()
             if not line:
                 return
-            birth = msgspec.json.decode(line, type=Birth)
-            if not (pid := os.fork()):
-                signal.set_wakeup_fd(-1)
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                _live(birth)
-            _say(Event(pid))
+            command = _decoder.decode(line)
+            if isinstance(command, Birth):
+                pid = os.fork()
+                if not pid:
+                    _live(command)
+                children.add(pid)
+                _say(Event(pid))
+            elif command.pid in children:
+                os.kill(command.pid, signal.SIGKILL)
 
 
 def _wake(_: int, __: FrameType | None) -> None:
     """There is a handler, so the wake-up descriptor is written."""
 
 
-def _reap() -> None:
+def _reap(children: set[int]) -> None:
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -121,10 +144,13 @@ def _reap() -> None:
             return
         if not pid:
             return
+        children.remove(pid)
         _say(Event(pid, os.waitstatus_to_exitcode(status)))
 
 
 def _live(birth: Birth) -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     code = 1
     try:
         scenario.play(Path(birth.folder), birth.part)
