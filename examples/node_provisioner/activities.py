@@ -45,10 +45,7 @@ class Provisioner(node.Activities):
 
     def create_vm(self, request: CreateVmRequest) -> CreateVmResponse:
         """Return the node's machine; create it when it is not there."""
-        vm = self._cloud.find_vm(request.node_id)
-        if vm is not None:
-            return CreateVmResponse(vm_id=vm.vm_id, existed=True)
-        vm = self._cloud.create_vm(request.node_id, request.machine_type)
+        vm = self._cloud.find_vm(request.node_id) or self._cloud.create_vm(request.node_id, request.machine_type)
         return CreateVmResponse(vm_id=vm.vm_id)
 
     async def wait_for_vm_ready(self, request: WaitForVmReadyRequest) -> WaitForVmReadyResponse:
@@ -80,7 +77,6 @@ class Provisioner(node.Activities):
     def delete_vm(self, request: DeleteVmRequest) -> DeleteVmResponse:
         """Delete the node's machine, if there is one."""
         vm = self._cloud.find_vm(request.node_id)
-        if vm is None:
-            return DeleteVmResponse(deleted=False)
-        self._cloud.delete_vm(vm.vm_id)
-        return DeleteVmResponse(deleted=True)
+        if vm is not None:
+            self._cloud.delete_vm(vm.vm_id)
+        return DeleteVmResponse()

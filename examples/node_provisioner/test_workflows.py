@@ -67,7 +67,7 @@ class Script(node.Activities):
 
     async def delete_vm(self, request: DeleteVmRequest) -> DeleteVmResponse:
         await self._note(request)
-        return DeleteVmResponse(deleted=True)
+        return DeleteVmResponse()
 
     def hold(self, request: type) -> asyncio.Event:
         """Make the activity with this request wait until the returned event is set."""
@@ -214,7 +214,7 @@ async def test_deleting_a_node_terminates_its_provisioning() -> None:
     async with provisioner(script) as client:
         adding = await client.start_add_node(ADD)
         await script.arrived.wait()
-        assert await client.execute_delete_node(DeleteNodeRequest(node_id="n1")) == DeleteNodeResponse(deleted=True)
+        assert await client.execute_delete_node(DeleteNodeRequest(node_id="n1")) == DeleteNodeResponse()
         with pytest.raises(protopact.WorkflowFailedError) as failed:
             await adding.result()
         terminated = client.add_node_handle("node/n1", run_id=adding.run_id)

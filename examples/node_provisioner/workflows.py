@@ -35,14 +35,15 @@ class AddNode(node.AddNode):
     """Brings a node in, and takes away what it built when a step fails for good or the workflow is cancelled."""
 
     def __init__(self) -> None:
+        self._begun = False
         self._step = Step.UNSPECIFIED
         self._paused = False
         self._machine_type = ""
 
     async def run(self, request: AddNodeRequest) -> AddNodeResponse:
         """Provision; roll back on failure."""
-        # A resize may have been accepted before the first line of this.
-        self._machine_type = self._machine_type or request.machine_type
+        self._machine_type = request.machine_type
+        self._begun = True
         try:
             return await self._provision(request.node_id)
         except (FailureError, asyncio.CancelledError):
@@ -91,6 +92,7 @@ class AddNode(node.AddNode):
 
     async def resize(self, request: ResizeRequest) -> ResizeResponse:
         """Change the machine type."""
+        await workflow.wait_condition(lambda: self._begun)  # handlers may be called before `run` is
         previous, self._machine_type = self._machine_type, request.machine_type
         return ResizeResponse(previous_machine_type=previous)
 
@@ -101,5 +103,5 @@ class DeleteNode(node.DeleteNode):
 
     async def run(self, request: DeleteNodeRequest) -> DeleteNodeResponse:
         """Delete the node's virtual machine."""
-        gone = await node.delete_vm(DeleteVmRequest(node_id=request.node_id))
-        return DeleteNodeResponse(deleted=gone.deleted)
+        await node.delete_vm(DeleteVmRequest(node_id=request.node_id))
+        return DeleteNodeResponse()

@@ -180,17 +180,13 @@ default_message_pool.register_message("nodes.provisioning.v1", "CreateVmRequest"
 @dataclass(eq=False, repr=False)
 class CreateVmResponse(betterproto2.Message):
     """
-    A virtual machine.
+    A virtual machine. As every activity's response, it says what is and not what was done: an attempt may follow one that
+    did it and was not recorded.
     """
 
     vm_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
     Name of the virtual machine.
-    """
-
-    existed: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
-    """
-    Whether it was there already.
     """
 
 
@@ -218,10 +214,7 @@ class DeleteNodeResponse(betterproto2.Message):
     A node that is gone.
     """
 
-    deleted: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
-    """
-    Whether there was a virtual machine to delete.
-    """
+    pass
 
 
 default_message_pool.register_message("nodes.provisioning.v1", "DeleteNodeResponse", DeleteNodeResponse)
@@ -248,10 +241,7 @@ class DeleteVmResponse(betterproto2.Message):
     A virtual machine that is gone.
     """
 
-    deleted: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
-    """
-    Whether it was there.
-    """
+    pass
 
 
 default_message_pool.register_message("nodes.provisioning.v1", "DeleteVmResponse", DeleteVmResponse)

@@ -21,7 +21,7 @@ _generated.check(
     plugin="0.1.0",
     minimum_runtime="0.1.0",
     source="nodes/provisioning/v1/node.proto",
-    digest="55bdf1abb73d7fb07357da6b58472df1c8a63abc4793c6ade87363fdbe90237c",
+    digest="c07e53abd7100fb498420a8c109012a0793f17d96f8cb4699966fd067e795d89",
 )
 try:
     from . import (
@@ -57,29 +57,28 @@ _SCHEMA = _contract.Schema(
     "betterproto2",
     descriptors=(
         b"\nu\n\x1egoogle/protobuf/duration.proto\x12\x0fgoogle.protobuf\":\n\x08Duration\x12\x18\n\x07seconds\x18\x01 "
-        b"\x01(\x03R\x07seconds\x12\x14\n\x05nanos\x18\x02 \x01(\x05R\x05nanosb\x06proto3\n\xf1\x0b\n nodes/provisionin"
+        b"\x01(\x03R\x07seconds\x12\x14\n\x05nanos\x18\x02 \x01(\x05R\x05nanosb\x06proto3\n\xa3\x0b\n nodes/provisionin"
         b"g/v1/node.proto\x12\x15nodes.provisioning.v1\x1a\x1egoogle/protobuf/duration.proto\"L\n\x0eAddNodeRequest\x12"
         b"\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12!\n\x0cmachine_type\x18\x02 \x01(\tR\x0bmachineType\"c\n\x0fA"
         b"ddNodeResponse\x12\x13\n\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12!\n\x0cmachine_type\x18\x02 \x01(\tR\x0bmachine"
         b"Type\x12\x18\n\x07address\x18\x03 \x01(\tR\x07address\",\n\x11DeleteNodeRequest\x12\x17\n\x07node_id\x18\x01 "
-        b"\x01(\tR\x06nodeId\".\n\x12DeleteNodeResponse\x12\x18\n\x07deleted\x18\x01 \x01(\x08R\x07deleted\"M\n\x0fCrea"
-        b"teVmRequest\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12!\n\x0cmachine_type\x18\x02 \x01(\tR\x0bmachin"
-        b"eType\"A\n\x10CreateVmResponse\x12\x13\n\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x18\n\x07existed\x18\x02 \x01("
-        b"\x08R\x07existed\",\n\x15WaitForVmReadyRequest\x12\x13\n\x05vm_id\x18\x01 \x01(\tR\x04vmId\"$\n\x0cBootProgre"
-        b"ss\x12\x14\n\x05lines\x18\x01 \x01(\x05R\x05lines\"P\n\x16WaitForVmReadyResponse\x126\n\tboot_time\x18\x01 "
-        b"\x01(\x0b2\x19.google.protobuf.DurationR\x08bootTime\":\n\x1fWaitForNodeToJoinClusterRequest\x12\x17\n\x07nod"
-        b"e_id\x18\x01 \x01(\tR\x06nodeId\"<\n WaitForNodeToJoinClusterResponse\x12\x18\n\x07address\x18\x01 \x01(\tR"
-        b"\x07address\"`\n\x16PublishVmJoinedRequest\x12\x13\n\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x17\n\x07node_id"
-        b"\x18\x02 \x01(\tR\x06nodeId\x12\x18\n\x07address\x18\x03 \x01(\tR\x07address\"1\n\x17PublishVmJoinedResponse"
-        b"\x12\x16\n\x06offset\x18\x01 \x01(\x03R\x06offset\"*\n\x0fDeleteVmRequest\x12\x17\n\x07node_id\x18\x01 \x01("
-        b"\tR\x06nodeId\",\n\x10DeleteVmResponse\x12\x18\n\x07deleted\x18\x01 \x01(\x08R\x07deleted\"&\n\x0cPauseReques"
-        b"t\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\"'\n\rResumeRequest\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06"
-        b"reason\"\x12\n\x10GetStatusRequest\"\x7f\n\x11GetStatusResponse\x12/\n\x04step\x18\x01 \x01(\x0e2\x1b.nodes.p"
-        b"rovisioning.v1.StepR\x04step\x12\x16\n\x06paused\x18\x02 \x01(\x08R\x06paused\x12!\n\x0cmachine_type\x18\x03 "
-        b"\x01(\tR\x0bmachineType\"2\n\rResizeRequest\x12!\n\x0cmachine_type\x18\x01 \x01(\tR\x0bmachineType\"D\n\x0eRe"
-        b"sizeResponse\x122\n\x15previous_machine_type\x18\x01 \x01(\tR\x13previousMachineType*|\n\x04Step\x12\x14\n"
-        b"\x10STEP_UNSPECIFIED\x10\x00\x12\x14\n\x10STEP_CREATING_VM\x10\x01\x12\x10\n\x0cSTEP_BOOTING\x10\x02\x12\x10"
-        b"\n\x0cSTEP_JOINING\x10\x03\x12\r\n\tSTEP_DONE\x10\x04\x12\x15\n\x11STEP_ROLLING_BACK\x10\x05b\x06proto3"
+        b"\x01(\tR\x06nodeId\"\x14\n\x12DeleteNodeResponse\"M\n\x0fCreateVmRequest\x12\x17\n\x07node_id\x18\x01 \x01(\t"
+        b"R\x06nodeId\x12!\n\x0cmachine_type\x18\x02 \x01(\tR\x0bmachineType\"'\n\x10CreateVmResponse\x12\x13\n\x05vm_i"
+        b"d\x18\x01 \x01(\tR\x04vmId\",\n\x15WaitForVmReadyRequest\x12\x13\n\x05vm_id\x18\x01 \x01(\tR\x04vmId\"$\n\x0c"
+        b"BootProgress\x12\x14\n\x05lines\x18\x01 \x01(\x05R\x05lines\"P\n\x16WaitForVmReadyResponse\x126\n\tboot_time"
+        b"\x18\x01 \x01(\x0b2\x19.google.protobuf.DurationR\x08bootTime\":\n\x1fWaitForNodeToJoinClusterRequest\x12\x17"
+        b"\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\"<\n WaitForNodeToJoinClusterResponse\x12\x18\n\x07address\x18\x01 "
+        b"\x01(\tR\x07address\"`\n\x16PublishVmJoinedRequest\x12\x13\n\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x17\n\x07n"
+        b"ode_id\x18\x02 \x01(\tR\x06nodeId\x12\x18\n\x07address\x18\x03 \x01(\tR\x07address\"1\n\x17PublishVmJoinedRes"
+        b"ponse\x12\x16\n\x06offset\x18\x01 \x01(\x03R\x06offset\"*\n\x0fDeleteVmRequest\x12\x17\n\x07node_id\x18\x01 "
+        b"\x01(\tR\x06nodeId\"\x12\n\x10DeleteVmResponse\"&\n\x0cPauseRequest\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06r"
+        b"eason\"'\n\rResumeRequest\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\"\x12\n\x10GetStatusRequest\"\x7f\n"
+        b"\x11GetStatusResponse\x12/\n\x04step\x18\x01 \x01(\x0e2\x1b.nodes.provisioning.v1.StepR\x04step\x12\x16\n\x06"
+        b"paused\x18\x02 \x01(\x08R\x06paused\x12!\n\x0cmachine_type\x18\x03 \x01(\tR\x0bmachineType\"2\n\rResizeReques"
+        b"t\x12!\n\x0cmachine_type\x18\x01 \x01(\tR\x0bmachineType\"D\n\x0eResizeResponse\x122\n\x15previous_machine_ty"
+        b"pe\x18\x01 \x01(\tR\x13previousMachineType*|\n\x04Step\x12\x14\n\x10STEP_UNSPECIFIED\x10\x00\x12\x14\n\x10STE"
+        b"P_CREATING_VM\x10\x01\x12\x10\n\x0cSTEP_BOOTING\x10\x02\x12\x10\n\x0cSTEP_JOINING\x10\x03\x12\r\n\tSTEP_DONE"
+        b"\x10\x04\x12\x15\n\x11STEP_ROLLING_BACK\x10\x05b\x06proto3"
     ),
 )
 _GET_STATUS = _contract.Query(
@@ -189,7 +188,7 @@ _DELETE_NODE = _contract.Workflow(
 _NODE_PROVISIONER_SERVICE = _contract.Service(
     name="nodes.provisioning.v1.NodeProvisionerService",
     source="nodes/provisioning/v1/node.proto",
-    digest="316ebafeab44a60eddb9b7c65181994c9538a3f6b208f99e38c357d66c6c3ce9",
+    digest="4bc298924a0cd52494cafcc82e77457e168be61cd262ddda7a929e3e6b86ef81",
     task_queue="node-provisioner",
     workflows=(_ADD_NODE, _DELETE_NODE),
     activities=(_CREATE_VM, _WAIT_FOR_VM_READY, _WAIT_FOR_NODE_TO_JOIN_CLUSTER, _PUBLISH_VM_JOINED, _DELETE_VM),

@@ -21,7 +21,7 @@ _generated.check(
     plugin="0.1.0",
     minimum_runtime="0.1.0",
     source="nodes/provisioning/v1/node.proto",
-    digest="55bdf1abb73d7fb07357da6b58472df1c8a63abc4793c6ade87363fdbe90237c",
+    digest="c07e53abd7100fb498420a8c109012a0793f17d96f8cb4699966fd067e795d89",
 )
 try:
     from nodes.provisioning.v1.node_pb2 import (
@@ -161,7 +161,7 @@ _DELETE_NODE = _contract.Workflow(
 _NODE_PROVISIONER_SERVICE = _contract.Service(
     name="nodes.provisioning.v1.NodeProvisionerService",
     source="nodes/provisioning/v1/node.proto",
-    digest="316ebafeab44a60eddb9b7c65181994c9538a3f6b208f99e38c357d66c6c3ce9",
+    digest="4bc298924a0cd52494cafcc82e77457e168be61cd262ddda7a929e3e6b86ef81",
     task_queue="node-provisioner",
     workflows=(_ADD_NODE, _DELETE_NODE),
     activities=(_CREATE_VM, _WAIT_FOR_VM_READY, _WAIT_FOR_NODE_TO_JOIN_CLUSTER, _PUBLISH_VM_JOINED, _DELETE_VM),
