@@ -28,7 +28,7 @@ def text(value: str) -> Text:
 
 async def soon(awaitable: Awaitable[T]) -> T:
     """Await what must not take long."""
-    return await asyncio.wait_for(awaitable, 20)
+    return await asyncio.wait_for(awaitable, 5)
 
 
 @asynccontextmanager
