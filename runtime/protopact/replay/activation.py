@@ -1,13 +1,16 @@
-"""Groups the events of a history as Temporal Core does: what one activation of the workflow's code answers to."""
+"""Groups the events of a history as Temporal Core does: one group is what one activation of the code answers to.
+
+The rules are those of `find_end_index_of_next_wft_seq` in Temporal Core's `history_update.rs`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from protopact.history.event import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
+    Attributes,
     Event,
     TimerCanceled,
     TimerStarted,
@@ -25,9 +28,9 @@ from protopact.history.event import (
     WorkflowTaskTimedOut,
 )
 
-__all__ = ["COMMAND_EVENTS", "TERMINAL_EVENTS", "Activation", "group"]
+__all__ = ["COMMAND_EVENTS", "TERMINAL_EVENTS", "group"]
 
-COMMAND_EVENTS = frozenset(
+COMMAND_EVENTS: frozenset[type[Attributes]] = frozenset(
     {
         ActivityTaskScheduled,
         ActivityTaskCancelRequested,
@@ -40,9 +43,9 @@ COMMAND_EVENTS = frozenset(
         WorkflowExecutionUpdateCompleted,
     }
 )
-"""Event types that a command of the workflow's code becomes."""
+"""Event types that commands of the code become."""
 
-TERMINAL_EVENTS = frozenset(
+TERMINAL_EVENTS: frozenset[type[Attributes]] = frozenset(
     {
         WorkflowExecutionCompleted,
         WorkflowExecutionFailed,
@@ -53,50 +56,61 @@ TERMINAL_EVENTS = frozenset(
 )
 """Event types that end a run."""
 
-_SKIPPED_BEFORE = frozenset(
+_UNANSWERED: frozenset[type[Attributes]] = frozenset(
     {
         WorkflowTaskFailed,
         WorkflowTaskTimedOut,
         WorkflowExecutionTimedOut,
         WorkflowExecutionTerminated,
+        WorkflowExecutionCanceled,
     }
 )
+"""What may follow a `WorkflowTaskStarted` whose task was never answered."""
 
 
-@dataclass(slots=True)
-class Activation:
-    """Events that belong together, in order; the last one is a `WorkflowTaskStarted`, or ends the run.
+def group(events: Sequence[Event]) -> tuple[list[Sequence[Event]], Sequence[Event]]:
+    """Split events that begin right after the last group.
 
-    Attributes:
-        events: The events.
-        is_complete: Whether it is followed by its answer, or by nothing because it is the open task; an activation that
-            is not complete is the tail of a history that waits for its next task.
+    Returns:
+        The groups, each ending with a `WorkflowTaskStarted` or with the end of the run; and the rest, which waits for
+        its next task.
     """
-
-    events: Sequence[Event]
-    is_complete: bool = True
-
-
-def group(events: Sequence[Event]) -> list[Activation]:
-    """Split `events`, which begin right after the last activation's."""
-    activations: list[Activation] = []
-    begin = 0
-    commands = 0
-    for index, event in enumerate(events):
-        kind = type(event.attributes)
-        if kind in TERMINAL_EVENTS:
-            activations.append(Activation(events[begin : index + 1]))
-            begin, commands = index + 1, 0
-        elif kind is WorkflowTaskStarted:
-            following = [type(each.attributes) for each in events[index + 1 : index + 3]]
-            if following and following[0] in _SKIPPED_BEFORE:
-                continue
-            if following == [WorkflowTaskCompleted, WorkflowTaskScheduled] and not commands:
-                continue
-            activations.append(Activation(events[begin : index + 1]))
-            begin, commands = index + 1, 0
+    groups: list[Sequence[Event]] = []
+    begin, index, count = 0, 0, len(events)
+    saw_command = False
+    started: list[int] = []
+    while index < count:
+        kind = type(events[index].attributes)
+        end = -1
+        if kind is WorkflowTaskStarted:
+            following = type(events[index + 1].attributes) if index + 1 < count else None
+            if following not in _UNANSWERED:
+                started.append(index)
+                end = _end(events, index, started, saw_command=saw_command)
         elif kind in COMMAND_EVENTS:
-            commands += 1
-    if begin < len(events):
-        activations.append(Activation(events[begin:], is_complete=False))
-    return activations
+            saw_command = True
+        if kind in TERMINAL_EVENTS:
+            end = index
+        if end >= 0:
+            groups.append(events[begin : end + 1])
+            begin = index = end + 1
+            saw_command = False
+            started.clear()
+        else:
+            index += 1
+    return groups, events[begin:]
+
+
+def _end(events: Sequence[Event], index: int, started: Sequence[int], *, saw_command: bool) -> int:
+    """Where the group ends whose task starts at `index`; -1 when it goes on."""
+    if index + 2 >= len(events) or type(events[index + 1].attributes) is not WorkflowTaskCompleted:
+        return index
+    answer = events[index + 2].attributes
+    if isinstance(answer, WorkflowTaskScheduled) and not saw_command:
+        return -1  # a heartbeat: the task was answered with nothing, and another one followed at once
+    if isinstance(answer, WorkflowExecutionUpdateAccepted):
+        # The update ran in the last task before the event that it was sequenced after.
+        for earlier in reversed(started):
+            if events[earlier].event_id < answer.accepted_request_sequencing_event_id:
+                return earlier
+    return index

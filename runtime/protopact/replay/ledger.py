@@ -1,10 +1,10 @@
-"""The commands that the code has produced and the events that they become."""
+"""The commands that the code has produced, and the events that they become."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from protopact.errors import HistoryError, NondeterminismError
 from protopact.history.event import (
@@ -14,6 +14,7 @@ from protopact.history.event import (
     ActivityTaskFailed,
     ActivityTaskScheduled,
     ActivityTaskTimedOut,
+    Attributes,
     Event,
     TimerCanceled,
     TimerFired,
@@ -39,41 +40,12 @@ from protopact.replay.command import (
     StartTimer,
 )
 
-__all__ = ["Activity", "Entry", "Ledger", "Timer"]
+__all__ = ["ActivityEnd", "CalledActivity", "Ledger", "StartedTimer"]
 
+ActivityEnd = ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled
+"""Events that end an activity."""
 
-@dataclass(slots=True)
-class Entry:
-    """A command that waits to become an event. `command` is None when it was cancelled before it was sent."""
-
-    command: Command | None
-    owner: Activity | Timer | None = None
-
-
-@dataclass(slots=True)
-class Activity:
-    """An activity that the code has called."""
-
-    seq: int
-    schedule: ScheduleActivityTask
-    cancellation_type: ActivityCancellationType
-    entry: Entry | None = None
-    scheduled_event_id: int = 0
-    cancel_requested: bool = False
-    resolved: bool = False
-
-
-@dataclass(slots=True)
-class Timer:
-    """A timer that the code has started."""
-
-    seq: int
-    timer_id: str
-    entry: Entry | None = None
-    started_event_id: int = 0
-
-
-_BECOMES: dict[type[Command], type] = {
+_BECOMES: dict[type[Command], type[Attributes]] = {
     ScheduleActivityTask: ActivityTaskScheduled,
     RequestCancelActivityTask: ActivityTaskCancelRequested,
     StartTimer: TimerStarted,
@@ -85,158 +57,268 @@ _BECOMES: dict[type[Command], type] = {
     CompleteUpdate: WorkflowExecutionUpdateCompleted,
 }
 
+_CLOSING = (CompleteWorkflowExecution, FailWorkflowExecution, CancelWorkflowExecution)
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
+class CalledActivity:
+    """An activity that the code has called. `scheduled_event_id` is 0 until history has it."""
+
+    seq: int
+    command: ScheduleActivityTask
+    cancellation_type: ActivityCancellationType
+    scheduled_event_id: int = 0
+    is_cancel_requested: bool = False
+    is_resolved: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class StartedTimer:
+    """A timer that the code has started. `started_event_id` is 0 until history has it."""
+
+    seq: int
+    timer_id: str
+    started_event_id: int = 0
+    is_cancelled: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    command: Command
+    origin: CalledActivity | StartedTimer | None = None
+    is_settled: bool = False
+
+
 class Ledger:
-    """Commands in the order in which the code produced them, and what is open because of them."""
+    """One run's commands in the order in which the code produced them, and what is open because of them.
 
-    describe: Callable[[], tuple[str, str, str]]
-    entries: deque[Entry] = field(default_factory=deque)
-    rejections: list[RejectUpdate] = field(default_factory=list)
-    activities: dict[int, Activity] = field(default_factory=dict)
-    timers: dict[int, Timer] = field(default_factory=dict)
-    scheduled: dict[int, Activity] = field(default_factory=dict)
-    started: dict[int, Timer] = field(default_factory=dict)
-    cancelled_now: deque[Activity] = field(default_factory=deque)
-    accepted: dict[str, int] = field(default_factory=dict)
-    last_event_id: int = 0
+    Args:
+        workflow_type: Registered name of the workflow.
+        workflow_id: Id of the workflow.
+        run_id: The run.
 
-    # What the code asks for.
+    Attributes:
+        rejections: Updates that the open task refused.
+        last_event_id: Last command event that the code agreed with.
+    """
 
-    def schedule_activity(self, seq: int, command: ScheduleActivityTask, kind: ActivityCancellationType) -> None:
-        activity = Activity(seq, command, kind)
-        activity.entry = Entry(command, activity)
-        self.activities[seq] = activity
-        self.entries.append(activity.entry)
+    def __init__(self, workflow_type: str, workflow_id: str, run_id: str) -> None:
+        self.rejections: list[RejectUpdate] = []
+        self._cancelled: list[CalledActivity] = []
+        self.last_event_id = 0
+        self._run = (workflow_type, workflow_id, run_id)
+        self._entries: deque[_Entry] = deque()
+        self._activities: dict[int, CalledActivity] = {}
+        self._timers: dict[int, StartedTimer] = {}
+        self._scheduled: dict[int, CalledActivity] = {}
+        self._started: dict[int, StartedTimer] = {}
+        self._accepted: dict[str, int] = {}
+        self._matchers: dict[type[Attributes], Callable[[Event, _Entry], bool]] = {
+            ActivityTaskScheduled: self._match_scheduled,
+            TimerStarted: self._match_timer,
+            TimerCanceled: self._match_timer_cancelled,
+            WorkflowExecutionUpdateAccepted: self._match_accepted,
+            WorkflowExecutionUpdateCompleted: self._match_completed,
+        }
+
+    # -- what the code asks for
+
+    def add(self, command: Command) -> None:
+        """Add a command that concerns no activity and no timer."""
+        self._entries.append(_Entry(command))
+
+    def schedule_activity(
+        self, seq: int, command: ScheduleActivityTask, cancellation_type: ActivityCancellationType
+    ) -> None:
+        """Call an activity."""
+        activity = CalledActivity(seq, command, cancellation_type)
+        self._activities[seq] = activity
+        self._entries.append(_Entry(command, activity))
 
     def cancel_activity(self, seq: int) -> None:
-        activity = self.activities.get(seq)
-        if activity is None or activity.resolved or activity.cancel_requested:
+        """Cancel an activity as its cancellation type says; unknown and closed ones are left alone."""
+        activity = self._activities.get(seq)
+        if activity is None or activity.is_resolved or activity.is_cancel_requested:
             return
-        activity.cancel_requested = True
-        if activity.entry is not None and not activity.scheduled_event_id and activity.entry in self.entries:
-            activity.entry.command = None
-            self._resolve_now(activity)
+        activity.is_cancel_requested = True
+        if self._withdraw(activity):
+            del self._activities[seq]
+            self._tell_cancelled(activity)
             return
         if activity.cancellation_type is not ActivityCancellationType.ABANDON:
-            self.entries.append(
-                Entry(RequestCancelActivityTask(scheduled_event_id=activity.scheduled_event_id), activity)
-            )
+            command = RequestCancelActivityTask(scheduled_event_id=activity.scheduled_event_id)
+            self._entries.append(_Entry(command, activity))
         if activity.cancellation_type is not ActivityCancellationType.WAIT_CANCELLATION_COMPLETED:
-            self._resolve_now(activity)
-
-    def _resolve_now(self, activity: Activity) -> None:
-        activity.resolved = True
-        self.cancelled_now.append(activity)
+            self._tell_cancelled(activity)
 
     def start_timer(self, seq: int, command: StartTimer) -> None:
-        timer = Timer(seq, command.timer_id)
-        timer.entry = Entry(command, timer)
-        self.timers[seq] = timer
-        self.entries.append(timer.entry)
+        """Start a timer."""
+        timer = StartedTimer(seq, command.timer_id)
+        self._timers[seq] = timer
+        self._entries.append(_Entry(command, timer))
 
     def cancel_timer(self, seq: int) -> None:
-        timer = self.timers.pop(seq, None)
+        """Cancel a timer; unknown and fired ones are left alone."""
+        timer = self._timers.pop(seq, None)
         if timer is None:
             return
-        if not timer.started_event_id and timer.entry is not None:
-            timer.entry.command = None
-            return
-        self.started.pop(timer.started_event_id, None)
-        self.entries.append(Entry(CancelTimer(timer_id=timer.timer_id, started_event_id=timer.started_event_id), timer))
+        timer.is_cancelled = True
+        if not self._withdraw(timer):
+            command = CancelTimer(timer_id=timer.timer_id, started_event_id=timer.started_event_id)
+            self._entries.append(_Entry(command, timer))
 
-    def add(self, command: Command) -> Entry:
-        entry = Entry(command)
-        self.entries.append(entry)
-        return entry
+    def accepted_event_id(self, update_id: str) -> int:
+        """Event that accepted an update; 0 when the open task does."""
+        return self._accepted.get(update_id, 0)
+
+    def take_cancelled(self) -> list[CalledActivity]:
+        """Activities whose cancellation the code has still to be told of, in this same task."""
+        cancelled, self._cancelled = self._cancelled, []
+        return cancelled
+
+    def settle(self) -> None:
+        """An activation is over: its commands are final. The one that closes the run goes last (Core flag 3)."""
+        closing = [entry for entry in self._entries if isinstance(entry.command, _CLOSING)]
+        if closing:
+            rest = (entry for entry in self._entries if not isinstance(entry.command, _CLOSING))
+            self._entries = deque((*rest, closing[0]))
+        for entry in self._entries:
+            entry.is_settled = True
 
     def outgoing(self) -> tuple[Command, ...]:
-        """Commands for the open task: a command that closes the run is last (Core flag 3), rejections after it."""
-        closing: list[Command] = []
-        commands: list[Command] = []
-        kept: deque[Entry] = deque()
-        last: Entry | None = None
-        for entry in self.entries:
-            if entry.command is None:
-                continue
-            if isinstance(
-                entry.command, CompleteWorkflowExecution | FailWorkflowExecution | CancelWorkflowExecution
-            ):
-                if last is None:
-                    last = entry
-                    closing.append(entry.command)
-                continue
-            commands.append(entry.command)
-            kept.append(entry)
-        if last is not None:
-            kept.append(last)
-        self.entries = kept
+        """Commands for the open task, rejections of updates last."""
         rejections, self.rejections = self.rejections, []
-        return (*commands, *closing, *rejections)
+        return (*(entry.command for entry in self._entries), *rejections)
 
-    # What history says.
+    def _withdraw(self, origin: CalledActivity | StartedTimer) -> bool:
+        """Take back what was asked for in this same activation, as if it had never been."""
+        for entry in self._entries:
+            if entry.origin is origin and not entry.is_settled:
+                self._entries.remove(entry)
+                return True
+        return False
+
+    def _tell_cancelled(self, activity: CalledActivity) -> None:
+        activity.is_resolved = True
+        self._cancelled.append(activity)
+
+    # -- what history says
 
     def match(self, event: Event) -> None:
-        """A command event: it must be what the code asked for."""
-        attributes = event.attributes
-        while self.entries and self.entries[0].command is None:
-            self.entries.popleft()
-        entry = self.entries.popleft() if self.entries else None
-        command = entry.command if entry is not None else None
-        if entry is None or command is None or _BECOMES[type(command)] is not type(attributes):
-            raise self.disagree(event, command)
-        match attributes, command:
-            case ActivityTaskScheduled(), ScheduleActivityTask():
-                if (attributes.activity_id, attributes.activity_type) != (command.activity_id, command.activity_type):
-                    raise self.disagree(event, command)
-                assert isinstance(entry.owner, Activity)
-                entry.owner.scheduled_event_id = event.event_id
-                self.scheduled[event.event_id] = entry.owner
-            case TimerStarted(), StartTimer():
-                assert isinstance(entry.owner, Timer)
-                entry.owner.started_event_id = event.event_id
-                self.started[event.event_id] = entry.owner
-            case WorkflowExecutionUpdateAccepted(), AcceptUpdate():
-                if attributes.protocol_instance_id != command.request.update_id:
-                    raise self.disagree(event, command)
-                self.accepted[command.request.update_id] = event.event_id
-            case WorkflowExecutionUpdateCompleted(), CompleteUpdate():
-                if attributes.update_id != command.update_id:
-                    raise self.disagree(event, command)
-            case _:
-                pass
+        """Take a command event, which must be what the code asked for.
+
+        Raises:
+            NondeterminismError: It is not.
+        """
+        attributes = type(event.attributes)
+        if not self._entries:
+            raise self._disagree(event, None)
+        entry = self._entries.popleft()
+        if _BECOMES[type(entry.command)] is not attributes:
+            raise self._disagree(event, entry.command)
+        matcher = self._matchers.get(attributes)
+        if matcher is not None and not matcher(event, entry):
+            raise self._disagree(event, entry.command)
         self.last_event_id = event.event_id
 
-    def resolve_activity(
-        self, event: Event, attributes: ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled
-    ) -> Activity | None:
-        """The activity that ended; None when the code was told already."""
-        activity = self.scheduled.pop(attributes.scheduled_event_id, None)
+    def check_matched(self) -> None:
+        """After the command events of an answered task: nothing that the code asked for may be left.
+
+        Raises:
+            NondeterminismError: History holds less than the code asked for.
+        """
+        if self._entries:
+            raise self._disagree(None, self._entries[0].command)
+
+    def end_activity(self, event: Event, end: ActivityEnd) -> CalledActivity | None:
+        """The activity that has ended; None when the code was told of its cancellation before.
+
+        Raises:
+            HistoryError: Nothing scheduled it.
+        """
+        activity = self._scheduled.pop(end.scheduled_event_id, None)
         if activity is None:
-            raise HistoryError(f"event {event.event_id} ends an activity that event {attributes.scheduled_event_id} did not schedule")
-        self.activities.pop(activity.seq, None)
-        if activity.resolved:
+            raise HistoryError(
+                f"{self._where()}: event {event.event_id} ({type(end).__name__}) ends the activity of event "
+                f"{end.scheduled_event_id}, which is not an activity that is open"
+            )
+        self._activities.pop(activity.seq, None)
+        if activity.is_resolved:
             return None
-        activity.resolved = True
+        activity.is_resolved = True
         return activity
 
-    def fire_timer(self, event: Event, attributes: TimerFired) -> Timer | None:
-        timer = self.started.pop(attributes.started_event_id, None)
-        if timer is None:
-            return None
-        if timer.timer_id != attributes.timer_id:
-            raise self.disagree(event, StartTimer(timer_id=timer.timer_id, start_to_fire_timeout=0))  # type: ignore[arg-type]
-        self.timers.pop(timer.seq, None)
-        return timer
+    def fire_timer(self, event: Event, fired: TimerFired) -> int | None:
+        """Number of the timer that has fired; None when the code has cancelled it.
 
-    def disagree(self, event: Event | None, command: Command | None) -> NondeterminismError:
-        workflow_type, workflow_id, run_id = self.describe()
-        expected = "nothing more" if event is None else f"event {event.event_id}, {_event_text(event)}"
-        found = "no command" if command is None else _command_text(command)
+        Raises:
+            NondeterminismError: It was started with another id (Temporal's Replayer, too, notices only now).
+        """
+        timer = self._started.pop(fired.started_event_id, None)
+        if timer is None:
+            raise HistoryError(
+                f"{self._where()}: event {event.event_id} (TimerFired) fires the timer of event {fired.started_event_id}, "
+                "which is not a timer that is open"
+            )
+        if timer.timer_id != fired.timer_id:
+            raise self._disagree(event, None)
+        if timer.is_cancelled:
+            return None
+        del self._timers[timer.seq]
+        return timer.seq
+
+    def _match_scheduled(self, event: Event, entry: _Entry) -> bool:
+        attributes, command, activity = event.attributes, entry.command, entry.origin
+        if (
+            not isinstance(attributes, ActivityTaskScheduled)
+            or not isinstance(command, ScheduleActivityTask)
+            or not isinstance(activity, CalledActivity)
+            or attributes.activity_id != command.activity_id
+            or attributes.activity_type != command.activity_type
+        ):
+            return False
+        activity.scheduled_event_id = event.event_id
+        self._scheduled[event.event_id] = activity
+        return True
+
+    def _match_timer(self, event: Event, entry: _Entry) -> bool:
+        if isinstance(entry.origin, StartedTimer):
+            entry.origin.started_event_id = event.event_id
+            self._started[event.event_id] = entry.origin
+        return True
+
+    def _match_timer_cancelled(self, _event: Event, entry: _Entry) -> bool:
+        if isinstance(entry.origin, StartedTimer):
+            self._started.pop(entry.origin.started_event_id, None)
+        return True
+
+    def _match_accepted(self, event: Event, entry: _Entry) -> bool:
+        attributes, command = event.attributes, entry.command
+        if not isinstance(attributes, WorkflowExecutionUpdateAccepted) or not isinstance(command, AcceptUpdate):
+            return False
+        self._accepted[command.request.update_id] = event.event_id
+        return attributes.protocol_instance_id in {"", command.request.update_id}
+
+    def _match_completed(self, event: Event, entry: _Entry) -> bool:
+        attributes, command = event.attributes, entry.command
+        return (
+            isinstance(attributes, WorkflowExecutionUpdateCompleted)
+            and isinstance(command, CompleteUpdate)
+            and attributes.update_id == command.update_id
+        )
+
+    def _where(self) -> str:
+        workflow_type, workflow_id, run_id = self._run
+        return f"workflow {workflow_type} {workflow_id!r} (run {run_id})"
+
+    def _disagree(self, event: Event | None, command: Command | None) -> NondeterminismError:
+        workflow_type, workflow_id, run_id = self._run
+        holds = "no further command" if event is None else f"event {event.event_id}, {_event_text(event.attributes)}"
+        asks = "nothing" if command is None else _command_text(command)
         return NondeterminismError(
-            f"workflow {workflow_type} {workflow_id} (run {run_id}) does not follow its history after event "
-            f"{self.last_event_id}: the history holds {expected}; the code asks for {found}. Deploy the code that wrote the "
-            "history, or make the change behind a patch.",
+            f"{self._where()} does not follow its history, with which it agrees up to event {self.last_event_id}: the "
+            f"history holds {holds}; the code asks for {asks}. Deploy the code that wrote the history, or a change that "
+            "leaves what open runs have done as it was",
             workflow_type=workflow_type,
             workflow_id=workflow_id,
             run_id=run_id,
@@ -246,24 +328,19 @@ class Ledger:
         )
 
 
-def _event_text(event: Event) -> str:
-    attributes = event.attributes
+def _event_text(attributes: Attributes) -> str:
     name = type(attributes).__name__
-    match attributes:
-        case ActivityTaskScheduled():
-            return f"{name} of {attributes.activity_type} (id {attributes.activity_id})"
-        case TimerStarted() | TimerFired() | TimerCanceled():
-            return f"{name} (timer {attributes.timer_id})"
-        case _:
-            return name
+    if isinstance(attributes, ActivityTaskScheduled):
+        return f"{name} of {attributes.activity_type} (activity id {attributes.activity_id})"
+    if isinstance(attributes, TimerStarted | TimerFired | TimerCanceled):
+        return f"{name} (timer id {attributes.timer_id})"
+    return name
 
 
 def _command_text(command: Command) -> str:
     name = type(command).__name__
-    match command:
-        case ScheduleActivityTask():
-            return f"{name} of {command.activity_type} (id {command.activity_id})"
-        case StartTimer() | CancelTimer():
-            return f"{name} (timer {command.timer_id})"
-        case _:
-            return name
+    if isinstance(command, ScheduleActivityTask):
+        return f"{name} of {command.activity_type} (activity id {command.activity_id})"
+    if isinstance(command, StartTimer | CancelTimer):
+        return f"{name} (timer id {command.timer_id})"
+    return name

@@ -38,7 +38,7 @@ _MAX_CLOSES = 100
 _logger = logging.getLogger("protopact.workflow")
 
 
-class Unwinding(BaseException):  # noqa: N818 - not an error: it ends code that runs on after its run was let go
+class Unwinding(BaseException):
     """Raised by what a coroutine calls while its run is let go."""
 
 
@@ -49,7 +49,7 @@ class Handle(functools.partial[object]):
 
     def cancel(self) -> None:
         """Do nothing when the turn comes."""
-        self.__setstate__((_nothing, (), {}, None))
+        self.__setstate__((_nothing, (), {}, None))  # type: ignore[attr-defined] # typeshed leaves out what pickling uses
 
     def cancelled(self) -> bool:
         """Whether it was cancelled."""
@@ -98,6 +98,9 @@ class TimerStarter(Protocol):
     def __call__(self, delay: float, handle: Handle) -> asyncio.TimerHandle:
         """Start the timer; its handle cancels it."""
         ...
+
+
+_AsyncgenHook = Callable[[AsyncGenerator[Any, Any]], None] | None
 
 
 class _Ready(Protocol):
@@ -163,7 +166,7 @@ class Loop(asyncio.AbstractEventLoop):
         self._asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] | None = None
         self._exception_handler: ExceptionHandler | None = None
         self._outer: asyncio.AbstractEventLoop | None = None
-        self._outer_hooks = (None, None)
+        self._outer_hooks: tuple[_AsyncgenHook, _AsyncgenHook] = (None, None)
 
     # What drives the loop.
 
@@ -232,10 +235,8 @@ class Loop(asyncio.AbstractEventLoop):
             while tasks := self.open_tasks():
                 self._tasks.clear()
                 for task in reversed(tasks):
-                    task._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - asyncio has no other way to say that a task ends unfinished on purpose
-                    coroutine = task.get_coro()
-                    if coroutine is not None:
-                        task.context.run(_close, coroutine)
+                    setattr(task, "_log_destroy_pending", False)  # noqa: B010 - asyncio has no other way to say that a task ends unfinished on purpose
+                    task.context.run(_close, task.get_coro())
             for generator in list(self._asyncgens or ()):
                 contextvars.Context().run(_close, generator.aclose())
 
@@ -247,7 +248,7 @@ class Loop(asyncio.AbstractEventLoop):
     # What asyncio and workflow code call.
 
     def call_soon(  # type: ignore[override] # asyncio promises a class of its own; nothing asks for more than `cancel` and `cancelled`
-        self, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: contextvars.Context | None = None
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> Handle:
         """Queue a callback."""
         handle = Handle((contextvars.copy_context() if context is None else context).run, callback, *args)
@@ -258,7 +259,7 @@ class Loop(asyncio.AbstractEventLoop):
         self,
         delay: float,
         callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """Call back after `delay` seconds, by a durable timer."""
@@ -269,10 +270,10 @@ class Loop(asyncio.AbstractEventLoop):
         self,
         when: float,
         callback: Callable[[Unpack[Ts]], object],
-        *args: Unpack[Ts],
+        *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        """Call back at the loop's time `when`, by a durable timer; whole milliseconds, as Temporal's SDK rounds them."""
+        """Call back at the loop's time `when`, by a durable timer of whole milliseconds, as in Temporal's SDK."""
         return self.call_later(round(when - self.time(), 3), callback, *args, context=context)
 
     def time(self) -> float:
@@ -283,7 +284,7 @@ class Loop(asyncio.AbstractEventLoop):
         """A future of this loop."""
         return Future(self)
 
-    def create_task(  # type: ignore[override] # newer Pythons pass more options, of which none changes what a task does here
+    def create_task(
         self,
         coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
         *,
@@ -300,7 +301,7 @@ class Loop(asyncio.AbstractEventLoop):
         count = self._next_hash & ((1 << _HASH_BITS) - 1)
         return Task(coroutine, self, f"task-{count}" if name is None else str(name), context)
 
-    get_debug = staticmethod(bool)
+    get_debug = staticmethod(bool)  # pyright: ignore[reportAssignmentType] # called without arguments, it is False
     """False. Each task and each future asks, so this is answered in C."""
 
     def is_running(self) -> bool:
