@@ -34,7 +34,7 @@ from protopact.replay.ledger import CalledActivity, Ledger
 __all__ = ["Advance", "Execution", "QueryRequest"]
 
 _CORE_FLAGS = (1, 2, 3, 4)
-"""Flags of Temporal Core whose rules hold here: ids and types are checked, patches upsert, what closes a run is last."""
+"""Flags of Temporal Core whose rules hold here: ids and types are checked, what closes a run goes last, and others."""
 
 
 class QueryRequest(msgspec.Struct, frozen=True, kw_only=True):

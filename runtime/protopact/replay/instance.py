@@ -1,7 +1,8 @@
 """One run's code at work: its loop, its activities, timers and conditions, and how it ends.
 
 Order is that of Temporal's Python SDK: callbacks run in turn until none is left, then conditions are tested in the
-order in which they were made, until nothing moves. An activity is a task that awaits the activity's result behind a shield.
+order in which they were made, until nothing moves. An activity is a task that awaits the activity's result behind a
+shield.
 """
 
 from __future__ import annotations

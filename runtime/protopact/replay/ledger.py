@@ -257,8 +257,8 @@ class Ledger:
         timer = self._started.pop(fired.started_event_id, None)
         if timer is None:
             raise HistoryError(
-                f"{self._where()}: event {event.event_id} (TimerFired) fires the timer of event {fired.started_event_id}, "
-                "which is not a timer that is open"
+                f"{self._where()}: event {event.event_id} (TimerFired) fires the timer of event "
+                f"{fired.started_event_id}, which is not a timer that is open"
             )
         if timer.timer_id != fired.timer_id:
             raise self._disagree(event, None)
@@ -317,8 +317,8 @@ class Ledger:
         asks = "nothing" if command is None else _command_text(command)
         return NondeterminismError(
             f"{self._where()} does not follow its history, with which it agrees up to event {self.last_event_id}: the "
-            f"history holds {holds}; the code asks for {asks}. Deploy the code that wrote the history, or a change that "
-            "leaves what open runs have done as it was",
+            f"history holds {holds}; the code asks for {asks}. Deploy the code that wrote the history, or a change "
+            "that leaves what open runs have done as it was",
             workflow_type=workflow_type,
             workflow_id=workflow_id,
             run_id=run_id,

@@ -112,8 +112,8 @@ class _Refuse:
 
     def append(self, _handle: Callable[[], object], /) -> NoReturn:
         raise ReadOnlyContextError(
-            "a query or a validator must change nothing: expected it to read the workflow's state and return, found that "
-            "it starts or wakes a task. Move that to a signal, an update or `run`."
+            "a query or a validator must change nothing: expected it to read the workflow's state and return, found "
+            "that it starts or wakes a task. Move that to a signal, an update or `run`."
         )
 
 
@@ -174,8 +174,8 @@ class Loop(asyncio.AbstractEventLoop):
         outer = asyncio._get_running_loop()  # noqa: SLF001 - made for loops; the public one raises
         if outer is not None and (isinstance(outer, Loop) or asyncio.current_task(outer) is not None):
             raise RuntimeError(
-                "a workflow was advanced from inside an asyncio task or another workflow: call it from a plain callback "
-                "(`loop.call_soon`)"
+                "a workflow was advanced from inside an asyncio task or another workflow: call it from a plain "
+                "callback (`loop.call_soon`)"
             )
         self._outer = outer
         hooks = sys.get_asyncgen_hooks()
