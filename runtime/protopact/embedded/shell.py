@@ -173,6 +173,10 @@ class Shell:
             tick.wake.update(self.processes.peers)
         self.matching.release_unserved(tick)
         self.matching.wanted = True
+        for run in self.runs:
+            for activity in run.activities.values():
+                if activity.holder is None and activity.due_at <= tick.now:
+                    self.dispatch.offer(tick, run, activity)
 
     def workflow_worker(self, workflow_type: str, task_queue: str) -> Worker | None:
         """The worker here that serves a workflow."""
