@@ -53,7 +53,7 @@ class Environment(EmbeddedEngine):
     other happens at one instant; only when it waits, for a result, an event, a sleep, does time go on.
 
     A workflow task that fails, which a worker tries again for ever, raises `WorkflowTaskError` at whoever awaits a
-    result or an update, as soon as time would have to jump for the next try.
+    result or an update of the run, as soon as nothing but the next try is left.
 
     Args:
         start: The first instant, an aware datetime; by default 2026-01-01T00:00:00Z.
@@ -130,11 +130,18 @@ class Environment(EmbeddedEngine):
 
     async def _fly(self) -> None:
         clock = self._virtual
+        looked = False
         while True:
             await clock.settle()
             now, due = clock.now(), clock.next_timer
             until, over = min(self._sleepers, key=lambda sleeper: sleeper[0], default=(None, None))
             if self._at_work or (until is None and (due is None or self._holds)):
+                if self._awaited and not self._at_work and not looked:
+                    looked = True
+                    for _ in range(len(self._awaited)):
+                        await self._look_at_task()
+                    continue
+                looked = False
                 clock.stirred.clear()
                 await clock.stirred.wait()
             elif until is not None and over is not None and until <= now and (due is None or due > now):
@@ -190,6 +197,7 @@ class Environment(EmbeddedEngine):
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (ref, failed)
         self._awaited.append(entry)
+        self._virtual.stirred.set()
         try:
             return await self._or_trouble(asyncio.ensure_future(answer), failed)
         finally:
@@ -210,7 +218,7 @@ class Environment(EmbeddedEngine):
             answer.cancel()
 
     async def _look_at_task(self) -> None:
-        """Look whether one of the awaited runs is stuck; at each jump another one."""
+        """Look whether an awaited run is stuck; each time at another one."""
         if not self._awaited:
             return
         self._awaited.rotate(-1)
