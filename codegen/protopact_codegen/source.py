@@ -43,6 +43,23 @@ class Source:
         self.path = proto.name
         self._proto = proto
 
+    @property
+    def package(self) -> str:
+        """Its proto package; empty when it has none."""
+        return self._proto.package
+
+    @property
+    def type_names(self) -> Iterator[str]:
+        """Full names of its messages and enums, nested ones after what holds them, without the entries of maps."""
+        pending = [(self.package, self._proto.message_type, self._proto.enum_type)]
+        for outer, messages, enums in pending:
+            yield from (f"{outer}.{enum.name}".lstrip(".") for enum in enums)
+            for message in messages:
+                if not message.options.map_entry:
+                    name = f"{outer}.{message.name}".lstrip(".")
+                    yield name
+                    pending.append((name, message.nested_type, message.enum_type))
+
     def comment(self, path: Path) -> str:
         """Comment of what stands at `path`, which is a service or an rpc; without comment marks and outer blank."""
         return self._comments.get(path, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from tests.corpus.conftest import HERE, compile_request, generate, protos
@@ -48,3 +49,54 @@ def test_betterproto2_is_refused_where_it_would_break(file: str) -> None:
     hints = [line for line in response.error.splitlines() if line.startswith("    hint: ")]
     assert len(hints) == len(found)
     assert all("messages=google" in hint for hint in hints)
+
+
+CONTRACT = """
+syntax = "proto3";
+
+package own;
+
+import "protopact/v1/annotations.proto";
+
+service Service{number} {{
+  rpc Run(Outer{number}.Inner) returns (Outer{number}) {{
+    option (protopact.v1.method).workflow = {{task_queue: "q"}};
+  }}
+}}
+
+message Outer{number} {{
+  message Inner {{}}
+}}
+"""
+
+
+def test_a_class_is_not_hidden_by_one_of_a_file_that_nobody_imports(tmp_path: Path) -> None:
+    (tmp_path / "used.proto").write_text(CONTRACT.format(number=1))
+    (tmp_path / "beside.proto").write_text('syntax = "proto3"; package own; message Outer1Inner {}')
+    (tmp_path / "elsewhere.proto").write_text('syntax = "proto3"; package other; message None {}')
+    response = generate(compile_request([tmp_path], ["used.proto", "beside.proto", "elsewhere.proto"]))
+    assert re.findall(r"PP\d+ .+", response.error) == [
+        "PP704 message own.Outer1.Inner and own.Outer1Inner would both be the class Outer1Inner in betterproto2"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("library", "shared"),
+    [
+        (
+            "betterproto2",
+            [
+                "a/sa_me.proto and a/sa-me.proto would both be generated as own/sa_me_protopact.py",
+                "b/same.proto and a/same.proto would both be generated as own/same_protopact.py",
+            ],
+        ),
+        ("google", ["a/sa_me.proto and a/sa-me.proto would both be generated as a/sa_me_protopact.py"]),
+    ],
+)
+def test_two_files_do_not_share_a_module(tmp_path: Path, library: str, shared: list[str]) -> None:
+    files = ["a/same.proto", "b/same.proto", "a/sa-me.proto", "a/sa_me.proto"]
+    for number, file in enumerate(files):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(CONTRACT.format(number=number))
+    response = generate(compile_request([tmp_path], files, f"messages={library}"))
+    assert re.findall(r"PP704 (.+)", response.error) == shared

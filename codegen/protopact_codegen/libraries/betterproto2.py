@@ -12,14 +12,14 @@ from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor
-from google.protobuf.descriptor_pb2 import Edition, FileDescriptorProto
+from google.protobuf.descriptor_pb2 import DescriptorProto, Edition, FileDescriptorProto
 
 from protopact_codegen.contract import Contract, File, Message
 from protopact_codegen.diagnostics import Code, Diagnostic
 from protopact_codegen.libraries.descriptors import Descriptors
 from protopact_codegen.libraries.library import ClassRef, Library, importable, messages_of, relative_module
 from protopact_codegen.options import MessageLibrary
-from protopact_codegen.source import Place
+from protopact_codegen.source import Path, Place
 
 __all__ = ["Betterproto2"]
 
@@ -76,7 +76,7 @@ class Betterproto2(Library):
         target = _package(message.package)
         relative = relative_module(_package(file.package), target)
         absolute = ".".join([*([self.import_root] if self.import_root else []), *target])
-        names = (_class_name(message.descriptor),)
+        names = (_class_name(message.name, message.package),)
         for module in (absolute, relative) if self.import_root else (relative,):
             if importable(module):
                 return ClassRef(module, names, names)
@@ -108,12 +108,29 @@ class _Check:
         self._files = descriptors.closure(files.values())
 
     def run(self) -> Iterator[Diagnostic]:
-        classes = dict[tuple[str, str], Descriptor | EnumDescriptor]()
+        yield from self._check_classes({file.package for file in self._files})
         for file in self._files:
             yield from self._check_edition(file)
             for found in _types(file):
-                yield from self._check_class(found, classes)
                 yield from self._check_fields(found) if isinstance(found, Descriptor) else self._check_values(found)
+
+    def _check_classes(self, packages: set[str]) -> Iterator[Diagnostic]:
+        """Check the classes of whole packages: one that cannot be spoils its package, a second one hides the first."""
+        classes = dict[tuple[str, str], str]()
+        for path in sorted(self._contract.sources):
+            source = self._contract.sources[path]
+            for full_name in source.type_names if source.package in packages else ():
+                name = _class_name(full_name, source.package)
+                first = classes.setdefault((source.package, name), full_name)
+                place = source.place(full_name)
+                subject = f"{_kind(place.path)} {full_name}"
+                if not name or not importable(name):
+                    named = f"the class {name}" if name else "a class without a name"
+                    text = f"{subject} would be {named} in betterproto2, which Python does not allow"
+                    yield _finding(Code.LIBRARY_NAME, place, text)
+                elif first != full_name:
+                    text = f"{subject} and {first} would both be the class {name} in betterproto2"
+                    yield _finding(Code.LIBRARY_COLLISION, place, text)
 
     def _check_edition(self, file: FileDescriptor) -> Iterator[Diagnostic]:
         reduced = self._descriptors.reduce(file)
@@ -127,20 +144,6 @@ class _Check:
                 f"write it in proto3, or {_USE_GOOGLE}",
             )
 
-    def _check_class(
-        self, found: Descriptor | EnumDescriptor, classes: dict[tuple[str, str], Descriptor | EnumDescriptor]
-    ) -> Iterator[Diagnostic]:
-        name = _class_name(found)
-        kind = "message" if isinstance(found, Descriptor) else "enum"
-        first = classes.setdefault((found.file.package, name), found)
-        if not name or not importable(name):
-            named = f"the class {name}" if name else "a class without a name"
-            message = f"{kind} {found.full_name} would be {named} in betterproto2, which Python does not allow"
-            yield self._finding(Code.LIBRARY_NAME, found, message)
-        elif first is not found:
-            message = f"{kind} {found.full_name} and {first.full_name} would both be the class {name} in betterproto2"
-            yield self._finding(Code.LIBRARY_COLLISION, found, message)
-
     def _check_fields(self, message: Descriptor) -> Iterator[Diagnostic]:
         attributes = dict[str, FieldDescriptor]()
         for field in message.fields:
@@ -148,27 +151,32 @@ class _Check:
             name = _attribute(field.name)
             first = attributes.setdefault(name, field)
             if field.type == FieldDescriptor.TYPE_GROUP:
-                yield self._finding(Code.LIBRARY_GROUP, field, f"{where} is a group; betterproto2 knows no groups")
+                yield _finding(
+                    Code.LIBRARY_GROUP, self._contract.place(field), f"{where} is a group; betterproto2 knows no groups"
+                )
             elif name in _BROKEN_ATTRIBUTES or name.startswith("__"):
                 text = f"{where} would be the attribute {name} in betterproto2, which it needs for itself"
-                yield self._finding(Code.LIBRARY_NAME, field, text)
+                yield _finding(Code.LIBRARY_NAME, self._contract.place(field), text)
             elif first is not field:
                 text = f"{where} and field {first.full_name} would both be the attribute {name} in betterproto2"
-                yield self._finding(Code.LIBRARY_COLLISION, field, text)
+                yield _finding(Code.LIBRARY_COLLISION, self._contract.place(field), text)
             elif not _reaches(message.file.package, field):
                 text = (
                     f"{where} has a type of another package, whose name holds a keyword that betterproto2 cannot import"
                 )
-                yield self._finding(Code.LIBRARY_NAME, field, text)
+                yield _finding(Code.LIBRARY_NAME, self._contract.place(field), text)
 
     def _check_values(self, enum: EnumDescriptor) -> Iterator[Diagnostic]:
         for value, name in zip(enum.values, _members(enum), strict=True):
             if _BROKEN_MEMBER.fullmatch(name):
                 text = f"value {value.name} of enum {enum.full_name} would be the member {name} in betterproto2"
-                yield self._finding(Code.LIBRARY_NAME, enum, f"{text}, which a Python enumeration cannot have")
+                yield _finding(
+                    Code.LIBRARY_NAME, self._contract.place(enum), f"{text}, which a Python enumeration cannot have"
+                )
 
-    def _finding(self, code: Code, found: Descriptor | EnumDescriptor | FieldDescriptor, message: str) -> Diagnostic:
-        return Diagnostic(code, self._contract.place(found), message, f"rename or rewrite it, or {_USE_GOOGLE}")
+
+def _finding(code: Code, place: Place, message: str) -> Diagnostic:
+    return Diagnostic(code, place, message, f"rename or rewrite it, or {_USE_GOOGLE}")
 
 
 def _types(file: FileDescriptor) -> Iterator[Descriptor | EnumDescriptor]:
@@ -182,14 +190,19 @@ def _types(file: FileDescriptor) -> Iterator[Descriptor | EnumDescriptor]:
             pending += message.nested_types
 
 
+def _kind(path: Path) -> str:
+    """What stands at the path of a type in a file."""
+    in_file, in_message = FileDescriptorProto.ENUM_TYPE_FIELD_NUMBER, DescriptorProto.ENUM_TYPE_FIELD_NUMBER
+    return "enum" if path[-2] == (in_file if len(path) == 2 else in_message) else "message"  # noqa: PLR2004 - not nested
+
+
 def _package(package: str) -> list[str]:
     return package.split(".") if package else []
 
 
-def _class_name(found: Descriptor | EnumDescriptor) -> str:
+def _class_name(full_name: str, package: str) -> str:
     """Name of a class: every word capitalized, nesting and underscores gone."""
-    name = found.full_name[len(found.file.package) :]
-    return "".join(word.capitalize() for word in _CLASS_WORDS.findall(name))
+    return "".join(word.capitalize() for word in _CLASS_WORDS.findall(full_name[len(package) :]))
 
 
 def _members(enum: EnumDescriptor) -> list[str]:
