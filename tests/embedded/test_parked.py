@@ -1,0 +1,178 @@
+"""Runs whose workflow task failed: parked, visible, retried, cured by another build."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tests.embedded.bench import Lab, Waiting, all_kinds, find, open_engine, soon, text
+from tests.embedded.lab.v1.lab_pb2 import Text
+from tests.embedded.lab.v1.lab_protopact import LabService as lab
+
+from protopact import workflow
+from protopact.embedded.clock import VirtualClock
+from protopact.embedded.engine import EmbeddedEngine
+from protopact.engine import WorkflowStatus
+from protopact.errors import WorkflowFailedError
+from protopact.history.event import WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskScheduled
+
+
+class Buggy(Waiting):
+    """Raises what is no failure, a given number of times."""
+
+    raises = 1_000_000
+
+    async def run(self, request: Text) -> Text:
+        signal = await self.go.receive()
+        if type(self).raises:
+            type(self).raises -= 1
+            raise KeyError("a bug")
+        return signal
+
+
+class Fixed(Waiting):
+    """What Buggy should have been."""
+
+
+def buggy(raises: int = 1_000_000) -> type[Buggy]:
+    return type("Buggy", (Buggy,), {"raises": raises})
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("CRITICAL")
+
+
+async def test_a_bug_parks_the_run_and_history_says_why(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    async with engine.worker(workflows=[buggy()]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await handle.go(text("go"))
+        await clock.settle()
+        description = await handle.describe()
+        assert description.status is WorkflowStatus.RUNNING
+        assert description.task_failure == "KeyError: 'a bug'"
+        history = await handle.history()
+    failed = find(history, WorkflowTaskFailed)
+    assert failed.cause == "WORKFLOW_WORKER_UNHANDLED_FAILURE"
+    assert failed.failure is not None
+    assert all_kinds(history)[-4:] == [
+        "WorkflowExecutionSignaled",
+        "WorkflowTaskScheduled",
+        "WorkflowTaskStarted",
+        "WorkflowTaskFailed",
+    ]
+
+
+async def test_a_parked_run_is_tried_again_with_back_off(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    async with engine.worker(workflows=[buggy(3)]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await handle.go(text("go"))
+        waiting = asyncio.create_task(handle.result())
+        await clock.advance(timedelta(seconds=1 + 2 + 3))
+        assert not waiting.done()
+        assert len([k for k in all_kinds(await handle.history()) if k == "WorkflowTaskFailed"]) == 1
+        await clock.advance(timedelta(seconds=1))
+        assert (await soon(waiting)).value == "go"
+        assert (await handle.describe()).task_failure is None
+    history = await handle.history()
+    scheduled = [e.attributes for e in history if isinstance(e.attributes, WorkflowTaskScheduled)]
+    assert [task.attempt for task in scheduled] == [1, 1, 4]
+
+
+async def test_what_arrives_meanwhile_is_kept(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    class Two(Buggy):
+        raises = 1
+
+        async def run(self, request: Text) -> Text:
+            first = await super().run(request)
+            return text(first.value + (await self.go.receive()).value)
+
+    async with engine.worker(workflows=[Two]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await handle.go(text("1"))
+        await clock.settle()
+        await handle.go(text("2"))
+        await clock.settle()
+        assert (await handle.describe()).task_failure is not None, "a signal does not cut the back-off short"
+        update = asyncio.create_task(handle.set(text("x")))
+        await clock.advance(timedelta(seconds=1))
+        assert (await soon(handle.result())).value == "12"
+        assert (await soon(update)).value == "new"
+
+
+async def test_another_build_cures_a_parked_run_without_a_restart_of_the_engine(
+    engine: EmbeddedEngine, clock: VirtualClock
+) -> None:
+    async with engine.worker(workflows=[buggy()], build_id="1"):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await handle.go(text("go"))
+        await clock.advance(timedelta(minutes=10))
+    async with engine.worker(workflows=[buggy()], build_id="1"):
+        await clock.settle()
+        assert (await handle.describe()).task_failure is not None
+    async with engine.worker(workflows=[Fixed], build_id="2"):
+        assert (await soon(handle.result())).value == "go new"
+    history = await handle.history()
+    builds = {e.attributes.build_id for e in history if isinstance(e.attributes, WorkflowTaskCompleted)}
+    assert builds == {"1", "2"}
+
+
+async def test_the_back_off_survives_a_restart(tmp_path: Path, clock: VirtualClock) -> None:
+    path = tmp_path / "lab.db"
+    async with open_engine(path, clock=clock) as engine, engine.worker(workflows=[buggy()], build_id="1"):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await handle.go(text("go"))
+        await clock.advance(timedelta(seconds=20))
+    cured = buggy(0)
+    async with open_engine(path, clock=clock) as engine, engine.worker(workflows=[cured], build_id="1"):
+        handle = lab.Client(engine).free_handle("a")
+        waiting = asyncio.create_task(handle.result())
+        await clock.advance(timedelta(seconds=10))
+        assert not waiting.done(), "it failed after 1, 3, 7 and 15 s; the next try is after 31 s"
+        await clock.advance(timedelta(seconds=1))
+        await soon(waiting)
+
+
+async def test_code_that_does_not_fit_its_history_is_nondeterminism(
+    engine: EmbeddedEngine, clock: VirtualClock
+) -> None:
+    class Before(Waiting):
+        async def run(self, request: Text) -> Text:
+            await workflow.sleep(60)
+            return request
+
+    class After(Waiting):
+        async def run(self, request: Text) -> Text:
+            return await lab.echo(request)
+
+    async with engine.worker(workflows=[Before], build_id="1"):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await clock.settle()
+    async with engine.worker(workflows=[After], activities=[Lab()], build_id="2"):
+        await handle.go(text("wake it"))
+        await clock.settle()
+        assert (await handle.describe()).status is WorkflowStatus.RUNNING
+        assert find(await handle.history(), WorkflowTaskFailed).cause == "NON_DETERMINISTIC_ERROR"
+    async with engine.worker(workflows=[Before], build_id="3"):
+        await clock.advance(timedelta(seconds=60))
+        assert (await soon(handle.result())).value == "a"
+
+
+async def test_a_parked_run_still_answers_queries_from_before(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    async with engine.worker(workflows=[buggy()]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await handle.set(text("x"))
+        await handle.go(text("go"))
+        await clock.settle()
+        assert (await soon(handle.status(text("")))).value == "x"
+        assert (await handle.describe()).task_failure is not None
+
+
+async def test_exceptions_that_a_worker_lists_fail_the_run(engine: EmbeddedEngine) -> None:
+    async with engine.worker(workflows=[buggy()], workflow_failure_exception_types=[KeyError]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await handle.go(text("go"))
+        with pytest.raises(WorkflowFailedError, match="a bug"):
+            await soon(handle.result())
