@@ -99,8 +99,9 @@ class Store:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         if self.path is not None:
-            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            # In this order: another process may create the tables, and with them the id, at any moment.
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
             if application != APPLICATION_ID and (application or tables):
                 raise NotAStoreError(
                     f"{self.path} is an SQLite database of another program (application_id {application:#x}, "
