@@ -21,6 +21,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from protopact_codegen.source import Place, Source
 
 __all__ = [
+    "EMPTY",
     "Activity",
     "Contract",
     "Element",

@@ -20,7 +20,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, EnumValueDesc
 
 from protopact_codegen.contract import Element, FieldPath, Literal, Message, Rpc, Template, Uuid, Workflow
 
-__all__ = ["Digester"]
+__all__ = ["Digester", "Form"]
 
 Form: TypeAlias = "str | int | float | bool | list[Form] | dict[str, Form]"
 

@@ -30,6 +30,7 @@ __all__ = [
     "Field",
     "FieldKind",
     "Message",
+    "MessageLibrary",
     "Query",
     "Schema",
     "SearchAttribute",

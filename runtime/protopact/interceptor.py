@@ -25,6 +25,7 @@ from protopact.payload.payload import Headers, Payload
 from protopact.policy import ActivityOptions
 
 __all__ = [
+    "AnyWorkflow",
     "ExecuteActivity",
     "ExecuteWorkflow",
     "HandleQuery",

@@ -34,7 +34,7 @@ def defined(path: Path) -> set[str]:
                 names.add(node.name)
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             names.add(node.target.id)
-        elif isinstance(node, ast.Assign) and not ast.unparse(node.value).startswith(("TypeVar(", "ParamSpec(")):
+        elif isinstance(node, ast.Assign) and not ast.unparse(node.value).startswith(("TypeVar(", "TypeVarTuple(", "ParamSpec(")):
             names.update(target.id for target in node.targets if isinstance(target, ast.Name))
     return {name for name in names if not name.startswith("_")}
 

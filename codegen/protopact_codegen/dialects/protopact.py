@@ -45,7 +45,7 @@ from protopact_codegen.diagnostics import Code, Diagnostic, Severity, quote
 from protopact_codegen.dialects import Declaration, Method, Reference
 from protopact_codegen.source import Path, Place, Source
 
-__all__ = ["Protopact"]
+__all__ = ["Protopact", "Step"]
 
 E = TypeVar("E", bound=Enum)
 Step: TypeAlias = str | int

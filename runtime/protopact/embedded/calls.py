@@ -27,7 +27,7 @@ from protopact.replay.execution import QueryRequest
 if TYPE_CHECKING:
     from protopact.embedded.shell import Shell
 
-__all__ = ["Calls", "Start"]
+__all__ = ["Calls", "Start", "closed_error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

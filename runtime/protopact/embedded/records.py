@@ -14,7 +14,18 @@ from protopact.history.failure import Failure
 from protopact.history.time import Timestamp
 from protopact.payload.payload import Payload, Payloads
 
-__all__ = ["ActivityRow", "Records", "RunRow"]
+__all__ = [
+    "ActivityRow",
+    "Records",
+    "RunRow",
+    "decode_failure",
+    "decode_payload_map",
+    "decode_payloads",
+    "encode_payloads",
+    "json_array",
+    "restore_activities",
+    "restore_activity",
+]
 
 
 class RunRow(NamedTuple):

@@ -24,7 +24,7 @@ from protopact.errors import (
     StoreVersionError,
 )
 
-__all__ = ["Store", "Value"]
+__all__ = ["Row", "Store", "Value"]
 
 Value: TypeAlias = str | int | float | bytes | None
 """A value in a row."""

@@ -36,7 +36,7 @@ from protopact.payload.fields import (
     message_type,
 )
 
-__all__ = ["JsonError", "JsonFormat"]
+__all__ = ["AnyMessage", "Json", "JsonError", "JsonFormat"]
 
 # Fields of a message are reached by name, and a JSON value has any type: both are dynamic by nature.
 Json: TypeAlias = Any

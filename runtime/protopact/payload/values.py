@@ -23,6 +23,7 @@ __all__ = [
     "found",
     "scalar",
     "timestamp",
+    "utf8",
     "wrapper",
 ]
 

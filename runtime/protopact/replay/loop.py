@@ -22,7 +22,7 @@ from typing import Any, NoReturn, Protocol, Self, TypeVar, TypeVarTuple, Unpack,
 
 from protopact.errors import NondeterministicCallError, ReadOnlyContextError
 
-__all__ = ["Future", "Handle", "Loop", "Task", "TimerStarter", "Unwinding"]
+__all__ = ["ExceptionContext", "ExceptionHandler", "Future", "Handle", "Loop", "Task", "TimerStarter", "Unwinding"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
