@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+TYPE_VARIABLE = re.compile(r"(TypeVar|TypeVarTuple|ParamSpec)\(")
 
 
 def public_modules() -> dict[str, Path]:
@@ -34,7 +36,7 @@ def defined(path: Path) -> set[str]:
                 names.add(node.name)
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             names.add(node.target.id)
-        elif isinstance(node, ast.Assign) and not ast.unparse(node.value).startswith(("TypeVar(", "TypeVarTuple(", "ParamSpec(")):
+        elif isinstance(node, ast.Assign) and not TYPE_VARIABLE.match(ast.unparse(node.value)):
             names.update(target.id for target in node.targets if isinstance(target, ast.Name))
     return {name for name in names if not name.startswith("_")}
 
