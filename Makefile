@@ -51,7 +51,7 @@ bench: venv ## Measure against peers.
 	$(BIN)/python benchmarks/generation
 
 # What the slow tests install from, so that they need no network themselves.
-.cache/wheels/%/complete: requirements/%.txt
+.cache/wheels/%/complete: requirements/%.txt | venv
 	rm -rf $(@D)
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --requirement $< --dest $(@D)
 	@touch $@
