@@ -63,7 +63,9 @@ def play_on_wheel(page: str, wheel: Path, packages: str, folder: Path) -> None:
     subprocess.run([python, "-m", "pip", "--disable-pip-version-check", "check"], check=True)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md", "docs/message-libraries.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/getting-started.md", "docs/message-libraries.md", "docs/testing.md"]
+)
 def test_a_new_project_lives_on_the_wheel(page: str, wheel: Path, tmp_path: Path) -> None:
     """A contract, a worker and a client of its own, for each message library, run, and are content under mypy."""
     play_on_wheel(page, wheel, "dev", tmp_path)
