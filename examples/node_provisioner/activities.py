@@ -50,13 +50,13 @@ class Provisioner(node.Activities):
 
     async def wait_for_vm_ready(self, request: WaitForVmReadyRequest) -> WaitForVmReadyResponse:
         """Follow the boot from where the last attempt stopped."""
-        began = time.monotonic()
+        vm = self._cloud.vm(request.vm_id)
         lines = (activity.heartbeat_details(BootProgress) or BootProgress()).lines
-        async for line in self._cloud.boot_log(request.vm_id, skip=lines):
+        async for line in self._cloud.boot_log(vm.vm_id, skip=lines):
             lines += 1
             activity.heartbeat(BootProgress(lines=lines))
-            _LOGGER.info("%s boots: %s (attempt %d)", request.vm_id, line, activity.info().attempt)
-        return WaitForVmReadyResponse(boot_time=timedelta(seconds=time.monotonic() - began))
+            _LOGGER.info("%s boots: %s (attempt %d)", vm.vm_id, line, activity.info().attempt)
+        return WaitForVmReadyResponse(boot_time=timedelta(seconds=time.time() - vm.created_at))
 
     async def wait_for_node_to_join_cluster(
         self, request: WaitForNodeToJoinClusterRequest

@@ -32,10 +32,14 @@ async def run(arguments: argparse.Namespace) -> object:
     async with protopact.connect(arguments.engine) as engine:
         client = node.Client(engine)
         handle = client.add_node_handle(f"node/{arguments.node_id}")
+
+        async def add() -> str:
+            request = AddNodeRequest(node_id=arguments.node_id, machine_type=arguments.machine_type)
+            started = await client.start_add_node(request)
+            return f"{started.id} started, run {started.run_id}"
+
         commands: dict[str, Callable[[], Awaitable[object]]] = {
-            "add": lambda: client.start_add_node(
-                AddNodeRequest(node_id=arguments.node_id, machine_type=arguments.machine_type)
-            ),
+            "add": add,
             "status": lambda: handle.get_status(GetStatusRequest()),
             "pause": lambda: handle.pause(PauseRequest(reason=arguments.reason)),
             "resume": lambda: handle.resume(ResumeRequest(reason=arguments.reason)),

@@ -77,6 +77,17 @@ class Cloud:
         """The node's machine, or None."""
         return self._vms().get(node_id)
 
+    def vm(self, vm_id: str) -> Vm:
+        """A machine.
+
+        Raises:
+            LookupError: There is no such machine.
+        """
+        for vm in self._vms().values():
+            if vm.vm_id == vm_id:
+                return vm
+        raise LookupError(f"there is no machine {vm_id}")
+
     def create_vm(self, node_id: str, machine_type: str) -> Vm:
         """Create a machine.
 
@@ -104,7 +115,7 @@ class Cloud:
         Raises:
             LookupError: There is no such machine.
         """
-        vm = self._vm(vm_id)
+        vm = self.vm(vm_id)
         for number, line in enumerate(BOOT_LOG[skip:], start=skip + 1):
             await asyncio.sleep(vm.created_at + number * self._line_seconds - time.time())
             yield line
@@ -131,12 +142,6 @@ class Cloud:
     def effects(self) -> list[dict[str, str]]:
         """Everything that was ever done to this cloud, in order."""
         return [json.loads(line) for line in self._ledger.read_text().splitlines()]
-
-    def _vm(self, vm_id: str) -> Vm:
-        for vm in self._vms().values():
-            if vm.vm_id == vm_id:
-                return vm
-        raise LookupError(f"there is no machine {vm_id}")
 
     def _vms(self) -> dict[str, Vm]:
         vms: dict[str, Vm] = {}

@@ -1,19 +1,21 @@
 """What protopact promises, shown on the node provisioner: `make demo`.
 
-Each step runs the commands that a person would run, and shows them. The program ends with another exit code than 0 when
-a promise does not hold.
+Each step shows the commands that a person would run, and runs them. The program ends with another exit code than 0 when
+a promise does not hold. What it leaves behind may be looked at; the next demo begins anew.
 """
 
 from __future__ import annotations
 
 import filecmp
+import json
 import os
 import queue
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from typing import Self
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = Path("nodes/provisioning/v1/node.proto")
 GENERATED = Path("generated/betterproto2/nodes/provisioning/v1")
+FOLDER = Path(".cache/demo")
 PATIENCE = 30.0
 """Seconds after which a step that does not come to an end has failed."""
 
@@ -82,7 +85,8 @@ class Worker:
 
     def _read(self) -> None:
         for line in self.process.stderr or ():
-            say(f"    worker {self.process.pid}: {line.rstrip()}")
+            if line[0] != " " and not line.startswith("Traceback"):  # of a failed attempt, the last line will do
+                say(f"    worker {self.process.pid}: {line.partition(' ({')[0].rstrip()}")
             self._lines.put(line)
         self._lines.put("")
 
@@ -93,14 +97,8 @@ class Demo:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._engine = f"sqlite:///{folder}/nodes.db"
-        self._worker = (
-            "-m",
-            "examples.node_provisioner.worker",
-            "--engine",
-            self._engine,
-            "--cloud",
-            f"{folder}/cloud",
-        )
+        module = ("-m", "examples.node_provisioner.worker")
+        self._worker = (*module, "--engine", self._engine, "--cloud", f"{folder}/cloud")
         self._client = ("python", "-m", "examples.node_provisioner.client", "--engine", self._engine)
 
     def run(self) -> None:
@@ -123,13 +121,14 @@ class Demo:
 
     def generate(self) -> None:
         """Generate from the contract, and compare with what is committed."""
-        shell("buf", "generate", "--output", self._folder)
-        files = [file.name for file in (ROOT / GENERATED).glob("*.py")]
-        _, changed, missing = filecmp.cmpfiles(ROOT / GENERATED, self._folder / GENERATED, files, shallow=False)
+        shell("buf", "generate", "--output", self._folder, quiet=True)
+        files = sorted(file.name for file in (ROOT / GENERATED).glob("*.py"))
+        written = ROOT / self._folder / GENERATED
+        _, changed, missing = filecmp.cmpfiles(ROOT / GENERATED, written, files, shallow=False)
         for file in changed + missing:
             raise BrokenPromiseError(f"{GENERATED / file} is not what the contract says; run `make generate`")
-        for file in sorted(files):
-            lines = (self._folder / GENERATED / file).read_text().count("\n")
+        for file in files:
+            lines = (written / file).read_text().count("\n")
             say(f"    {GENERATED / file}: {lines} lines, as committed")
 
     def check(self) -> None:
@@ -138,19 +137,20 @@ class Demo:
 
     def kill(self) -> None:
         """Kill a worker in the middle of an activity, and let another one finish."""
+        ledger = ROOT / self._folder / "cloud/ledger.jsonl"
         with Worker(*self._worker) as worker:
             show("python", *self._worker)
             shell(*self._client, "add", "n1")
             worker.wait_for("boots: kernel")
             os.kill(worker.process.pid, signal.SIGKILL)
-            say(f"\n    {bold(f'kill -9 {worker.process.pid}')}\n")
+            show("kill", "-9", worker.process.pid)
         with Worker(*self._worker) as worker:
             show("python", *self._worker)
             shell(*self._client, "result", "n1")
             if code := worker.stop():
                 raise BrokenPromiseError(f"the worker stopped with exit code {code}")
-        effects = [line.split('"')[3] for line in (self._folder / "cloud/ledger.jsonl").read_text().splitlines()]
-        say(f"    effects in the cloud: {', '.join(effects)}")
+        effects = [json.loads(line)["do"] for line in ledger.read_text().splitlines()]
+        say(f"    What happened in the cloud, each once: {', '.join(effects)}")
         if effects != ["create", "announce"]:
             raise BrokenPromiseError("expected one virtual machine and one announcement")
 
@@ -164,7 +164,7 @@ class Demo:
     def refuse_call(self) -> None:
         """Let mypy refuse a wrong call."""
         program = self._folder / "wrong_call.py"
-        program.write_text(WRONG_CALL)
+        (ROOT / program).write_text(WRONG_CALL)
         say(indent(WRONG_CALL.partition("\n\n\n")[2]))
         text = shell("mypy", "--strict", program, expect=1)
         if f"{program.name}:7: error" not in text or "Found 1 error" not in text:
@@ -173,14 +173,14 @@ class Demo:
     def refuse_contract(self) -> None:
         """Let the plugin refuse a wrong contract."""
         module = self._folder / "wrong"
-        contract = module / CONTRACT
+        contract = ROOT / module / CONTRACT
         contract.parent.mkdir(parents=True)
         text = (ROOT / "proto_examples" / CONTRACT).read_text()
         for right, wrong in WRONG_CONTRACT:
-            say(f"    {right}  ->  {wrong}")
+            say(f"    {CONTRACT.name}: {right}  becomes  {wrong}")
             text = text.replace(right, wrong, 1)
         contract.write_text(text)
-        (module / "buf.yaml").write_text("version: v2\n")
+        (ROOT / module / "buf.yaml").write_text("version: v2\n")
         shell("protopact", "proto", "export", module)
         text = shell("buf", "generate", "--template", "buf.gen.yaml", "--output", module, module, expect=1)
         if any(text.count(f"{CONTRACT}:{line}:") != 1 for line in wrong_lines(contract)):
@@ -193,16 +193,23 @@ def wrong_lines(contract: Path) -> list[int]:
     return [next(n for n, line in enumerate(lines, start=1) if wrong in line) for _, wrong in WRONG_CONTRACT]
 
 
-def shell(*command: object, expect: int = 0) -> str:
+def shell(*command: object, expect: int = 0, quiet: bool = False) -> str:
     """Show and run a command from the repository's root, show what it says, and return that.
 
+    Args:
+        *command: The name of a program beside this Python, and its arguments.
+        expect: The exit code that keeps the promise.
+        quiet: Whether to show what it says only when its exit code is another one.
+
     Raises:
-        BrokenPromiseError: Its exit code is another one than `expect`.
+        BrokenPromiseError: Its exit code is another one.
     """
     show(*command)
     program, *arguments = map(str, command)
     path = Path(sys.executable).with_name(program)
-    environment = {**os.environ, "PATH": f"{path.parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = os.environ | {"PATH": f"{path.parent}{os.pathsep}{os.environ['PATH']}"}
+    if sys.stdout.isatty():
+        environment |= {"FORCE_COLOR": "1"}
     ran = subprocess.run(  # noqa: S603 - our own command
         [path, *arguments],
         cwd=ROOT,
@@ -213,15 +220,16 @@ def shell(*command: object, expect: int = 0) -> str:
         timeout=PATIENCE,
         check=False,
     )
-    say(indent(ran.stdout))
+    if ran.returncode != expect or not quiet:
+        say(indent(ran.stdout))
     if ran.returncode != expect:
         raise BrokenPromiseError(f"{program} ended with exit code {ran.returncode}, not {expect}")
-    return ran.stdout
+    return re.sub(r"\033\[[\d;]*m", "", ran.stdout)
 
 
 def show(*command: object) -> None:
     """Show a command."""
-    say(f"  $ {shlex.join(map(str, command))}")
+    say(bold(f"  $ {shlex.join(map(str, command))}"))
 
 
 def indent(text: str) -> str:
@@ -245,12 +253,14 @@ def say(text: str) -> None:
 
 
 def main() -> None:
-    """Run the demo."""
-    with tempfile.TemporaryDirectory(prefix="protopact-demo-") as folder:
-        try:
-            Demo(Path(folder)).run()
-        except (BrokenPromiseError, subprocess.TimeoutExpired) as error:
-            sys.exit(f"\nA promise was broken: {error}")
+    """Run the demo, in the folder that the command line names."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    shutil.rmtree(ROOT / folder, ignore_errors=True)
+    (ROOT / folder).mkdir(parents=True)
+    try:
+        Demo(folder).run()
+    except (BrokenPromiseError, subprocess.TimeoutExpired) as error:
+        sys.exit(f"\nA promise was broken: {error}")
 
 
 if __name__ == "__main__":

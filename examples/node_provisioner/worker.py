@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import signal
 from pathlib import Path
 
 from examples.node_provisioner.activities import Provisioner
@@ -23,13 +24,16 @@ _LOGGER = logging.getLogger(__name__)
 
 
 async def serve(url: str, cloud: Cloud) -> None:
-    """Serve until cancelled."""
+    """Serve until SIGINT or SIGTERM; activities that run then are given the time to end."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with (
         protopact.connect(url) as engine,
         engine.worker(workflows=[AddNode, DeleteNode], activities=[Provisioner(cloud)], services=[node]),
     ):
         _LOGGER.info("serving %s", url)
-        await asyncio.Event().wait()
+        await stop.wait()
 
 
 def main() -> None:
@@ -40,7 +44,7 @@ def main() -> None:
         "--cloud", default=Path("cloud"), type=Path, help="directory of the cloud (default: %(default)s)"
     )
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(message)s", datefmt="%H:%M:%S")
     asyncio.run(serve(arguments.engine, Cloud(arguments.cloud)))
 
 

@@ -50,7 +50,7 @@ def show(
 ) -> None:
     """Show the history of a run as a timeline.
 
-    On a terminal in colour, unless NO_COLOR is set, and cut to its width.
+    On a terminal in colour and cut to its width. NO_COLOR and FORCE_COLOR are heeded.
     """
     reader = _Descriptors(descriptors or ())
     events = asyncio.run(_history(engine, WorkflowRef(workflow_id, run_id)))
@@ -59,7 +59,7 @@ def show(
         events,
         describe=reader.describe,
         workflow_tasks=workflow_tasks,
-        colour=tty and not os.environ.get("NO_COLOR"),
+        colour=(tty or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR"),
         width=shutil.get_terminal_size().columns if tty else None,
     )
     typer.echo(text, nl=False)
