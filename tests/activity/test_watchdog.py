@@ -11,7 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+from tests.activity.bench import Bench
 
+from protopact.embedded.attempt import HandedBack
 from protopact.embedded.watchdog import Watchdog
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +47,38 @@ async def test_a_loop_that_turns_is_left_alone(caplog: pytest.LogCaptureFixture)
     watchdog.end()
     watchdog.close()
     assert caplog.messages == []
+
+
+async def test_a_blocking_activity_goes_on_and_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(request: StringValue) -> StringValue:
+        block(1.6)
+        return request
+
+    bench = Bench(work)
+    with caplog.at_level(logging.WARNING):
+        assert await bench.result("in") == "in"
+        await bench.stop()
+    assert "in work\n    block(1.6)" in caplog.messages[0]
+
+
+def test_ctrl_c_in_an_activity_ends_the_process_and_hands_the_attempt_back() -> None:
+    benches, tasks = list[Bench](), list[asyncio.Task[object] | None]()
+
+    async def work(request: StringValue) -> StringValue:
+        tasks.append(asyncio.current_task())
+        raise KeyboardInterrupt(request.value)
+
+    async def main() -> None:
+        benches.append(Bench(work))
+        await benches[0].run()
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert list(benches[0].outcomes.values()) == [HandedBack()]
+    Bench.made.clear()
+    [task] = tasks
+    assert task is not None
+    assert isinstance(task.exception(), KeyboardInterrupt)
 
 
 def test_a_process_ends_although_a_thread_does_not() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,6 +19,8 @@ from generated.betterproto2.greeting.v1.greeting_protopact import GreetingServic
 
 import protopact
 from protopact import activity, testing, workflow
+from protopact.interceptor import ExecuteActivity
+from protopact.payload import Payload, PayloadCodec
 from protopact.policy import RetryPolicy
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -152,6 +154,67 @@ async def test_a_hanging_activity_times_out_when_the_test_lets_time_pass() -> No
         await env.advance(timedelta(seconds=1))
         assert (await handle.result()).greeting == "Hello, Alice!"
     assert fake.calls == [("Alice", 1), ("Alice", 2)]
+
+
+async def test_a_fake_may_take_its_time() -> None:
+    async with testing.Environment() as env:
+
+        async def nap() -> None:
+            await env.sleep(timedelta(seconds=9) if fake.calls[-1][1] == 2 else timedelta(seconds=11))
+
+        fake = Fake(nap)
+        async with env.worker(workflows=[Prompt], activities=[fake]):
+            await greeting.Client(env).execute_greet(ALICE)
+        # Too long by a second, a second of back-off, and then in time.
+        assert env.now() == START + timedelta(seconds=10 + 1 + 9)
+    assert fake.calls == [("Alice", 1), ("Alice", 2)]
+
+
+async def test_an_activity_may_wait_for_a_workflow() -> None:
+    async with testing.Environment() as env:
+
+        async def delegate() -> None:
+            if fake.calls[-1][0] == "Alice":
+                await greeting.Client(env).execute_greet(GreetRequest(name="Bob"), id="another")
+
+        class Sleepy(greeting.Greet):
+            async def run(self, request: GreetRequest) -> GreetResponse:
+                await workflow.sleep(timedelta(seconds=2))
+                composed = await greeting.compose_greeting(ComposeGreetingRequest(name=request.name))
+                return GreetResponse(greeting=composed.greeting)
+
+        fake = Fake(delegate)
+        async with env.worker(workflows=[Sleepy], activities=[fake]):
+            await greeting.Client(env).execute_greet(ALICE)
+        assert env.now() == START + timedelta(seconds=4)
+    assert [name for name, _ in fake.calls] == ["Alice", "Bob"]
+
+
+async def test_codecs_and_interceptors_work_as_anywhere() -> None:
+    class Shift(PayloadCodec):
+        async def encode(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
+            await asyncio.sleep(0)
+            return [Payload({**each.metadata, "shifted": b"1"}, bytes(b ^ 1 for b in each.data)) for each in payloads]
+
+        async def decode(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
+            await asyncio.sleep(0)
+            return [Payload({**each.metadata}, bytes(b ^ 1 for b in each.data)) for each in payloads]
+
+    seen = list[str]()
+
+    class Trace(protopact.Interceptor):
+        async def execute_activity(
+            self, call: ExecuteActivity, next_hook: Callable[[ExecuteActivity], Awaitable[object]]
+        ) -> object:
+            seen.append(call.activity.name)
+            return await next_hook(call)
+
+    async with (
+        testing.Environment(codecs=[Shift()], interceptors=[Trace()], encoding="binary/protobuf") as env,
+        env.worker(workflows=[Patient], activities=[Fake()]),
+    ):
+        assert (await greeting.Client(env).execute_greet(ALICE)).greeting == "Hello, Alice!"
+    assert seen == ["greeting.v1.GreetingService.ComposeGreeting"]
 
 
 async def test_time_can_be_held() -> None:

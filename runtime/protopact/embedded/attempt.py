@@ -296,6 +296,7 @@ class AttemptRunner:
 
     def _finish(self, running: _Running, outcome: Outcome) -> None:
         if self._running.pop(running.attempt.key, None) is not None:
+            running.task = None  # which holds the context, which holds `running`: no work for the garbage collector
             running.heartbeats.close()
             self._watchdog.end()
             self._context.copy().run(self._on_done, running.attempt, outcome)

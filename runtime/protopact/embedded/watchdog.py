@@ -21,7 +21,7 @@ class Watchdog:
 
     Args:
         loop: Loop to watch; the watchdog is made on its thread.
-        patience: How long the loop may be blocked unnoticed, in seconds of real time.
+        patience: How long the loop may be blocked, in seconds of real time; up to a quarter more goes unnoticed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, patience: float = 1.0) -> None:
@@ -67,7 +67,7 @@ class Watchdog:
                     if self._closed.is_set():
                         return
                 _logger.warning("the event loop runs again, after %.1f s", time.monotonic() - asked)
-            if self._closed.wait(self._patience):
+            if self._closed.wait(self._patience / 4):
                 return
 
     def _alive(self) -> None:

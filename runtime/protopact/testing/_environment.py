@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from protopact import contract
+from protopact import activity, contract
 from protopact.embedded.clock import Ids, Timer, VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
 from protopact.embedded.store import Store
@@ -49,8 +49,9 @@ class Environment(EmbeddedEngine):
     """An engine for tests: in memory, its time virtual, its ids the same in every run. Used within `async with`.
 
     Time jumps to the next timer as soon as everything waits: when no activity runs and nothing else is left to do on
-    the event loop. Activities take no virtual time, and it stands still while they run. What a test calls one after the
-    other happens at one instant; only when it waits, for a result, an event, a sleep, does time go on.
+    the event loop. Activities take no virtual time, and it stands still while they run, unless they wait for `sleep` or
+    for a result of this environment. What a test calls one after the other happens at one instant; only when it waits,
+    for a result, an event, a sleep, does time go on.
 
     A workflow task that fails, which a worker tries again for ever, raises `WorkflowTaskError` at whoever awaits a
     result or an update of the run, as soon as nothing but the next try is left.
@@ -86,6 +87,7 @@ class Environment(EmbeddedEngine):
         )
         self._holds = 0 if time_skipping else 1
         self._sleepers: list[tuple[int, asyncio.Event]] = []
+        self._waiting_activities = 0
         self._awaited: deque[tuple[WorkflowRef, asyncio.Future[None]]] = deque()
         self._pilot: asyncio.Task[None] | None = None
 
@@ -97,6 +99,8 @@ class Environment(EmbeddedEngine):
 
     async def sleep(self, duration: timedelta) -> None:
         """Let virtual time pass, and what happens in that time happen; activities that run are waited for.
+
+        A fake activity that awaits this takes that time.
 
         Args:
             duration: How much.
@@ -153,7 +157,7 @@ class Environment(EmbeddedEngine):
 
     @property
     def _at_work(self) -> bool:
-        return self._shell is not None and self._shell.dispatch.running > 0
+        return self._shell is not None and self._shell.dispatch.running > self._waiting_activities
 
     # -- life
 
@@ -197,7 +201,6 @@ class Environment(EmbeddedEngine):
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (ref, failed)
         self._awaited.append(entry)
-        self._virtual.stirred.set()
         try:
             return await self._or_trouble(asyncio.ensure_future(answer), failed)
         finally:
@@ -207,6 +210,9 @@ class Environment(EmbeddedEngine):
         """The answer; or what keeps it from coming."""
         troubles = trouble if self._pilot is None else (*trouble, self._pilot)
         awaited: list[asyncio.Future[Any]] = [answer, *troubles]
+        waits = activity.in_activity()
+        self._waiting_activities += waits
+        self._virtual.stirred.set()
         try:
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
@@ -215,6 +221,7 @@ class Environment(EmbeddedEngine):
                         await each
             return await answer
         finally:
+            self._waiting_activities -= waits
             answer.cancel()
 
     async def _look_at_task(self) -> None:
