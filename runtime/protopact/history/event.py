@@ -25,6 +25,7 @@ __all__ = [
     "ActivityTaskTimedOut",
     "Attributes",
     "Event",
+    "Ignorable",
     "RetryPolicy",
     "TimerCanceled",
     "TimerFired",
@@ -323,6 +324,15 @@ class TimerCanceled(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, k
     identity: str = ""
 
 
+class Ignorable(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """An event of a type that this version does not know, and of which history says that a worker may ignore it.
+
+    `event_type` is spelt without its prefix. Its attributes are not kept.
+    """
+
+    event_type: str
+
+
 Attributes: TypeAlias = (
     WorkflowExecutionStarted
     | WorkflowExecutionCompleted
@@ -349,6 +359,7 @@ Attributes: TypeAlias = (
     | TimerStarted
     | TimerFired
     | TimerCanceled
+    | Ignorable
 )
 
 

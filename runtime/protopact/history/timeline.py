@@ -230,7 +230,7 @@ class _Grouping:
             self._timer(event, attributes)
         elif isinstance(attributes, _ClosingEvent):
             self._closing(event, attributes)
-        else:
+        elif not isinstance(attributes, ev.Ignorable):
             self._other(event, attributes)
 
     def _activity(self, event: ev.Event, attributes: _ActivityEvent) -> None:
