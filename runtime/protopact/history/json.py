@@ -13,7 +13,6 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import UnionType
 from typing import Any, TypeAlias, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -263,11 +262,10 @@ def _map(item: _Codec) -> _Codec:
     return _Codec(read, lambda values: {name: item.write(each) for name, each in values.items()}, {})
 
 
-def _elements(value: Json) -> list[Json]:
-    kind = type(value)
-    if kind is not list:
-        raise _expected("a list", value)
-    return value
+def _elements(value: Json) -> Sequence[Json]:
+    if isinstance(value, list):
+        return cast("Sequence[Json]", value)
+    raise _expected("a list", value)
 
 
 def _object(value: Json) -> dict[str, Json]:
@@ -388,15 +386,15 @@ def _fields(struct: type[msgspec.Struct]) -> Iterator[_Field]:
 
 
 def _codec(hint: Any) -> _Codec:  # noqa: ANN401 - a type expression
-    if isinstance(hint, UnionType):
-        (inner,) = (each for each in get_args(hint) if each is not type(None))
+    arguments = get_args(hint)
+    if type(None) in arguments:
+        (inner,) = (each for each in arguments if each is not type(None))
         codec = _codec(inner)
         return _Codec(codec.read, codec.write, None)
     if hint in _SCALARS:
         return _SCALARS[hint]
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return _message(hint)
-    arguments = get_args(hint)
     return _map(_codec(arguments[1])) if get_origin(hint) is dict else _list(_codec(arguments[0]))
 
 
