@@ -79,16 +79,17 @@ def search_attributes(
 def _template_value(
     template: contract.Template, request: object, where: str, uuid4: Callable[[], UUID]
 ) -> SearchAttributeValue | None:
-    texts: list[str] = []
+    texts: list[str | None] = []
     for part in template.parts:
-        text = part if isinstance(part, str) else str(uuid4())
-        if isinstance(part, contract.Field):
-            value = _text(part, request, where)
-            if value is None:
-                return None
-            text = value
-        texts.append(text)
-    return "".join(texts)
+        match part:
+            case str():
+                texts.append(part)
+            case contract.Uuid():
+                texts.append(str(uuid4()))
+            case contract.Field():
+                texts.append(_text(part, request, where))
+    known = [text for text in texts if text is not None]
+    return "".join(known) if len(known) == len(texts) else None
 
 
 def _field_value(kind: SearchAttributeType, value: Any, where: str) -> SearchAttributeValue | None:  # noqa: ANN401 - a field's

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, ClassVar, TypeVar
 
 from protopact import contract
+from protopact.options import check as check_options
 from protopact.policy import ActivityOptions
 from protopact.workflow._logging import logger
 from protopact.workflow._runtime import (
@@ -163,8 +164,10 @@ def start_activity(
 
     Raises:
         MessageMismatchError: `request` is not of the contract's type.
+        OptionError: An option is wrong.
         ReadOnlyContextError: Called from a query or a validator.
     """
+    check_options(ActivityOptions, options, f"call of {activity.name}")
     return get_runtime().start_activity(activity, request, options)
 
 
