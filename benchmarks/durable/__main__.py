@@ -71,6 +71,7 @@ def generate(folder: Path) -> None:
         env=environment,
         check=True,
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
 
 

@@ -22,8 +22,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+import temporalio
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+TEMPORAL_API = Path(temporalio.__file__).parent / "bridge/sdk-core/crates/protos/protos/api_upstream"
+"""The peer's annotations import Temporal's own API, which ships in the Python SDK's wheel."""
 PEER = "github.com/cludden/protoc-gen-go-temporal"
 ACTIVITIES = 3
 
@@ -100,7 +104,7 @@ def sides(folder: Path, peer: tuple[Path, Path] | None) -> Iterator[Side]:
         yield Side(
             "protoc-gen-go-temporal",
             [f"--plugin=protoc-gen-go_temporal={binary}", "--go_temporal_out=OUT"],
-            [include],
+            [include, TEMPORAL_API],
             folder / "theirs",
         )
 
