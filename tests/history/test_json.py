@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args, get_type_hints
 
@@ -104,7 +103,12 @@ def structs(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     return built.map(lambda values: build(**values))
 
 
-infos = st.none() | st.one_of(*(st.deferred(partial(structs, kind)) for kind in get_args(fl.FailureInfo)))
+def later(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
+    """What `structs` makes of a class; a failure holds failures, so it is asked when a value is drawn."""
+    return st.deferred(lambda: structs(kind))
+
+
+infos = st.none() | st.one_of(*(later(kind) for kind in get_args(fl.FailureInfo)))
 leaves = st.builds(
     fl.Failure, message=TEXT, info=infos, source=TEXT, stack_trace=TEXT, encoded_attributes=st.none() | payloads
 )
