@@ -96,7 +96,7 @@ async def test_an_activity_that_fails_while_it_cleans_up_has_failed() -> None:
     assert outcome.failure.info == ApplicationFailureInfo(type="ValueError")
 
 
-async def test_details_of_a_cancellation() -> None:
+async def test_details_of_a_cancellation(caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate()
 
     async def work(_: StringValue) -> StringValue:
@@ -111,6 +111,7 @@ async def test_details_of_a_cancellation() -> None:
     outcome = await cancelled(bench, gate)
     assert isinstance(outcome, Cancelled)
     assert bench.converter.from_details(outcome.details) == [StringValue(value="half way"), 2]
+    assert caplog.messages == []
 
 
 async def test_an_asyncio_timeout_within_the_activity_is_not_taken_for_the_cancellation() -> None:

@@ -398,6 +398,9 @@ class AttemptRunner:
     async def _failure(self, error: BaseException) -> Failure:
         error.__traceback__ = _without_our_frames(error.__traceback__)
         activity.logger.warning("the attempt failed", exc_info=error)
+        return await self._written(error)
+
+    async def _written(self, error: BaseException) -> Failure:
         if isinstance(error, PayloadSizeError):
             # As the Temporal server refuses it: the next attempt would fail alike.
             error = _caused(ServerError(str(error), non_retryable=True), error)
@@ -416,7 +419,7 @@ class AttemptRunner:
     async def _cancellation_details(self, error: asyncio.CancelledError) -> Payloads:
         if not isinstance(error, CancelledError) or not error.details:
             return ()
-        failure = await self._failure(error)
+        failure = await self._written(error)
         return failure.info.details if isinstance(failure.info, CanceledFailureInfo) else ()
 
 
