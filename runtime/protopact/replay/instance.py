@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
+from zlib import crc32
 
 from protopact import contract
 from protopact.errors import ActivityError, FailureError, PayloadError, ReadOnlyContextError, WorkflowTaskError
@@ -136,8 +137,7 @@ class Instance(Runtime):
     """
 
     def __init__(self, definition: Definition, *, workflow_id: str, run_id: str, ledger: Ledger) -> None:
-        seed = seed_of(run_id)
-        self.loop = Loop(seed, self._start_timer)
+        self.loop = Loop(crc32(run_id.encode()), self._start_timer)
         setattr(self.loop, RUNTIME_ATTRIBUTE, self)
         self.ledger = ledger
         self.replaying = False
@@ -148,7 +148,7 @@ class Instance(Runtime):
         self._workflow_id = workflow_id
         self._run_id = run_id
         self._info: Info | None = None
-        self._random = random.Random(seed)  # noqa: S311 - not for secrets; replay must draw the same numbers
+        self._random: random.Random | None = None
         self._main: Task[None] | None = None
         self._is_cancel_requested = False
         self._task_error: BaseException | None = None
@@ -390,6 +390,8 @@ class Instance(Runtime):
     def random(self) -> random.Random:
         """The run's generator of random numbers."""
         self.check_writable("draw a random number")
+        if self._random is None:
+            self._random = random.Random(seed_of(self._run_id))  # noqa: S311 - not for secrets; replay draws the same
         return self._random
 
     def is_replaying(self) -> bool:

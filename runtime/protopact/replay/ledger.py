@@ -113,13 +113,6 @@ class Ledger:
         self._scheduled: dict[int, CalledActivity] = {}
         self._started: dict[int, StartedTimer] = {}
         self._accepted: dict[str, int] = {}
-        self._matchers: dict[type[Attributes], Callable[[Event, _Entry], bool]] = {
-            ActivityTaskScheduled: self._match_scheduled,
-            TimerStarted: self._match_timer,
-            TimerCanceled: self._match_timer_cancelled,
-            WorkflowExecutionUpdateAccepted: self._match_accepted,
-            WorkflowExecutionUpdateCompleted: self._match_completed,
-        }
 
     # -- what the code asks for
 
@@ -216,8 +209,8 @@ class Ledger:
         entry = self._entries.popleft()
         if _BECOMES[type(entry.command)] is not attributes:
             raise self._disagree(event, entry.command)
-        matcher = self._matchers.get(attributes)
-        if matcher is not None and not matcher(event, entry):
+        matcher = _MATCHERS.get(attributes)
+        if matcher is not None and not matcher(self, event, entry):
             raise self._disagree(event, entry.command)
         self.last_event_id = event.event_id
 
@@ -267,7 +260,8 @@ class Ledger:
         del self._timers[timer.seq]
         return timer.seq
 
-    def _match_scheduled(self, event: Event, entry: _Entry) -> bool:
+    def match_scheduled(self, event: Event, entry: _Entry) -> bool:
+        """An activity is known by its event from now on."""
         attributes, command, activity = event.attributes, entry.command, entry.origin
         if (
             not isinstance(attributes, ActivityTaskScheduled)
@@ -281,25 +275,29 @@ class Ledger:
         self._scheduled[event.event_id] = activity
         return True
 
-    def _match_timer(self, event: Event, entry: _Entry) -> bool:
+    def match_timer(self, event: Event, entry: _Entry) -> bool:
+        """A timer is known by its event from now on."""
         if isinstance(entry.origin, StartedTimer):
             entry.origin.started_event_id = event.event_id
             self._started[event.event_id] = entry.origin
         return True
 
-    def _match_timer_cancelled(self, _event: Event, entry: _Entry) -> bool:
+    def match_timer_cancelled(self, _event: Event, entry: _Entry) -> bool:
+        """A timer is gone."""
         if isinstance(entry.origin, StartedTimer):
             self._started.pop(entry.origin.started_event_id, None)
         return True
 
-    def _match_accepted(self, event: Event, entry: _Entry) -> bool:
+    def match_accepted(self, event: Event, entry: _Entry) -> bool:
+        """An update is known by its event from now on."""
         attributes, command = event.attributes, entry.command
         if not isinstance(attributes, WorkflowExecutionUpdateAccepted) or not isinstance(command, AcceptUpdate):
             return False
         self._accepted[command.request.update_id] = event.event_id
         return attributes.protocol_instance_id in {"", command.request.update_id}
 
-    def _match_completed(self, event: Event, entry: _Entry) -> bool:
+    def match_completed(self, event: Event, entry: _Entry) -> bool:
+        """The same update has completed."""
         attributes, command = event.attributes, entry.command
         return (
             isinstance(attributes, WorkflowExecutionUpdateCompleted)
@@ -326,6 +324,15 @@ class Ledger:
             event=event,
             command=command,
         )
+
+
+_MATCHERS: dict[type[Attributes], Callable[[Ledger, Event, _Entry], bool]] = {
+    ActivityTaskScheduled: Ledger.match_scheduled,
+    TimerStarted: Ledger.match_timer,
+    TimerCanceled: Ledger.match_timer_cancelled,
+    WorkflowExecutionUpdateAccepted: Ledger.match_accepted,
+    WorkflowExecutionUpdateCompleted: Ledger.match_completed,
+}
 
 
 def _event_text(attributes: Attributes) -> str:
