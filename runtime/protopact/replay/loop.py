@@ -225,7 +225,7 @@ class Loop(asyncio.AbstractEventLoop):
         self._queue = _Refuse() if read_only else self.ready
 
     def unwind(self) -> None:
-        """Close every coroutine and asynchronous generator, newest first, with no effect on anything outside of them."""
+        """Close every coroutine and asynchronous generator, newest first, with no effect on anything outside."""
         if self.is_unwound:
             return
         self.is_unwound = True
