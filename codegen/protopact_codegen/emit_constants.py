@@ -208,10 +208,9 @@ class Constants:
                 written = Tuple([self._part(part) for part in parts])
                 expression = self._contract("Template", [("", text(source)), ("", written)])
             case SearchAttribute(name, kind, computed):
-                given = self._attributes(computed) if isinstance(computed, FieldPath) else self._value(computed)
-                expression = self._contract(
-                    "SearchAttribute", [("", text(name)), ("", self._member(kind)), ("", given)]
-                )
+                found = self._attributes(computed) if isinstance(computed, FieldPath) else self._value(computed)
+                arguments: _Arguments = [("", text(name)), ("", self._member(kind)), ("", found)]
+                expression = self._contract("SearchAttribute", arguments)
             case _ if isinstance(value, tuple):
                 expression = Tuple([self._value(each) for each in cast("tuple[object, ...]", value)])
             case _:

@@ -120,10 +120,12 @@ class Imports:
     def _alias(self, name: str, package: str, public: set[str]) -> str:
         bare = name.lstrip("_")
         qualified = "_".join(("", *filter(None, package.split(".")), bare))
-        for alias in chain((name, f"_{bare}"), accumulate(repeat("_"), add, initial=qualified)):
+        alias = next(
+            alias
+            for alias in chain((name, f"_{bare}"), accumulate(repeat("_"), add, initial=qualified))
             # Two leading underscores mean something else in the body of a class.
-            if alias not in public and alias not in self.private and not alias.startswith("__"):
-                break
+            if alias not in public and alias not in self.private and not alias.startswith("__")
+        )
         self.private.add(alias)
         return alias
 

@@ -346,7 +346,7 @@ class Engine(ABC):
             async with engine.worker(workflows=[AddNode], activities=[Provisioner()]):
                 ...
 
-        Leaving the context stops claiming, gives activities the grace period, cancels them, and hands back what is left.
+        Leaving the context stops claiming, gives activities the grace period, cancels them, hands back what is left.
 
         Args:
             workflows: Workflow classes; each claims itself.

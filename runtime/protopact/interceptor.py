@@ -98,7 +98,7 @@ class ExecuteActivity:
 
 
 class Interceptor:
-    """Hooks; override those you need. Given to `protopact.connect(..., interceptors=[...])`, the first one outermost."""
+    """Hooks; override those you need. Given to `protopact.connect(..., interceptors=[...])`, the first outermost."""
 
     async def start_workflow(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -574,7 +574,7 @@ class EmbeddedEngine(Engine):
         return self._serve(options)
 
     @asynccontextmanager
-    async def _serve(self, options: WorkerOptions) -> AsyncIterator[None]:
+    async def _serve(self, options: WorkerOptions) -> AsyncGenerator[None]:
         worker = Worker(
             self._open,
             options,

@@ -219,8 +219,8 @@ class Records:
             (key, event_id),
         )
         ((first_event_id, data),) = rows
-        event: Event = _events.decode(data)[event_id - first_event_id]
-        return event
+        position: int = event_id - first_event_id
+        return _events.decode(data)[position]
 
     # -- activities
 
