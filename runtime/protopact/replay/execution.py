@@ -20,6 +20,7 @@ from protopact.history.event import (
     WorkflowExecutionStarted,
     WorkflowExecutionUpdateAccepted,
     WorkflowTaskCompleted,
+    WorkflowTaskFailed,
     WorkflowTaskStarted,
 )
 from protopact.history.failure import ActivityFailureInfo, Failure
@@ -175,6 +176,8 @@ class Execution:
             elif isinstance(attributes, WorkflowTaskCompleted):
                 is_answered = self._has_answered = True
                 self._instance.flags.update(attributes.lang_used_flags)
+            elif isinstance(attributes, WorkflowTaskFailed) and attributes.cause == "RESET_WORKFLOW":
+                self._instance.reseed(attributes.new_run_id)
             if kind in TERMINAL_EVENTS:
                 self._is_closed = True
         if is_answered and not self._is_closed:

@@ -394,6 +394,11 @@ class Instance(Runtime):
             self._random = random.Random(seed_of(self._run_id))  # noqa: S311 - not for secrets; replay draws the same
         return self._random
 
+    def reseed(self, run_id: str) -> None:
+        """Draw as the run `run_id` does from now on: a reset made that run out of this one's history."""
+        self._random = self._random or random.Random()  # noqa: S311 - as above; whoever holds it draws anew as well
+        self._random.seed(seed_of(run_id))
+
     def is_replaying(self) -> bool:
         """Whether the code that runs now has run before."""
         return self.replaying or self._read_only == "a query"

@@ -1,0 +1,103 @@
+"""What the tests of the core share: how a history is replayed, and what each of its tasks must have answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from protopact.failure import FailureConverter
+from protopact.history import event as ev
+from protopact.history.json import from_json
+from protopact.payload import PayloadConverter
+from protopact.replay import command as cmd
+from protopact.replay.definition import Definition
+from protopact.replay.execution import Advance, Execution
+from protopact.workflow import Workflow
+
+CONVERTER = PayloadConverter()
+HISTORIES = Path(__file__).parent / "histories"
+
+FIELDS: dict[type[ev.Attributes], tuple[type, tuple[str, ...]]] = {
+    ev.ActivityTaskScheduled: (
+        cmd.ScheduleActivityTask,
+        ("activity_id", "activity_type", "task_queue", "input", "start_to_close_timeout", "heartbeat_timeout"),
+    ),
+    ev.ActivityTaskCancelRequested: (cmd.RequestCancelActivityTask, ("scheduled_event_id",)),
+    ev.TimerStarted: (cmd.StartTimer, ("timer_id", "start_to_fire_timeout")),
+    ev.TimerCanceled: (cmd.CancelTimer, ("timer_id", "started_event_id")),
+    ev.WorkflowExecutionCompleted: (cmd.CompleteWorkflowExecution, ("result",)),
+    ev.WorkflowExecutionFailed: (cmd.FailWorkflowExecution, ()),
+    ev.WorkflowExecutionCanceled: (cmd.CancelWorkflowExecution, ("details",)),
+    ev.WorkflowExecutionUpdateAccepted: (cmd.AcceptUpdate, ()),
+    ev.WorkflowExecutionUpdateCompleted: (cmd.CompleteUpdate, ("update_id", "success")),
+}
+"""For each command event: the command that became it, and the fields that must be the same."""
+
+
+def definition(workflow: type[Workflow]) -> Definition:
+    return Definition(workflow=workflow, converter=CONVERTER, failures=FailureConverter(CONVERTER))
+
+
+def execution(workflow: type[Workflow], history: Sequence[ev.Event]) -> Execution:
+    """A run of which nothing has happened yet."""
+    started = history[0].attributes
+    assert isinstance(started, ev.WorkflowExecutionStarted)
+    return Execution(definition(workflow), workflow_id=started.workflow_id, run_id=started.original_execution_run_id)
+
+
+def recorded(name: str) -> list[ev.Event]:
+    return from_json((HISTORIES / f"{name}.json").read_text())
+
+
+@dataclass
+class Task:
+    """An answered task of a history: what came before, the updates that it accepted, the events that were its answer."""
+
+    before: Sequence[ev.Event]
+    updates: list[ev.UpdateRequest]
+    answer: Sequence[ev.Event]
+
+
+def tasks(history: Sequence[ev.Event]) -> Iterator[Task]:
+    """The tasks that were answered with commands. Those answered with none say nothing of where they were."""
+    for index, event in enumerate(history):
+        if isinstance(event.attributes, ev.WorkflowTaskCompleted):
+            end = index + 1
+            while end < len(history) and type(history[end].attributes) in FIELDS:
+                end += 1
+            answer = history[index + 1 : end]
+            updates = [
+                each.attributes.accepted_request
+                for each in answer
+                if isinstance(each.attributes, ev.WorkflowExecutionUpdateAccepted)
+                and each.attributes.accepted_request is not None
+            ]
+            if answer:
+                yield Task(history[:index], updates, answer)
+
+
+def check(advance: Advance, task: Task) -> None:
+    """The commands are those that became the events of the answer."""
+    place = f"after event {task.before[-1].event_id}"
+    kinds = [FIELDS[type(event.attributes)][0] for event in task.answer]
+    assert [type(command) for command in advance.commands] == kinds, place
+    for command, event in zip(advance.commands, task.answer, strict=True):
+        for field in FIELDS[type(event.attributes)][1]:
+            assert getattr(command, field) == getattr(event.attributes, field), f"{field} of event {event.event_id}"
+
+
+def check_every_task(workflow: type[Workflow], history: Sequence[ev.Event]) -> None:
+    """Replay up to every task, in one run that stays in memory and in a new one each time; then to the end."""
+    kept, told = execution(workflow, history), 0
+    for task in tasks(history):
+        fresh = execution(workflow, history)
+        check(fresh.advance(task.before, updates=task.updates), task)
+        fresh.unwind()
+        check(kept.advance(task.before[told:], updates=task.updates), task)
+        told = len(task.before)
+    kept.advance(history[told:])
+    kept.unwind()
+    whole = execution(workflow, history)
+    whole.advance(history)
+    whole.unwind()

@@ -1,0 +1,144 @@
+"""The recorded workflows, written once more on generated code: same names, same order of commands."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome, Reading, Step
+from tests.replay.histories.v1.histories_protopact import Histories as histories
+
+from protopact import workflow
+from protopact.errors import ActivityError, ApplicationError
+from protopact.policy import RetryPolicy
+
+
+class Sequence(histories.Sequence):
+    async def run(self, request: Job) -> Outcome:
+        log: list[str] = []
+        total = 0
+        for step in request.steps:
+            reading = await histories.work(
+                Step(name=step.name, fail_times=step.fail_times),
+                retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=50)),
+            )
+            log.extend(reading.log)
+            total += reading.value
+        return Outcome(id=request.id, log=log, total=total)
+
+
+class Fanout(histories.Fanout):
+    async def run(self, request: Job) -> Outcome:
+        readings = await asyncio.gather(*[histories.work(Step(name=f"{request.id}-{i}")) for i in range(request.n)])
+        return Outcome(id=request.id, total=sum(reading.value for reading in readings))
+
+
+class Race(histories.Race):
+    async def run(self, request: Job) -> Outcome:
+        log: list[str] = []
+        try:
+            await asyncio.wait_for(histories.beat(Step(name="b")), timeout=0.5)
+        except (TimeoutError, ActivityError) as error:
+            log.append(type(error).__name__)
+        await asyncio.sleep(0.05)
+        return Outcome(id=request.id, log=log)
+
+
+class Chatty(histories.Chatty):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.total = 0
+        self.done = False
+
+    async def run(self, request: Job) -> Outcome:
+        self.notes.append("run")
+        await workflow.wait_condition(lambda: self.done)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return Outcome(id=request.id, log=self.notes, total=self.total)
+
+    async def on_nudge(self, request: Nudge) -> None:
+        self.notes.append(request.note)
+        if request.note == "work":
+            self.total += (await histories.work(Step(name="signalled"))).value
+
+    async def on_finish(self, request: Nudge) -> None:  # noqa: ARG002 - the contract's signature
+        self.done = True
+
+    def peek(self, request: Nudge) -> Reading:  # noqa: ARG002 - the contract's signature
+        return Reading(value=self.total, log=self.notes)
+
+    async def add(self, request: Nudge) -> Reading:
+        await histories.work(Step(name=request.note))
+        self.total += request.by
+        return Reading(value=self.total)
+
+    def validate_add(self, request: Nudge) -> None:
+        if request.by < 0:
+            raise ApplicationError("negative", type="Negative")
+
+
+class Doomed(histories.Doomed):
+    async def run(self, request: Job) -> Outcome:  # noqa: ARG002 - the contract's signature
+        await histories.break_(Step(name="b"))
+        return Outcome()
+
+
+class Saga(histories.Saga):
+    async def run(self, request: Job) -> Outcome:
+        undo: list[str] = []
+        try:
+            for step in request.steps:
+                await histories.work(Step(name=step.name))
+                undo.append(f"undo-{step.name}")
+            await histories.break_(Step(name="pay"))
+        except ActivityError as error:
+            for name in reversed(undo):
+                await histories.work(Step(name=name))
+            raise ApplicationError("rolled back", type="RolledBack", non_retryable=True) from error
+        return Outcome(id=request.id)
+
+
+class Cancellable(histories.Cancellable):
+    async def run(self, request: Job) -> Outcome:  # noqa: ARG002 - the contract's signature
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            await asyncio.shield(histories.work(Step(name="cleanup")))
+            raise
+        return Outcome()
+
+
+class Deterministic(histories.Deterministic):
+    async def run(self, request: Job) -> Outcome:
+        log = [str(workflow.uuid4()), str(workflow.random().randint(0, 10**9))]
+        for name in log:
+            await histories.work(Step(name=name), activity_id=f"id-{name}")
+        await asyncio.sleep(0.1)
+        log.append(str(int(workflow.now().timestamp() * 1000)))
+        await histories.work(Step(name=log[-1]))
+        log.append(str(workflow.uuid4()))
+        return Outcome(id=request.id, log=log)
+
+
+class Tasks(histories.Tasks):
+    async def run(self, request: Job) -> Outcome:
+        log: list[str] = []
+        gate, ready, queue = asyncio.Semaphore(2), asyncio.Event(), asyncio.Queue[int]()
+        done: asyncio.Queue[int] = asyncio.Queue()
+
+        async def one(i: int) -> None:
+            async with gate:
+                reading = await histories.work(Step(name="w" * (i + 1)))
+                await queue.put(reading.value)
+                ready.set()
+            await done.put(reading.value)
+
+        tasks = [asyncio.create_task(one(i)) for i in range(5)]
+        await ready.wait()
+        log.append(f"first {await queue.get()}")
+        for _ in tasks:
+            log.append(str(await done.get()))  # noqa: PERF401 - one after the other, as they come
+        bad = histories.break_(Step(name="z"))
+        results = await asyncio.gather(histories.work(Step(name="ok")), bad, return_exceptions=True)
+        log.append(type(results[1]).__name__)
+        return Outcome(id=request.id, log=log)
