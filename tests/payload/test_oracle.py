@@ -84,7 +84,6 @@ def test_every_spelling_that_google_writes_is_read(name: str, data: st.DataObjec
         use_integers_for_enums=data.draw(st.booleans()),
         always_print_fields_with_no_presence=data.draw(st.booleans()),
         ensure_ascii=data.draw(st.booleans()),
-        unquote_int64_if_possible=data.draw(st.booleans()),
     )
     assert JSON.from_payloads(message, (payload("json/protobuf", name, text.encode()),)) == value
 

@@ -382,6 +382,7 @@ class _Field:
         name = self._field.name
         key_field, value_field = map_fields(self._field)
         key_kind, check_key = scalar(key_field)
+        read_key = _reader_of(key_field)
         write_item, convert = self._map_item(value_field)
 
         def write(value: AnyValue, message: AnyMessage) -> None:
@@ -395,7 +396,7 @@ class _Field:
         def read(message: AnyMessage) -> AnyValue:
             # Sorted: google's maps iterate in another order in each process, which a workflow must not see.
             items = getattr(message, name)
-            return {key: convert(items[key]) for key in sorted(items)}
+            return {key: convert(items[key]) for key in sorted(map(read_key, items))}
 
         return write, read
 
@@ -412,10 +413,8 @@ class _Field:
         return set_item, convert
 
     def _scalar(self, field: FieldDescriptor) -> tuple[type, Convert, Convert]:
-        if field.type == FieldDescriptor.TYPE_STRING and not _is_proto3(field):
-            return *scalar(field), utf8
         if field.type != FieldDescriptor.TYPE_ENUM:
-            return *scalar(field), _as_is
+            return *scalar(field), _reader_of(field)
         if not issubclass(self._class, IntEnum):
             raise self._misfit("an enum")
         return enum(self._class)
@@ -440,6 +439,11 @@ class _Field:
             f"{self._field.full_name}: the contract has {expected} where the message's class has a "
             f"{self._class.__name__}; generate both again"
         )
+
+
+def _reader_of(field: FieldDescriptor) -> Convert:
+    """A scalar that was read; what google's reader returns, but for the text of proto2, which it does not check."""
+    return utf8 if field.type == FieldDescriptor.TYPE_STRING and not _is_proto3(field) else _as_is
 
 
 def _is_proto3(field: FieldDescriptor) -> bool:

@@ -115,14 +115,15 @@ class JsonFormat:
             JsonError: It holds none.
         """
         try:
-            value = _decode(data.decode())
+            text = data.decode()
+            value = _decode(text)
         except (ValueError, RecursionError) as error:
             raise JsonError(f"not JSON: {error}") from error
         message = cls()
         try:
             self._plan(descriptor_of(cls)).read(message, value, 1)
         except Exception:  # noqa: BLE001 - whatever it is, json_format accepts it or says what is wrong
-            return self._load_by_library(value, cls)
+            return self._load_by_library(_decode(text), cls)  # anew: json_format changes what it is given
         return message
 
     def _load_by_library(self, value: Json, cls: type[Message]) -> Message:
