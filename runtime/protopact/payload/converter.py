@@ -31,7 +31,6 @@ Encoding = Literal["json/protobuf", "binary/protobuf"]
 
 _JSON, _BINARY = b"json/protobuf", b"binary/protobuf"
 _PLAIN, _BYTES, _NULL = b"json/plain", b"binary/plain", b"binary/null"
-_NOTHING = Payload(metadata={"encoding": _NULL})
 _EMPTY = contract.EMPTY.name
 
 _encode_plain = json.JSONEncoder(allow_nan=False, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
@@ -46,7 +45,7 @@ class _Entry:
         self.from_json = codec.from_json
         self.from_binary = codec.from_binary
         self.name = message.name.encode()
-        self.metadata = {"encoding": encoding.encode(), "messageType": self.name}
+        self.metadata = {"encoding": encoding.encode(), "messageType": self.name}  # copied: a codec may change its own
 
 
 class PayloadConverter:
@@ -80,7 +79,7 @@ class PayloadConverter:
                 refuse_class(message, value, where or "payload")
             return ()
         entry = self._entries.get(message) or self._entry(message)
-        return (Payload(entry.metadata, entry.write(value, where or "payload")),)
+        return (Payload(entry.metadata.copy(), entry.write(value, where or "payload")),)
 
     def from_payloads(self, message: contract.Message[M], payloads: Payloads, where: str = "") -> M:
         """Decode a `message`.
@@ -161,7 +160,7 @@ class PayloadConverter:
 
     def _to_detail(self, index: int, value: object) -> Payload:
         if value is None:
-            return _NOTHING
+            return Payload({"encoding": _NULL})
         if isinstance(value, bytes):
             return Payload({"encoding": _BYTES}, value)
         if isinstance(value, Payload):
@@ -169,7 +168,7 @@ class PayloadConverter:
         message = self._describe(type(value))
         if message is not None:
             entry = self._entries.get(message) or self._entry(message)
-            return Payload(entry.metadata, entry.write(value, f"detail {index}"))
+            return Payload(entry.metadata.copy(), entry.write(value, f"detail {index}"))
         try:
             return Payload({"encoding": _PLAIN}, _encode_plain(value).encode())
         except (TypeError, ValueError, RecursionError) as error:
