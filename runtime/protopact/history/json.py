@@ -71,11 +71,11 @@ def from_json(text: str) -> list[ev.Event]:
 
 T = TypeVar("T")
 
-Json: TypeAlias = Any  # JSON as msgspec decodes it; every codec checks what it takes
+_Json: TypeAlias = Any  # JSON as msgspec decodes it; every codec checks what it takes
 
 
 class _Document(msgspec.Struct):
-    events: list[Json]
+    events: list[_Json]
 
 
 class _MalformedError(Exception):
@@ -86,7 +86,7 @@ class _MalformedError(Exception):
         self.reason, self.place = reason, place
 
 
-def _expected(what: str, found: Json) -> _MalformedError:
+def _expected(what: str, found: _Json) -> _MalformedError:
     shown = msgspec.json.encode(found).decode()
     return _MalformedError(f"expected {what}, found {shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '...'}")
 
@@ -107,24 +107,24 @@ class _Codec:
         zero: The value of an absent field, which is not written.
     """
 
-    read: Callable[[Json], Any]  # Any: the type of the field that it reads
-    write: Callable[[Any], Json]
+    read: Callable[[_Json], Any]  # Any: the type of the field that it reads
+    write: Callable[[Any], _Json]
     zero: object
 
 
-def _read_bool(value: Json) -> bool:
+def _read_bool(value: _Json) -> bool:
     if value is True or value is False:
         return value
     raise _expected("true or false", value)
 
 
-def _read_str(value: Json) -> str:
+def _read_str(value: _Json) -> str:
     if isinstance(value, str):
         return value
     raise _expected("text", value)
 
 
-def _read_int(value: Json) -> int:
+def _read_int(value: _Json) -> int:
     if type(value) is int:
         return value
     if isinstance(value, str) and _INTEGER.fullmatch(value):
@@ -134,7 +134,7 @@ def _read_int(value: Json) -> int:
     raise _expected("an integer", value)
 
 
-def _read_float(value: Json) -> float:
+def _read_float(value: _Json) -> float:
     if type(value) in {int, float}:
         return float(value)
     try:
@@ -143,7 +143,7 @@ def _read_float(value: Json) -> float:
         raise _expected("a number", value) from None
 
 
-def _read_bytes(value: Json) -> bytes:
+def _read_bytes(value: _Json) -> bytes:
     try:
         standard = _read_str(value).translate(_URL_SAFE)
         return b64decode(standard + "=" * (-len(standard) % 4), validate=True)
@@ -155,7 +155,7 @@ def _write_bytes(value: bytes) -> str:
     return b64encode(value).decode()
 
 
-def _read_timestamp(value: Json) -> Timestamp:
+def _read_timestamp(value: _Json) -> Timestamp:
     match = _TIME.fullmatch(_read_str(value))
     if match is None:
         raise _expected("an RFC 3339 time", value)
@@ -173,7 +173,7 @@ def _write_timestamp(value: int) -> str:
     return f"{whole}{_fraction(fraction)}Z"
 
 
-def _read_duration(value: Json) -> Duration:
+def _read_duration(value: _Json) -> Duration:
     match = _DURATION.fullmatch(_read_str(value))
     if match is None:
         raise _expected('a duration such as "10s"', value)
@@ -228,7 +228,7 @@ _SCALARS: Mapping[object, _Codec] = {
 def _enum(prefix: str) -> _Codec:
     """Names without `prefix`; the unspecified value is no name at all."""
 
-    def read(value: Json) -> str:
+    def read(value: _Json) -> str:
         name = _read_str(value)
         short = name[len(prefix) :] if name.startswith(prefix) else _upper_snake(name)
         return "" if short == _UNSPECIFIED else short
@@ -249,32 +249,32 @@ def _upper_snake(name: str) -> str:
 
 
 def _list(item: _Codec) -> _Codec:
-    def read(value: Json) -> tuple[object, ...]:
+    def read(value: _Json) -> tuple[object, ...]:
         return tuple([_at(f"[{index}]", item.read, each) for index, each in enumerate(_elements(value))])
 
     return _Codec(read, lambda values: [item.write(each) for each in values], ())
 
 
 def _map(item: _Codec) -> _Codec:
-    def read(value: Json) -> dict[str, object]:
+    def read(value: _Json) -> dict[str, object]:
         return {name: _at(f".{name}", item.read, each) for name, each in _object(value).items()}
 
     return _Codec(read, lambda values: {name: item.write(each) for name, each in values.items()}, {})
 
 
-def _elements(value: Json) -> Sequence[Json]:
+def _elements(value: _Json) -> Sequence[_Json]:
     if isinstance(value, list):
-        return cast("Sequence[Json]", value)
+        return cast("Sequence[_Json]", value)
     raise _expected("a list", value)
 
 
-def _object(value: Json) -> dict[str, Json]:
+def _object(value: _Json) -> dict[str, _Json]:
     if isinstance(value, dict):
-        return cast("dict[str, Json]", value)
+        return cast("dict[str, _Json]", value)
     raise _expected("an object", value)
 
 
-def _at(place: str, read: Callable[[Json], T], value: Json) -> T:
+def _at(place: str, read: Callable[[_Json], T], value: _Json) -> T:
     try:
         return read(value)
     except _MalformedError as error:
@@ -311,7 +311,7 @@ class _Message:
     def __init__(self, struct: type[msgspec.Struct]) -> None:
         self._struct = struct
         self._fields: tuple[_Field, ...] | None = None
-        self._tree: dict[str, Json] = {}
+        self._tree: dict[str, _Json] = {}
         self._zeros: dict[str, object] = {}
 
     def _compile(self) -> tuple[_Field, ...]:
@@ -328,14 +328,14 @@ class _Message:
         self._fields = fields
         return fields
 
-    def read(self, value: Json) -> msgspec.Struct:
+    def read(self, value: _Json) -> msgspec.Struct:
         if self._fields is None:
             self._compile()
         values = dict(self._zeros)
         self._gather(self._tree, _object(value), values)
         return self._struct(**values)
 
-    def _gather(self, tree: Mapping[str, Json], value: Mapping[str, Json], values: dict[str, object]) -> None:
+    def _gather(self, tree: Mapping[str, _Json], value: Mapping[str, _Json], values: dict[str, object]) -> None:
         for key, each in value.items():
             branch = tree.get(key)
             if branch is None or each is None:
@@ -349,8 +349,8 @@ class _Message:
                 error.place = f".{key}{error.place}"
                 raise
 
-    def write(self, value: msgspec.Struct) -> dict[str, Json]:
-        message: dict[str, Json] = {}
+    def write(self, value: msgspec.Struct) -> dict[str, _Json]:
+        message: dict[str, _Json] = {}
         for field in self._fields or self._compile():
             held = getattr(value, field.name)
             if held == field.codec.zero if field.only is None else type(held) is not field.only:
@@ -509,7 +509,7 @@ _EVENT_TYPES: Mapping[type[msgspec.Struct], _EventType] = {
 _BY_NAME = {event_type.name: event_type for event_type in _EVENT_TYPES.values()}
 
 
-def _write_event(event: ev.Event) -> dict[str, Json]:
+def _write_event(event: ev.Event) -> dict[str, _Json]:
     written = {"eventId": str(event.event_id), "eventTime": _write_timestamp(event.event_time)}
     if isinstance(event.attributes, ev.Ignorable):
         return {**written, "eventType": _PREFIX + event.attributes.event_type, "workerMayIgnore": True}
@@ -518,7 +518,7 @@ def _write_event(event: ev.Event) -> dict[str, Json]:
     return {**written, "eventType": _PREFIX + kind.name, kind.attributes: attributes}
 
 
-def _read_event(value: Json) -> ev.Event:
+def _read_event(value: _Json) -> ev.Event:
     fields = _object(value)
     event_id = _at(".eventId", _read_int, _either(fields, "eventId"))
     event_time = _at(".eventTime", _read_timestamp, _either(fields, "eventTime"))
@@ -539,7 +539,7 @@ def _read_event(value: Json) -> ev.Event:
 _EVENT_TYPE = _enum(_PREFIX)
 
 
-def _either(fields: Mapping[str, Json], name: str) -> Json:
+def _either(fields: Mapping[str, _Json], name: str) -> _Json:
     """A field under its JSON name or under its protobuf name."""
     value = fields.get(name)
     return fields.get(_snake(name)) if value is None else value
