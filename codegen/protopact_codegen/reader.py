@@ -85,7 +85,6 @@ class _Reader:
             return None
         edition = Edition.DESCRIPTOR.values_by_number.get(proto.edition)
         syntax = proto.syntax or "proto2"
-        line = proto.EDITION_FIELD_NUMBER if syntax == "editions" else proto.SYNTAX_FIELD_NUMBER
         return File(
             path=path,
             package=proto.package,
@@ -99,7 +98,8 @@ class _Reader:
                 if not self._dialect.annotates(rpc)
             ),
             descriptor=self._pool.FindFileByName(path),
-            place=Place(source, (line,)),
+            # Compilers keep the position of an edition under the syntax.
+            place=Place(source, (proto.SYNTAX_FIELD_NUMBER,)),
         )
 
     def _load(self, path: str) -> bool:

@@ -142,6 +142,14 @@ def test_a_file_and_its_services(contract: Contract) -> None:
     ]
 
 
+@pytest.mark.parametrize("line", ['syntax = "proto3";', 'edition = "2023";'])
+def test_a_file_is_where_its_syntax_or_edition_stands(line: str, compile_request: Compile) -> None:
+    text = CONTRACT.replace('syntax = "proto3";', f"// A licence.\n\n{line}")
+    contract, diagnostics = read(compile_request({"shop/v1/order.proto": text}))
+    assert not diagnostics
+    assert str(contract.files[0].place.position) == "shop/v1/order.proto:4:1"
+
+
 def test_a_workflow(buy: Workflow) -> None:
     assert buy.name == buy.full_name == "shop.v1.OrderService.Buy"
     assert buy.doc == "Buy buys."
