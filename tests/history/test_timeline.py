@@ -142,6 +142,11 @@ def test_the_tail_of_a_history_is_shown_too() -> None:
     assert "ActivityTaskStarted of event 6" in text
 
 
+def test_an_event_of_an_unknown_type_is_shown_by_its_name() -> None:
+    events = history((0, ev.WorkflowExecutionStarted()), (1, ev.Ignorable(event_type="NEXUS_OPERATION_SCHEDULED")))
+    assert steps(events)[1].title == "nexus operation scheduled"
+
+
 def test_no_events() -> None:
     assert render([]) == "No events.\n"
 

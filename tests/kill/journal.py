@@ -8,15 +8,15 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["call", "ack", "begin", "end", "commits"]
+Kind = Literal["call", "ack", "late", "begin", "end", "commits"]
 
 
 class Entry(msgspec.Struct, frozen=True):
     """A line of the journal.
 
     Attributes:
-        kind: `call` before a client's call, `ack` after it; `begin` and `end` around an attempt of an activity;
-            `commits` when a process has done all it had to do.
+        kind: `call` before a client's call, `ack` after it, `late` when it found that an earlier try had done it all;
+            `begin` and `end` around an attempt of an activity; `commits` when a process has done all it had to do.
         name: The call, or the activity as `workflow id/activity id`.
         number: The try of the call, the attempt of the activity, or the number of commits.
         value: What came out.

@@ -6,12 +6,9 @@ Only what decides commands is written: Temporal compares which activities are ca
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from datetime import timedelta
-from typing import Any
 
-import msgspec
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.client import WorkflowHistory
@@ -20,7 +17,7 @@ from temporalio.exceptions import FailureError
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from protopact.history.event import Event, WorkflowExecutionStarted
-from protopact.history.time import to_datetime
+from protopact.history.json import to_json
 
 SERVICE = "nodes.provisioning.v1.NodeProvisionerService"
 
@@ -90,78 +87,4 @@ async def _replay(histories: Iterable[WorkflowHistory]) -> list[str]:
 def _to_temporal(history: Sequence[Event]) -> WorkflowHistory:
     started = history[0].attributes
     assert isinstance(started, WorkflowExecutionStarted)
-    return WorkflowHistory.from_json(started.workflow_id, {"events": [_event(event) for event in history]})
-
-
-# Temporal's JSON of a history, under the field names of the protobuf messages. Untyped, as JSON is.
-
-
-def _event(event: Event) -> dict[str, Any]:
-    attributes: dict[str, Any] = msgspec.to_builtins(event.attributes)
-    kind = _snake(attributes.pop("type"))
-    if "build_id" in attributes:
-        attributes["worker_version"] = {"build_id": attributes.pop("build_id")}
-    sdk = {name: attributes.pop(name) for name in _SDK_METADATA & attributes.keys()}
-    if sdk:
-        attributes["sdk_metadata"] = sdk
-    if request := attributes.get("accepted_request"):
-        meta = {name: request.pop(name) for name in ("update_id", "identity") & request.keys()}
-        attributes["accepted_request"] = {"meta": meta, "input": _fields(request)}
-    if kind == "workflow_execution_update_completed":
-        attributes["meta"] = {"update_id": attributes.pop("update_id")}
-        outcome = {name: attributes.pop(name) for name in ("success", "failure") & attributes.keys()}
-        attributes["outcome"] = _fields(outcome)
-    return {
-        "event_id": event.event_id,
-        "event_time": to_datetime(event.event_time).isoformat(),
-        "event_type": f"EVENT_TYPE_{kind.upper()}",
-        f"{kind}_event_attributes": _fields(attributes),
-    }
-
-
-_SDK_METADATA = {"core_used_flags", "lang_used_flags", "sdk_name", "sdk_version"}
-_NAMED = {"workflow_type", "activity_type", "task_queue"}
-_PAYLOADS = {"input", "result", "details", "args", "success", "last_heartbeat_details", "last_completion_result"}
-_MAPS = {"header": "fields", "memo": "fields", "search_attributes": "indexed_fields"}
-_ENUMS = {
-    "retry_state": "RETRY_STATE",
-    "timeout_type": "TIMEOUT_TYPE",
-    "cause": "WORKFLOW_TASK_FAILED_CAUSE",
-    "initiator": "CONTINUE_AS_NEW_INITIATOR",
-}
-_DURATION = re.compile(r"_(timeout|interval|delay|backoff)$")
-
-
-def _fields(attributes: dict[str, Any]) -> dict[str, Any]:
-    return {name: _field(name, value) for name, value in attributes.items()}
-
-
-def _field(name: str, value: Any) -> Any:  # noqa: ANN401, PLR0911 - JSON, one case for each shape
-    if name in _NAMED:
-        return {"name": value}
-    if name in _PAYLOADS:
-        return {"payloads": value}
-    if name in _MAPS:
-        return {_MAPS[name]: value}
-    if name in _ENUMS and isinstance(value, str):
-        return f"{_ENUMS[name]}_{value}"
-    if name == "workflow_execution_expiration_time":
-        return to_datetime(value).isoformat()
-    if _DURATION.search(name):
-        return f"{value / 1e9:.9f}s"
-    if name in {"failure", "last_failure", "continued_failure", "cause"}:
-        return _failure(value)
-    return _fields(value) if name == "retry_policy" else value
-
-
-def _failure(failure: dict[str, Any]) -> dict[str, Any]:
-    info = failure.pop("info", None)
-    fields = _fields(failure)
-    if info is not None:
-        kind = {"child": "child_workflow_execution", "reset": "reset_workflow"}.get(info["kind"], info.pop("kind"))
-        fields[f"{kind}_failure_info"] = _fields(info)
-    return fields
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+    return WorkflowHistory.from_json(started.workflow_id, to_json(history))

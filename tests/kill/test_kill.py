@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.kill import oracle, verdict
 from tests.kill.journal import Journal
@@ -17,6 +19,9 @@ from tests.kill.zygote import Zygote
 
 COMMITS = 21
 """Commits of the scenario in one process that is not killed: what there is to lose. Fewer means that less is tried."""
+
+LEAST_COMMITS = {"client": 10, "worker": 10}
+"""Commits of a client alone and of a worker alone, at least; what happens in one commit and what in two is chance."""
 
 KILLS = 200
 """Kills at any time."""
@@ -52,6 +57,28 @@ def test_a_kill_at_every_commit(zygote: Zygote, tmp_path: Path, *, die_after: bo
         assert zygote.wait(zygote.fork(folder, Part(die_at=commit, die_after=die_after))) == KILLED
         assert zygote.wait(zygote.fork(folder, Part())) == 0
         histories += verdict.check(folder, kills=1)
+    assert oracle.replay(histories) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("die_after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("victim", ["client", "worker"])
+def test_a_kill_at_every_commit_of_one_of_two(zygote: Zygote, tmp_path: Path, victim: str, *, die_after: bool) -> None:
+    """Client and worker are two processes; one of them is killed at every commit of its own, and started again."""
+    histories: list[verdict.History] = []
+    parts = {"client": Part(worker=False), "worker": Part(client=False)}
+    for commit in itertools.count(1):
+        folder = tmp_path / str(commit)
+        folder.mkdir()
+        doomed = msgspec.structs.replace(parts[victim], die_at=commit, die_after=die_after)
+        running = {name: zygote.fork(folder, doomed if name == victim else part) for name, part in parts.items()}
+        if zygote.wait_any(*running.values()) != running[victim] or zygote.wait(running[victim]) == 0:
+            break  # the client was done before
+        running[victim] = zygote.fork(folder, parts[victim])
+        assert zygote.wait(running["client"]) == 0
+        assert zygote.kill(running["worker"]) == KILLED
+        histories += verdict.check(folder, kills=1)
+    assert len(histories) >= 3 * LEAST_COMMITS[victim]
     assert oracle.replay(histories) == []
 
 

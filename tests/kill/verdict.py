@@ -17,6 +17,7 @@ import protopact
 from protopact.engine import WorkflowDescription, WorkflowRef, WorkflowStatus
 from protopact.failure import FailureConverter
 from protopact.history import event as ev
+from protopact.history.failure import TimeoutFailureInfo
 from protopact.payload import PayloadConverter
 from protopact.replay.definition import Definition
 from protopact.replay.execution import Execution
@@ -61,9 +62,13 @@ def _check_signals(history: History, journal: Journal) -> None:
         msgspec.json.decode(attributes.input[0].data, type=dict[str, str])["reason"]
         for attributes in _attributes(history, ev.WorkflowExecutionSignaled)
     )
-    acknowledged = [f"{name} {journal.entries('ack', name)[0].number}" for name in scenario.SIGNALS]
-    assert [reasons[reason] for reason in acknowledged] == [1] * len(scenario.SIGNALS)
     assert set(reasons.values()) == {1}
+    for name in scenario.SIGNALS:
+        acknowledged = journal.entries("ack", name)[0].number
+        late = {entry.number for entry in journal.entries("late", name)}
+        there = {number for number in range(1, acknowledged + 1) if f"{name} {number}" in reasons}
+        assert there, f"no try of {name!r} is in history"
+        assert acknowledged in there ^ late, f"try {acknowledged} of {name!r} was acknowledged; there are {there}"
 
 
 def _check_updates(history: History) -> None:
@@ -84,17 +89,17 @@ def _check_attempts(history: History, journal: Journal, *, kills: int) -> None:
     """Attempts are counted without a gap, each begins once, and none begins after one that was recorded."""
     started = history[0].attributes
     assert isinstance(started, ev.WorkflowExecutionStarted)
-    last_attempts = {
-        attributes.scheduled_event_id: attributes.attempt for attributes in _attributes(history, ev.ActivityTaskStarted)
-    }
+    starts = {start.scheduled_event_id: start for start in _attributes(history, ev.ActivityTaskStarted)}
     for event in history:
         if not isinstance(event.attributes, ev.ActivityTaskScheduled):
             continue
         name = f"{started.original_execution_run_id}/{event.attributes.activity_id}"
         begun = [entry.number for entry in journal.entries("begin", name)]
-        last = last_attempts[event.event_id]
+        last = starts[event.event_id].attempt
+        lost = starts[event.event_id].last_failure
         assert begun == sorted(set(begun)), f"{name}: an attempt began twice: {begun}"
         assert begun[-1] == last, f"{name}: attempt {last} is recorded, attempt {begun[-1]} was the last to begin"
+        assert lost is None if last == 1 else lost and isinstance(lost.info, TimeoutFailureInfo), f"{name}: {lost}"
         assert last <= kills + 1, f"{name}: {last} attempts for {kills} kills"
         assert (name, last) in [(entry.name, entry.number) for entry in journal.entries("end", name)]
 

@@ -66,8 +66,7 @@ class Zygote:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
+        self._process.communicate()  # it ends with its input, and its children with it
 
     def fork(self, folder: Path, part: scenario.Part) -> int:
         """Fork a child and return its process id."""
@@ -83,11 +82,16 @@ class Zygote:
 
     def wait(self, pid: int) -> int:
         """Wait until a child has ended and return its exit code, or minus the signal that killed it."""
-        while pid not in self._ended:
+        self.wait_any(pid)
+        return self._ended.pop(pid)
+
+    def wait_any(self, *pids: int) -> int:
+        """Wait until one of these children has ended and return its process id."""
+        while not (ended := self._ended.keys() & set(pids)):
             event = self._next()
             assert event.exit_code is not None
             self._ended[event.pid] = event.exit_code
-        return self._ended.pop(pid)
+        return ended.pop()
 
     def _tell(self, command: Birth | Death) -> None:
         stdin = self._process.stdin
@@ -120,6 +124,8 @@ def _serve() -> None:
         if 0 in ready:
             line = commands.readline()
             if not line:
+                for pid in children:
+                    os.kill(pid, signal.SIGKILL)
                 return
             command = _decoder.decode(line)
             if isinstance(command, Birth):

@@ -230,7 +230,9 @@ class _Grouping:
             self._timer(event, attributes)
         elif isinstance(attributes, _ClosingEvent):
             self._closing(event, attributes)
-        elif not isinstance(attributes, ev.Ignorable):
+        elif isinstance(attributes, ev.Ignorable):
+            self._begin(event, attributes.event_type.lower().replace("_", " "))
+        else:
             self._other(event, attributes)
 
     def _activity(self, event: ev.Event, attributes: _ActivityEvent) -> None:
