@@ -52,7 +52,7 @@ def recorded(name: str) -> list[ev.Event]:
 
 @dataclass
 class Task:
-    """An answered task of a history: what came before, the updates that it accepted, the events that were its answer."""
+    """An answered task of a history: what came before, the updates it accepted, the events of its answer."""
 
     before: Sequence[ev.Event]
     updates: list[ev.UpdateRequest]

@@ -1,0 +1,40 @@
+"""Histories of the embedded engine: Temporal's Replayer accepts each, and so does our core at every task."""
+
+from __future__ import annotations
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from tests.replay.bench import check_every_task
+from tests.replay.histories.v1.histories_protopact import Histories as histories
+from tests.replay.programs import PAIRS, Activities, Pair
+
+from protopact import testing
+from protopact.history.event import Event
+from protopact.history.json import from_json, to_json
+
+
+async def play(pair: Pair, *, cached: int) -> list[Event]:
+    async with testing.Environment() as env:
+        handle = await histories.Client(env).start_program(pair.job)
+        await pair.early(handle, env)
+        async with env.worker(workflows=[pair.mine], activities=[Activities()], max_cached_workflows=cached):
+            await pair.drive(handle, env)
+        return await handle.history()
+
+
+@pytest.mark.parametrize("cached", [1000, 0], ids=["kept", "replayed"])
+@pytest.mark.parametrize("name", PAIRS)
+async def test_temporal_accepts_it(name: str, cached: int) -> None:
+    pair = PAIRS[name]
+    history = await play(pair, cached=cached)
+    text = to_json(history)
+    assert from_json(text) == history
+    replayer = Replayer(workflows=[pair.theirs], workflow_runner=UnsandboxedWorkflowRunner())
+    await replayer.replay_workflow(WorkflowHistory.from_json("p", text))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+async def test_every_task_is_answered_as_it_was(name: str) -> None:
+    history = await play(PAIRS[name], cached=1000)
+    check_every_task(PAIRS[name].mine, history)
