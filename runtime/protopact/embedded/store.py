@@ -45,6 +45,9 @@ class Store:
         checkpoint_rows: Changed rows after which the write-ahead log is copied into the file; a commit counts as eight.
     """
 
+    _CREATION_SECONDS = 0.002
+    """How soon to look again at a file that another process creates."""
+
     def __init__(
         self, path: str | Path | None = None, *, busy_timeout: float = 10.0, checkpoint_rows: int = 10_000
     ) -> None:
@@ -110,7 +113,7 @@ class Store:
                 )
             if not tables:
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute("PRAGMA journal_mode = WAL")
+            self._enter_wal(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("PRAGMA journal_size_limit = 67108864")
@@ -125,6 +128,19 @@ class Store:
                 connection.execute("ROLLBACK")
             raise
         connection.execute("PRAGMA busy_timeout = 0")
+
+    def _enter_wal(self, connection: sqlite3.Connection) -> None:
+        # SQLite does not wait by itself here: two processes that create one file would wait for each other.
+        deadline = time.monotonic() + self.busy_timeout
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(self._CREATION_SECONDS)
+            else:
+                return
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
