@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
@@ -18,7 +20,7 @@ async def play(pair: Pair, *, cached: int) -> list[Event]:
     async with testing.Environment() as env:
         handle = await histories.Client(env).start_program(pair.job)
         await pair.early(handle, env)
-        async with env.worker(workflows=[pair.mine], activities=[Activities()], max_cached_workflows=cached):
+        async with env.worker(workflows=[pair.mine], activities=[Activities(env)], max_cached_workflows=cached):
             await pair.drive(handle, env)
         return await handle.history()
 
@@ -35,6 +37,6 @@ async def test_temporal_accepts_it(name: str, cached: int) -> None:
 
 
 @pytest.mark.parametrize("name", PAIRS)
-async def test_every_task_is_answered_as_it_was(name: str) -> None:
-    history = await play(PAIRS[name], cached=1000)
+def test_every_task_is_answered_as_it_was(name: str) -> None:
+    history = asyncio.run(play(PAIRS[name], cached=1000))
     check_every_task(PAIRS[name].mine, history)
