@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,19 @@ async def test_a_file_that_another_program_holds_for_too_long(tmp_path: Path) ->
         other.execute("ROLLBACK")
         other.close()
         await soon(waiting)
+
+
+def test_a_file_that_another_process_is_creating(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    end = threading.Timer(0.05, other.rollback)
+    end.start()
+    store = Store(path)
+    store.open()
+    store.close()
+    end.join()
+    other.close()
 
 
 async def test_the_log_does_not_grow_for_ever(tmp_path: Path) -> None:
