@@ -531,7 +531,7 @@ async def nudge_and_finish(handle: Handle, env: testing.Environment) -> None:
 
 class TheirMine(Theirs):
     @temporal.run
-    async def run(self, _: Job) -> Outcome:
+    async def run(self, job: Job) -> Outcome:  # noqa: ARG002 - temporalio's signature
         await temporal.wait_condition(lambda: self.done)
         await temporal.wait_condition(temporal.all_handlers_finished)
         return Outcome(log=self.log)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -70,7 +70,8 @@ def test_a_closed_history_asks_for_nothing() -> None:
 
 def test_the_first_task_alone_records_cores_flags() -> None:
     history = recorded("sequence")
-    run, told, flags = execution(workflows.Sequence, history), 0, []
+    run, told = execution(workflows.Sequence, history), 0
+    flags: list[set[int]] = []
     for task in tasks(history):
         flags.append(set(run.advance(task.before[told:]).core_used_flags))
         told = len(task.before)
@@ -84,7 +85,7 @@ def test_a_query_sees_the_state_of_the_last_task(last: int, notes: list[str]) ->
     for _ in range(2):
         answer = run.query(peek)
         assert isinstance(answer, tuple)
-        assert list(read(answer).log) == ["run", "n0", "n1", "n2", *notes]
+        assert list(read(answer).log) == ["n0", "run", "n1", "n2", *notes]
     run.unwind()
 
 
@@ -202,16 +203,9 @@ def test_another_activity_id_is_a_nondeterminism() -> None:
         replay(workflows.Doomed, changed(recorded("doomed"), ev.ActivityTaskScheduled, activity_id="9"))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda history: changed(history, ev.ActivityTaskScheduled, input=(), task_queue="elsewhere"),
-        lambda history: changed(history, ev.TimerStarted, start_to_fire_timeout=1),
-    ],
-    ids=["activity", "timer"],
-)
-def test_values_are_not_compared(change: Callable[[Sequence[ev.Event]], list[ev.Event]]) -> None:
-    replay(workflows.Deterministic, change(recorded("deterministic"))).unwind()
+def test_values_are_not_compared() -> None:
+    history = changed(recorded("deterministic"), ev.ActivityTaskScheduled, input=(), task_queue="elsewhere")
+    replay(workflows.Deterministic, changed(history, ev.TimerStarted, start_to_fire_timeout=1)).unwind()
 
 
 def test_more_commands_at_the_end_of_an_open_history_are_fine() -> None:
