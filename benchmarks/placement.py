@@ -19,6 +19,8 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
+from functools import partial
 from pathlib import Path
 
 STEPS = 3
@@ -60,12 +62,18 @@ class Skeleton(ABC):
             else:
                 run.step += 1
                 task = self.loop.create_task(activity())
-                task.add_done_callback(lambda _, run=run: self.arrive(run))
+                task.add_done_callback(partial(self.arrived, run))
+
+    def arrived(self, run: Run, _: asyncio.Task[None]) -> None:
+        self.arrive(run)
 
     def start(self, number: int) -> asyncio.Future[None]:
         run = Run(number, self.loop.create_future())
         self.arrive(run)
         return run.done
+
+    def ended(self, run: Run, _task: asyncio.Task[None]) -> None:
+        self.arrive(run)
 
     @abstractmethod
     def arrive(self, run: Run) -> None: ...

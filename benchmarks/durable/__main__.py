@@ -48,9 +48,9 @@ class Side:
     name: str
     command: list[str]
     path: str = ""
-    rates: list[float] = field(default_factory=list)
-    p50: list[float] = field(default_factory=list)
-    p99: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list[float])
+    p50: list[float] = field(default_factory=list[float])
+    p99: list[float] = field(default_factory=list[float])
 
 
 def generate(folder: Path) -> None:

@@ -12,9 +12,10 @@ import importlib
 import json
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
 import protopact
+from protopact.payload import Encoding
 
 WARM_UP = 5
 
@@ -34,24 +35,24 @@ async def main() -> None:
     workload, count, path, library, encoding = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]
     bench, messages = service(library)
 
-    class Three(bench.Three):  # type: ignore[misc] # the class is chosen at run time
+    class Three(bench.Three):  # type: ignore[misc, name-defined] # the class is chosen at run time
         async def run(self, request: Any) -> Any:
             number = request.number
             for _ in range(3):
                 number = (await bench.add(messages.AddRequest(id=request.id, number=number))).number
             return messages.ThreeResponse(id=request.id, number=number)
 
-    class One(bench.One):  # type: ignore[misc] # as above
+    class One(bench.One):  # type: ignore[misc, name-defined] # as above
         async def run(self, request: Any) -> Any:
             answer = await bench.add(messages.AddRequest(id=request.id, number=request.number))
             return messages.OneResponse(id=answer.id, number=answer.number)
 
-    class Adder(bench.Activities):  # type: ignore[misc] # as above
+    class Adder(bench.Activities):  # type: ignore[misc, name-defined] # as above
         async def add(self, request: Any) -> Any:
             return messages.AddResponse(id=request.id, number=request.number + 1)
 
     async with (
-        protopact.connect(f"sqlite:///{path}", encoding=encoding) as engine,
+        protopact.connect(f"sqlite:///{path}", encoding=cast("Encoding", encoding)) as engine,
         engine.worker(workflows=[Three, One], activities=[Adder()], max_concurrent_activities=count),
     ):
         client = bench.Client(engine)
