@@ -20,7 +20,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
-from functools import partial
 from pathlib import Path
 
 STEPS = 3
