@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
@@ -15,7 +16,7 @@ from protopact.errors import EngineUrlError
 from protopact.interceptor import Interceptor
 from protopact.payload import Encoding, PayloadCodec
 
-__all__ = ["connect"]
+__all__ = ["connect", "database_path"]
 
 _FORMS = "sqlite:// (memory), sqlite:///relative/path.db or sqlite:////absolute/path.db"
 
@@ -57,6 +58,15 @@ def connect(
         retention=retention,
         identity=identity,
     )
+
+
+def database_path(url: str) -> Path | None:
+    """The file that an engine's URL names; None when it keeps everything in memory.
+
+    Raises:
+        EngineUrlError: The URL is wrong.
+    """
+    return _store(url).path
 
 
 def _store(url: str) -> Store:

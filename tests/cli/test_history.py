@@ -105,6 +105,8 @@ def test_workflow_tasks_are_shown_when_asked_for(url: str) -> None:
         (("greet/Ann", "--engine", "URL"), "there is no workflow 'greet/Ann'"),
         (("greet/Zoë", "--engine", "URL", "--run-id", "other"), "other"),
         (("greet/Zoë", "--engine", "postgres://db"), "unknown scheme 'postgres'"),
+        (("greet/Zoë", "--engine", "URL.other"), "greeting.db.other holds no runs"),
+        (("greet/Zoë", "--engine", "sqlite://"), "memory holds no runs"),
         (("greet/Zoë", "--engine", "URL", "--descriptors", "absent"), "No such file or directory: absent"),
         (("greet/Zoë", "--engine", "URL", "--descriptors", __file__), "is not a descriptor set"),
     ],

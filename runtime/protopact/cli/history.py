@@ -15,8 +15,9 @@ import typer
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message, message_factory
 
 import protopact
+from protopact.connection import database_path
 from protopact.engine import WorkflowRef
-from protopact.errors import HistoryError
+from protopact.errors import HistoryError, StoreError
 from protopact.history import timeline
 from protopact.history.event import Event
 from protopact.payload.payload import Payload
@@ -52,6 +53,9 @@ def show(
 
     On a terminal in colour and cut to its width. NO_COLOR and FORCE_COLOR are heeded.
     """
+    path = database_path(engine)
+    if path is None or not path.exists():
+        raise StoreError(f"{engine}: {path or 'memory'} holds no runs; name the file that a worker writes")
     reader = _Descriptors(descriptors or ())
     events = asyncio.run(_history(engine, WorkflowRef(workflow_id, run_id)))
     tty = sys.stdout.isatty()
