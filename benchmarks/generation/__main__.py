@@ -22,11 +22,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-import temporalio.client
+import temporalio
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-TEMPORAL_API = Path(temporalio.client.__file__).parent / "bridge/sdk-core/crates/protos/protos/api_upstream"
+TEMPORAL_API = Path(temporalio.__path__[0]) / "bridge/sdk-core/crates/protos/protos/api_upstream"
 """The peer's annotations import Temporal's own API, which ships in the Python SDK's wheel."""
 PEER = "github.com/cludden/protoc-gen-go-temporal"
 ACTIVITIES = 3
