@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,13 @@ TABLE = {
         ("22:3", "PP702", "field corpus.editions.EditRequest.part"),
     ],
     "corpus/groups.proto": [("15:3", "PP702", "field corpus.groups.GatherRequest.item")],
+    "corpus/imported.proto": [
+        ("19:1", "PP703", "message corpus.imported.Deadline"),
+        ("20:1", "PP703", "message corpus.imported.Iterable"),
+        ("21:1", "PP703", "message corpus.imported.self"),
+        ("22:1", "PP703", "message corpus.imported.Descriptor"),
+        ("23:1", "PP703", "enum corpus.imported.EnumDescriptor"),
+    ],
     "corpus/none.proto": [
         ("22:1", "PP703", "message corpus.none.None"),
         ("30:1", "PP703", "message corpus.none.__"),
@@ -49,6 +57,20 @@ def test_betterproto2_is_refused_where_it_would_break(file: str) -> None:
     hints = [line for line in response.error.splitlines() if line.startswith("    hint: ")]
     assert len(hints) == len(found)
     assert all("messages=google" in hint for hint in hints)
+
+
+def test_what_betterproto2_imports_is_no_name_of_a_class(tmp_path: Path) -> None:
+    compiler = files("betterproto2_compiler").joinpath("templates/header.py.j2").read_text()
+    imported = {
+        name.strip()
+        for names in re.findall(r"^ *from \S+ import (.+)$", compiler, re.MULTILINE)
+        for name in names.split(",")
+    }
+    classes = sorted(name for name in imported if name[0].isupper() and not name.isupper())
+    messages = "".join(f"message {name} {{}}\n" for name in classes)
+    (tmp_path / "own.proto").write_text(CONTRACT.format(number=1) + messages)
+    response = generate(compile_request([tmp_path], ["own.proto"]))
+    assert re.findall(r"PP703 message own\.(\S+)", response.error) == classes
 
 
 CONTRACT = """
@@ -94,9 +116,9 @@ def test_a_class_is_not_hidden_by_one_of_a_file_that_nobody_imports(tmp_path: Pa
     ],
 )
 def test_two_files_do_not_share_a_module(tmp_path: Path, library: str, shared: list[str]) -> None:
-    files = ["a/same.proto", "b/same.proto", "a/sa-me.proto", "a/sa_me.proto"]
-    for number, file in enumerate(files):
+    paths = ["a/same.proto", "b/same.proto", "a/sa-me.proto", "a/sa_me.proto"]
+    for number, file in enumerate(paths):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text(CONTRACT.format(number=number))
-    response = generate(compile_request([tmp_path], files, f"messages={library}"))
+    response = generate(compile_request([tmp_path], paths, f"messages={library}"))
     assert re.findall(r"PP704 (.+)", response.error) == shared

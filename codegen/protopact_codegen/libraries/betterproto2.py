@@ -26,6 +26,21 @@ __all__ = ["Betterproto2"]
 _CLASS_WORDS = re.compile(r"[A-Z]+(?![a-z])[0-9]*|(?=[A-Za-z0-9])[A-Z]*[a-z]*[0-9]*")
 _ATTRIBUTE_SEAMS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=[0-9])")
 
+# What betterproto2's modules import: type checkers take that for the class.
+_IMPORTED_CLASSES = frozenset(
+    {
+        "AsyncIterable",
+        "AsyncIterator",
+        "Deadline",
+        "Descriptor",
+        "EnumDescriptor",
+        "Iterable",
+        "Iterator",
+        "MetadataLike",
+        "Self",
+    }
+)
+
 # Attributes with which a message breaks: betterproto2 needs these names on the class or the instance itself.
 _BROKEN_ATTRIBUTES = frozenset(
     {
@@ -127,6 +142,9 @@ class _Check:
                 if not name or not importable(name):
                     named = f"the class {name}" if name else "a class without a name"
                     text = f"{subject} would be {named} in betterproto2, which Python does not allow"
+                    yield _finding(Code.LIBRARY_NAME, place, text)
+                elif name in _IMPORTED_CLASSES:
+                    text = f"{subject} would be the class {name} in betterproto2, which imports something of that name"
                     yield _finding(Code.LIBRARY_NAME, place, text)
                 elif first != full_name:
                     text = f"{subject} and {first} would both be the class {name} in betterproto2"
