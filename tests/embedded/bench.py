@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -39,7 +39,7 @@ async def open_engine(
     store: Store | None = None,
     codecs: Sequence[PayloadCodec] = (),
     interceptors: Sequence[Interceptor] = (),
-) -> AsyncIterator[EmbeddedEngine]:
+) -> AsyncGenerator[EmbeddedEngine]:
     engine = EmbeddedEngine(
         store or Store(path),
         clock=clock or VirtualClock(),

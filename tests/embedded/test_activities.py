@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from typing import ClassVar
 
 import pytest
 from tests.embedded.bench import Lab, Waiting, find, kinds, soon, text
@@ -240,7 +241,7 @@ async def test_details_of_the_last_heartbeat_reach_the_next_attempt(
     engine: EmbeddedEngine, clock: VirtualClock
 ) -> None:
     class Resuming(Lab):
-        found = list[Text | None]()
+        found: ClassVar[list[Text | None]] = []
 
         async def beat(self, request: Text) -> Text:
             self.found.append(activity.heartbeat_details(Text))

@@ -191,9 +191,7 @@ async def test_update_with_start(engine: EmbeddedEngine) -> None:
         with pytest.raises(AlreadyStartedError):
             await soon(client.start_free_with_set(text("a"), text("y")))
         same, update = await soon(
-            client.start_free_with_set(
-                text("a"), text("z"), id_conflict_policy=WorkflowIdConflictPolicy.USE_EXISTING
-            )
+            client.start_free_with_set(text("a"), text("z"), id_conflict_policy=WorkflowIdConflictPolicy.USE_EXISTING)
         )
         assert same.run_id == handle.run_id
         assert (await soon(update.result())).value == "x"

@@ -103,7 +103,7 @@ def journal(path: Path) -> list[str]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - it happens in another process
+        while not condition():
             await asyncio.sleep(0.005)
 
 
@@ -161,9 +161,7 @@ async def test_a_worker_that_dies_is_replaced_at_once(engine: EmbeddedEngine, pa
     second.stop()
 
 
-async def test_an_attempt_whose_worker_died_times_out_at_once(
-    engine: EmbeddedEngine, path: Path, spawn: Spawn
-) -> None:
+async def test_an_attempt_whose_worker_died_times_out_at_once(engine: EmbeddedEngine, path: Path, spawn: Spawn) -> None:
     (first,) = spawn("workflows+activities")
     client = lab.Client(engine)
     handle = await client.start_free(text("hang"))
@@ -241,9 +239,7 @@ async def test_termination_by_another_process_is_noticed(engine: EmbeddedEngine,
     client = lab.Client(engine)
     handle = await client.start_free(text("hang"), id="a")
     await until(lambda: "echo hang 1" in journal(path))
-    second = await client.start_free(
-        text("a"), id="a", id_conflict_policy=WorkflowIdConflictPolicy.TERMINATE_EXISTING
-    )
+    second = await client.start_free(text("a"), id="a", id_conflict_policy=WorkflowIdConflictPolicy.TERMINATE_EXISTING)
     assert (await soon(second.result())).value == "a 1"
     with pytest.raises(WorkflowFailedError) as raised:
         await soon(handle.result(follow_runs=False))

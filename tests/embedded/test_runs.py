@@ -279,7 +279,7 @@ async def test_a_failure_keeps_its_type_details_and_cause(engine: EmbeddedEngine
     class Failing(Waiting):
         async def run(self, request: Text) -> Text:
             try:
-                raise ValueError("deep")
+                raise ValueError("deep")  # noqa: TRY301 - a cause is needed
             except ValueError as error:
                 raise ApplicationError("no luck", text("detail"), {"n": 1}, type="Luck") from error
 

@@ -171,11 +171,10 @@ async def test_a_slow_codec_covers_everything_on_disk(tmp_path: Path, clock: Vir
         async def run(self, request: Text) -> Text:
             beaten = await lab.beat(text(SECRET + " beat"))
             await workflow.sleep(1)
-            try:
+            with pytest.raises(ActivityError) as raised:
                 await lab.echo(request)
-            except ActivityError as error:
-                assert isinstance(error.cause, ApplicationError)
-                detail = error.cause.details.get(0, Text).value
+            assert isinstance(raised.value.cause, ApplicationError)
+            detail = raised.value.cause.details.get(0, Text).value
             signal = await self.go.receive()
             return text(f"{beaten.value} {signal.value} {self.state} {detail}")
 

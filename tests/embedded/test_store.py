@@ -63,9 +63,7 @@ async def test_the_journal_is_wal_and_commits_are_full(tmp_path: Path) -> None:
     ],
     ids=["text", "another program's"],
 )
-async def test_what_is_no_store(
-    tmp_path: Path, content: bytes | None, error: type[StoreError], message: str
-) -> None:
+async def test_what_is_no_store(tmp_path: Path, content: bytes | None, error: type[StoreError], message: str) -> None:
     path = tmp_path / "other.db"
     if content is None:
         connection = sqlite3.connect(path)
@@ -176,7 +174,7 @@ async def test_outcomes_that_could_not_be_written_are_written_later(
             calls.append(request.value)
             store.failing = len(calls) == 2
             if store.failing:
-                asyncio.get_running_loop().call_later(0.1, setattr, store, "failing", False)
+                asyncio.get_running_loop().call_later(0.1, setattr, store, "failing", False)  # noqa: FBT003 - what setattr takes
             return text(request.value + "!")
 
     async with (

@@ -177,9 +177,7 @@ async def test_a_run_whose_attempts_are_used_up(engine: EmbeddedEngine, clock: V
 
 
 async def test_closed_runs_are_kept_as_long_as_retention_says(tmp_path: Path, clock: VirtualClock) -> None:
-    engine = EmbeddedEngine(
-        Store(tmp_path / "lab.db"), clock=clock, ids=Ids(1), retention=timedelta(hours=1)
-    )
+    engine = EmbeddedEngine(Store(tmp_path / "lab.db"), clock=clock, ids=Ids(1), retention=timedelta(hours=1))
     async with engine, engine.worker(workflows=[Waiting]):
         client = lab.Client(engine)
         closed, still_open = await client.start_free(text("a")), await client.start_free(text("b"))

@@ -71,7 +71,7 @@ async def main(path: str, role: str) -> None:
         protopact.connect(f"sqlite:///{path}") as engine,
         engine.worker(workflows=workflows, activities=activities, graceful_shutdown_timeout=timedelta(seconds=0.1)),
     ):
-        print("ready", flush=True)
+        print("ready", flush=True)  # noqa: T201 - what the parent waits for
         await asyncio.to_thread(sys.stdin.read)
 
 

@@ -33,7 +33,7 @@ class Mine(histories.Program):
         self.log: list[str] = []
         self.done = False
 
-    async def run(self, request: Job) -> Outcome:  # noqa: ARG002 - the contract's signature
+    async def run(self, request: Job) -> Outcome:
         await workflow.wait_condition(lambda: self.done)
         await workflow.wait_condition(workflow.all_handlers_finished)
         return Outcome(log=self.log)
@@ -43,10 +43,10 @@ class Mine(histories.Program):
         if request.by:
             await histories.work(Step(name=request.note))
 
-    async def on_finish(self, request: Nudge) -> None:  # noqa: ARG002 - the contract's signature
+    async def on_finish(self, request: Nudge) -> None:
         self.done = True
 
-    def peek(self, request: Nudge) -> Reading:  # noqa: ARG002 - the contract's signature
+    def peek(self, request: Nudge) -> Reading:
         return Reading(log=self.log)
 
     async def add(self, request: Nudge) -> Reading:
@@ -124,7 +124,7 @@ class Activities(histories.Activities):
     async def break_(self, request: Step) -> Reading:
         raise ApplicationError("broken", Nudge(note=request.name), non_retryable=True)
 
-    async def beat(self, request: Step) -> Reading:  # noqa: ARG002 - the contract's signature
+    async def beat(self, request: Step) -> Reading:
         while True:
             await self._env.sleep(timedelta(seconds=1))
             activity.heartbeat()
@@ -531,7 +531,7 @@ async def nudge_and_finish(handle: Handle, env: testing.Environment) -> None:
 
 class TheirMine(Theirs):
     @temporal.run
-    async def run(self, job: Job) -> Outcome:  # noqa: ARG002 - temporalio's signature
+    async def run(self, job: Job) -> Outcome:
         await temporal.wait_condition(lambda: self.done)
         await temporal.wait_condition(temporal.all_handlers_finished)
         return Outcome(log=self.log)
@@ -553,10 +553,10 @@ class Channels(histories.Program):
         await self.finish.receive()
         return Outcome(id=request.id, log=log)
 
-    def peek(self, request: Nudge) -> Reading:  # noqa: ARG002 - the contract's signature
+    def peek(self, request: Nudge) -> Reading:
         return Reading(log=["one", "two", "three"])
 
-    async def add(self, request: Nudge) -> Reading:  # noqa: ARG002 - the contract's signature
+    async def add(self, request: Nudge) -> Reading:
         return Reading()
 
 

@@ -61,10 +61,10 @@ class Chatty(histories.Chatty):
         if request.note == "work":
             self.total += (await histories.work(Step(name="signalled"))).value
 
-    async def on_finish(self, request: Nudge) -> None:  # noqa: ARG002 - the contract's signature
+    async def on_finish(self, request: Nudge) -> None:
         self.done = True
 
-    def peek(self, request: Nudge) -> Reading:  # noqa: ARG002 - the contract's signature
+    def peek(self, request: Nudge) -> Reading:
         return Reading(value=self.total, log=self.notes)
 
     async def add(self, request: Nudge) -> Reading:
@@ -78,7 +78,7 @@ class Chatty(histories.Chatty):
 
 
 class Doomed(histories.Doomed):
-    async def run(self, request: Job) -> Outcome:  # noqa: ARG002 - the contract's signature
+    async def run(self, request: Job) -> Outcome:
         await histories.break_(Step(name="b"))
         return Outcome()
 
@@ -99,7 +99,7 @@ class Saga(histories.Saga):
 
 
 class Cancellable(histories.Cancellable):
-    async def run(self, request: Job) -> Outcome:  # noqa: ARG002 - the contract's signature
+    async def run(self, request: Job) -> Outcome:
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
