@@ -224,7 +224,7 @@ def shell(*command: object, expect: int = 0, quiet: bool = False) -> str:
         say(indent(ran.stdout))
     if ran.returncode != expect:
         raise BrokenPromiseError(f"{program} ended with exit code {ran.returncode}, not {expect}")
-    return re.sub(r"\033\[[\d;]*m", "", ran.stdout)
+    return re.sub(r"\033(\[[\d;]*m|\(B)", "", ran.stdout)
 
 
 def show(*command: object) -> None:
