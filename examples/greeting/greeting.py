@@ -2,7 +2,7 @@
 
 Run it from the repository's root::
 
-    python -m examples.greeting.greeting World
+    python -m examples.greeting.greeting Ann
 """
 
 from __future__ import annotations
@@ -51,4 +51,4 @@ async def main(name: str, url: str = "sqlite:///greeting.db") -> str:
 
 
 if __name__ == "__main__":
-    print(asyncio.run(main(sys.argv[1])))  # noqa: T201 - the program's answer
+    print(asyncio.run(main(sys.argv[1] if sys.argv[1:] else "World")))  # noqa: T201 - the program's answer

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import logging
 import signal
+import sys
 from pathlib import Path
 
 from examples.node_provisioner.activities import Provisioner
@@ -45,7 +46,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(message)s", datefmt="%H:%M:%S")
-    asyncio.run(serve(arguments.engine, Cloud(arguments.cloud)))
+    try:
+        asyncio.run(serve(arguments.engine, Cloud(arguments.cloud)))
+    except protopact.ProtopactError as error:
+        sys.exit(f"{parser.prog}: {error}")
 
 
 if __name__ == "__main__":
