@@ -166,12 +166,19 @@ class Ids:
     def __init__(self, seed: int | None = None) -> None:
         # A seed is for tests: ids are then as predictable as they are meant to be.
         self._bits = secrets.randbits if seed is None else random.Random(seed).getrandbits  # noqa: S311
+        self._requests = str(self.uuid4())[:24]
+        self._count = 0
 
     def run_id(self, now: Timestamp) -> str:
         """Id of a new run: a UUID of version 7 (RFC 9562), so that runs that start together are stored together."""
-        milliseconds = now // 1_000_000 & (1 << 48) - 1
-        return str(UUID(int=milliseconds << 80 | 0x7 << 76 | self._bits(12) << 64 | 0b10 << 62 | self._bits(62)))
+        time, noise = f"{now // 1_000_000:012x}", f"{self._bits(72):018x}"
+        return f"{time[:8]}-{time[8:12]}-7{noise[:3]}-{'89ab'[self._bits(2)]}{noise[3:6]}-{noise[6:]}"
 
     def request_id(self) -> str:
-        """Id of a request or of a task: a random UUID."""
-        return str(UUID(int=self._bits(128), version=4))
+        """Id of a request or of a task: a UUID, random but for its end, which counts: there are many."""
+        self._count += 1
+        return f"{self._requests}{self._count:012x}"
+
+    def uuid4(self) -> UUID:
+        """A random UUID."""
+        return UUID(int=self._bits(128), version=4)

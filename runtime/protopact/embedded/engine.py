@@ -167,6 +167,7 @@ class EmbeddedEngine(Engine):
             if shell.processes is not None:
                 await self._begin()
                 shell.processes.join()
+                shell.process_id = shell.processes.id
                 self._store.commit()
                 shell.processes.listen()
         except BaseException:
@@ -226,7 +227,7 @@ class EmbeddedEngine(Engine):
 
     def uuid4(self) -> UUID:
         """See `Engine`; from where the ids of runs and requests come."""
-        return UUID(self._ids.request_id())
+        return self._ids.uuid4()
 
     async def start_workflow(self, call: StartWorkflow[Req, Resp]) -> Started:
         """See `Engine`."""

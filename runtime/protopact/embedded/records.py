@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from protopact.embedded.run import Activity, Run
+from protopact.embedded.schema import EVENT_ID_BITS
 from protopact.embedded.store import Row, Store, Value
 from protopact.history.event import Event
 from protopact.history.failure import Failure
@@ -52,6 +53,19 @@ class RunRow(NamedTuple):
     memo: bytes | None
     search_attributes: bytes | None
 
+    @property
+    def state(self) -> tuple[object, ...]:
+        """What seldom changes; see `Run.stored_state`."""
+        return (
+            self.status,
+            self.holder,
+            self.close_time,
+            self.task_attempt,
+            self.task_failure,
+            self.task_build,
+            self.task_retry_at,
+        )
+
 
 class ActivityRow(NamedTuple):
     """A row of `activity`."""
@@ -75,9 +89,11 @@ _ACTIVITY_COLUMNS = ", ".join(ActivityRow._fields)
 
 _SELECT_RUN = f"SELECT {_RUN_COLUMNS} FROM run"  # noqa: S608 - our own column names, here and below
 _INSERT_RUN = f"INSERT INTO run ({_RUN_COLUMNS}) VALUES ({', '.join('?' * len(RunRow._fields))})"  # noqa: S608
-_UPDATE_RUN = """
-UPDATE run SET status = ?, holder = ?, wake_at = ?, close_time = ?, last_event_id = ?, history_size = ?,
-    task_attempt = ?, task_failure = ?, task_build = ?, task_retry_at = ?
+# SQLite writes every index of a column that is named here, changed or not: what seldom changes is named apart.
+_UPDATE_RUN = "UPDATE run SET wake_at = ?, last_event_id = ?, history_size = ? WHERE key = ?"
+_UPDATE_RUN_STATE = """
+UPDATE run SET status = ?, holder = ?, close_time = ?, task_attempt = ?, task_failure = ?, task_build = ?,
+    task_retry_at = ?, wake_at = ?, last_event_id = ?, history_size = ?
 WHERE key = ?
 """
 _UPSERT_ACTIVITY = (
@@ -145,6 +161,7 @@ class Records:
         """Write what has changed of runs: their rows, new events, and activities."""
         inserts = list[Row]()
         updates = list[Row]()
+        state_updates = list[Row]()
         history = list[Row]()
         activities = list[Row]()
         closed = list[Row]()
@@ -153,7 +170,7 @@ class Records:
             if new_events:
                 data = _encoder.encode(new_events)
                 run.history_size += len(data)
-                history.append((run.key, new_events[0].event_id, data))
+                history.append((run.key << EVENT_ID_BITS | new_events[0].event_id, data))
                 run.new_events = []
             for scheduled_event_id in run.changed_activities:
                 activity = run.activities.get(scheduled_event_id)
@@ -164,29 +181,28 @@ class Records:
                     closed.append((run.key, scheduled_event_id))
             run.changed_activities.clear()
             run.changed = False
-            if run.stored:
-                updates.append(
-                    (
-                        run.status,
-                        run.holder,
-                        run.wake_at,
-                        run.close_time,
-                        run.last_event_id,
-                        run.history_size,
-                        run.task_attempt,
-                        run.task_failure,
-                        run.task_build,
-                        run.task_retry_at,
-                        run.key,
-                    )
-                )
-            else:
+            state = (
+                run.status,
+                run.holder,
+                run.close_time,
+                run.task_attempt,
+                run.task_failure,
+                run.task_build,
+                run.task_retry_at,
+            )
+            progress = (run.wake_at, run.last_event_id, run.history_size, run.key)
+            if run.stored_state is None:
                 inserts.append(_run_row(run))
-                run.stored = True
+            elif run.stored_state == state:
+                updates.append(progress)
+            else:
+                state_updates.append((*state, *progress))
+            run.stored_state = state
         for sql, rows in (
             (_INSERT_RUN, inserts),
             (_UPDATE_RUN, updates),
-            ("INSERT INTO history (run_key, first_event_id, events) VALUES (?, ?, ?)", history),
+            (_UPDATE_RUN_STATE, state_updates),
+            ("INSERT INTO history (key, events) VALUES (?, ?)", history),
             ("DELETE FROM activity WHERE run_key = ? AND scheduled_event_id = ?", closed),
             (_UPSERT_ACTIVITY, activities),
         ):
@@ -195,8 +211,8 @@ class Records:
 
     def delete_run(self, key: int) -> None:
         """Delete a run and everything about it."""
+        self._store.execute("DELETE FROM history WHERE key BETWEEN ? AND ?", _history_of(key))
         for sql in (
-            "DELETE FROM history WHERE run_key = ?",
             "DELETE FROM activity WHERE run_key = ?",
             "DELETE FROM inbox WHERE run_key = ?",
             "DELETE FROM watch WHERE run_key = ?",
@@ -208,19 +224,16 @@ class Records:
 
     def history(self, key: int) -> list[Event]:
         """All events of a run."""
-        rows = self._store.select("SELECT events FROM history WHERE run_key = ? ORDER BY first_event_id", (key,))
+        rows = self._store.select("SELECT events FROM history WHERE key BETWEEN ? AND ? ORDER BY key", _history_of(key))
         return [event for (data,) in rows for event in _events.decode(data)]
 
     def event(self, key: int, event_id: int) -> Event:
         """One event of a run."""
-        rows = self._store.select(
-            "SELECT first_event_id, events FROM history WHERE run_key = ? AND first_event_id <= ? "
-            "ORDER BY first_event_id DESC LIMIT 1",
-            (key, event_id),
+        ((data,),) = self._store.select(
+            "SELECT events FROM history WHERE key <= ? ORDER BY key DESC LIMIT 1", (key << EVENT_ID_BITS | event_id,)
         )
-        ((first_event_id, data),) = rows
-        position: int = event_id - first_event_id
-        return _events.decode(data)[position]
+        stretch: list[Event] = _events.decode(data)
+        return stretch[event_id - stretch[0].event_id]
 
     # -- activities
 
@@ -282,6 +295,11 @@ class Records:
             "UPDATE activity SET heartbeat = ? WHERE run_key = ? AND scheduled_event_id = ? AND attempt = ?",
             [(encode_payloads(details), key, scheduled, attempt) for key, scheduled, attempt, details in rows],
         )
+
+
+def _history_of(key: int) -> tuple[int, int]:
+    """Lowest and highest key of a run's rows in `history`."""
+    return key << EVENT_ID_BITS, (key + 1 << EVENT_ID_BITS) - 1
 
 
 def restore_activities(run: Run, rows: Iterable[ActivityRow]) -> None:

@@ -103,6 +103,8 @@ class Activity:
 
     def next_deadline(self, now: Timestamp) -> Timestamp | None:
         """When the run has something to do for it, without anything arriving."""
+        if not (self.event.schedule_to_close_timeout or self.event.schedule_to_start_timeout):
+            return self.due_at if self.holder is None and self.due_at > now else None
         if self.holder is None and self.due_at > now:
             expiration = self.expiration
             return Timestamp(self.due_at) if expiration is None else min(self.due_at, expiration)
@@ -138,7 +140,7 @@ class Run:
         changed_activities: Activities whose row must be written.
         changed: Whether its row must be written.
         locked: Whether codecs are at work for it: nothing else happens to it meanwhile.
-        stored: Whether the table `run` has it.
+        stored_state: What the table `run` has of it that seldom changes; None when it is not in the table.
         wake_at: `run.wake_at` as on disk.
     """
 
@@ -167,7 +169,7 @@ class Run:
         "start_time",
         "started",
         "status",
-        "stored",
+        "stored_state",
         "task_attempt",
         "task_build",
         "task_failure",
@@ -224,7 +226,7 @@ class Run:
         self.new_events: list[Event] = []
         self.changed_activities: dict[int, None] = {}
         self.agenda: list[Deadline] = []
-        self.stored = False
+        self.stored_state: tuple[object, ...] | None = None
         self.changed = False
         self.locked = False
         self.wake_at: Timestamp | None = None
@@ -300,9 +302,9 @@ class Run:
 
     def next_wake(self) -> Timestamp | None:
         """When it next needs a process, without anything arriving; None is never."""
+        task = self.task_due_at() if self.needs_task else None
         while self.agenda and not self._stands(self.agenda[0]):
             heapq.heappop(self.agenda)
-        task = self.task_due_at()
         if not self.agenda:
             return task
         return self.agenda[0][0] if task is None else min(task, self.agenda[0][0])

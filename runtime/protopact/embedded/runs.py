@@ -72,12 +72,12 @@ class Runs:
         restore_activities(run, self._records.activities(row.key))
         run.holder = row.holder
         run.history_size = row.history_size
-        run.stored = True
         run.wake_at = None if row.wake_at is None else Timestamp(row.wake_at)
         run.task_attempt = row.task_attempt
         run.task_failure = row.task_failure
         run.task_build = row.task_build
         run.task_retry_at = None if row.task_retry_at is None else Timestamp(row.task_retry_at)
+        run.stored_state = row.state
         for activity in run.activities.values():
             run.plan_activity(activity, now)
         return run

@@ -5,7 +5,10 @@ Times are nanoseconds since the epoch, UTC. `holder` and `process` name a row of
 
 from __future__ import annotations
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "VERSION"]
+__all__ = ["APPLICATION_ID", "EVENT_ID_BITS", "MIGRATIONS", "VERSION"]
+
+EVENT_ID_BITS = 24
+"""Bits of `history.key` that hold an event id; those above hold the run's key."""
 
 APPLICATION_ID = 0x70706163
 """`PRAGMA application_id` of our files: `ppac`."""
@@ -43,13 +46,13 @@ CREATE INDEX run_unheld ON run (wake_at) WHERE status = 0 AND holder IS NULL;
 CREATE INDEX run_parked ON run (task_build) WHERE task_build IS NOT NULL;
 CREATE INDEX run_closed ON run (close_time) WHERE close_time IS NOT NULL;
 
--- The events that one tick appended to one run: MessagePack of a list of events.
+-- The events that one tick appended to one run: MessagePack of a list of events. `key` is the run's key, shifted to
+-- make room for the id of the first event: one B-tree, in which a run's events stand together, and rows of a few
+-- kilobytes fit into its leaves. In a table WITHOUT ROWID, what is longer than a quarter of a page gets one of its own.
 CREATE TABLE history (
-    run_key INTEGER NOT NULL,
-    first_event_id INTEGER NOT NULL,
-    events BLOB NOT NULL,
-    PRIMARY KEY (run_key, first_event_id)
-) STRICT, WITHOUT ROWID;
+    key INTEGER PRIMARY KEY,
+    events BLOB NOT NULL
+) STRICT;
 
 -- An activity that is scheduled and not closed. `holder` runs attempt `attempt`, since `started_at`; without a holder
 -- the attempt may start at `due_at`. `heartbeat` and `last_failure` are MessagePack.

@@ -18,14 +18,10 @@ from protopact.embedded.clock import Clock, Ids
 from protopact.embedded.coding import Coding
 from protopact.embedded.dispatch import Dispatch
 from protopact.embedded.inbox import (
-    AttemptCancelled,
-    AttemptCompleted,
-    AttemptFailed,
-    AttemptLost,
-    AttemptTimedOut,
     CancelRequest,
     Happened,
     Item,
+    Outcome,
     Query,
     Signal,
     Update,
@@ -70,6 +66,9 @@ class Shell:
         codecs: Codecs of payloads.
         identity: Name of this process in histories.
         retention: How long closed runs are kept; None is for ever.
+
+    Attributes:
+        process_id: This process, as claims name it.
     """
 
     _TASKS_PER_TICK = 256
@@ -88,6 +87,7 @@ class Shell:
         identity: str,
         retention: timedelta | None = None,
     ) -> None:
+        self.process_id = 1
         self.store = store
         self.clock = clock
         self.ids = ids
@@ -151,11 +151,6 @@ class Shell:
         self.look()
 
     # -- who serves what
-
-    @property
-    def process_id(self) -> int:
-        """This process, as claims name it."""
-        return 1 if self.processes is None else self.processes.id
 
     @property
     def has_peers(self) -> bool:
@@ -305,6 +300,10 @@ class Shell:
             self.coding.defer(tick, run, item, caller)
             return
         tick.touch(run)
+        if isinstance(item, Outcome):
+            if run.is_open:
+                self.dispatch.outcome(tick, run, item)
+            return
         match item:
             case Query():
                 tick.queries.append(PendingQuery(run, item.request, caller))
@@ -322,8 +321,6 @@ class Shell:
                 tick.answer(caller)
             case Update(request=request):
                 self.tasks.add_update(run, request, caller)
-            case AttemptCompleted() | AttemptFailed() | AttemptCancelled() | AttemptTimedOut() | AttemptLost():
-                self.dispatch.outcome(tick, run, item)
 
     def post(self, tick: Tick, row: RunRow | Run, item: Item, caller: tuple[int, int] | None) -> None:
         """Leave something for a run that this process does not hold, and wake who does, or who may take it."""

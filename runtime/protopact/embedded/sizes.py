@@ -15,7 +15,9 @@ LIMIT = 2 * 1024 * 1024
 
 def oversize(payloads: Iterable[Payload]) -> int | None:
     """Size of payloads that are over the limit, in bytes; None when they are not."""
-    size = sum(len(payload.data) for payload in payloads)
+    size = 0
+    for payload in payloads:
+        size += len(payload.data)
     return size if size > LIMIT else None
 
 

@@ -36,7 +36,6 @@ from protopact.history.event import (
 )
 from protopact.history.failure import Failure
 from protopact.history.time import Duration, Timestamp
-from protopact.payload.payload import Payloads
 from protopact.replay.command import (
     AcceptUpdate,
     CancelTimer,
@@ -219,8 +218,8 @@ class WorkflowTasks:
                 build_id=task.worker.build_id,
                 core_used_flags=advance.core_used_flags,
                 lang_used_flags=advance.lang_used_flags,
-                sdk_name="protopact" if task.length < _FIRST_TASK_EVENTS else "",
-                sdk_version=__version__ if task.length < _FIRST_TASK_EVENTS else "",
+                sdk_name="protopact" if advance.core_used_flags else "",
+                sdk_version=__version__ if advance.core_used_flags else "",
             ),
             tick.now,
         )
@@ -481,10 +480,6 @@ class WorkflowTasks:
             tick.refuse(caller, refusal)
 
 
-_FIRST_TASK_EVENTS = 16
-"""SDK name and version go with the first tasks only; the server keeps them from then on."""
-
-
 def _retried(run: Run, run_id: str, failure: Failure, delay: Duration) -> WorkflowExecutionStarted:
     started = run.started
     return WorkflowExecutionStarted(
@@ -515,20 +510,23 @@ def _retried(run: Run, run_id: str, failure: Failure, delay: Duration) -> Workfl
 def _oversize_command(commands: Iterable[Command]) -> tuple[str, str] | None:
     """Cause and message for a command with payloads over the limit, in the server's words; None without one."""
     for command in commands:
-        payloads: Payloads
-        match command:
-            case ScheduleActivityTask(input=payloads):
-                cause, what = "BAD_SCHEDULE_ACTIVITY_ATTRIBUTES", "ScheduleActivityTaskCommandAttributes.Input"
-            case CompleteWorkflowExecution(result=payloads):
-                cause, what = (
-                    "BAD_COMPLETE_WORKFLOW_EXECUTION_ATTRIBUTES",
-                    "CompleteWorkflowExecutionCommandAttributes.Result",
-                )
-            case CompleteUpdate(success=payloads):
-                cause, what = "BAD_UPDATE_WORKFLOW_EXECUTION_MESSAGE", "Update outcome"
-            case _:
-                continue
-        size = oversize(payloads)
+        if isinstance(command, ScheduleActivityTask):
+            size, kind = oversize(command.input), _OVERSIZE_INPUT
+        elif isinstance(command, CompleteWorkflowExecution):
+            size, kind = oversize(command.result), _OVERSIZE_RESULT
+        elif isinstance(command, CompleteUpdate):
+            size, kind = oversize(command.success), _OVERSIZE_OUTCOME
+        else:
+            continue
         if size is not None:
+            cause, what = kind
             return cause, f"{what} exceeds size limit: {size} bytes of at most {LIMIT}."
     return None
+
+
+_OVERSIZE_INPUT = ("BAD_SCHEDULE_ACTIVITY_ATTRIBUTES", "ScheduleActivityTaskCommandAttributes.Input")
+_OVERSIZE_RESULT = (
+    "BAD_COMPLETE_WORKFLOW_EXECUTION_ATTRIBUTES",
+    "CompleteWorkflowExecutionCommandAttributes.Result",
+)
+_OVERSIZE_OUTCOME = ("BAD_UPDATE_WORKFLOW_EXECUTION_MESSAGE", "Update outcome")
