@@ -52,7 +52,8 @@ Step: TypeAlias = str | int
 # Any: the types of an options message and of its extension go together, which no type of a tuple can say.
 _Annotated: TypeAlias = tuple[Path, ProtoMessage, Any]
 
-_MAX_SECONDS = 315_576_000_000
+# A hundred years: histories hold points in time as nanoseconds in 64 bits, which end in the year 2262.
+_MAX_SECONDS = 3_155_760_000
 _NANOS = 1_000_000_000
 _TEXT = frozenset({SearchAttributeType.KEYWORD, SearchAttributeType.TEXT})
 
@@ -305,13 +306,13 @@ class _Reading:
         value: Duration = getattr(options, field)
         steps = (*outer, field)
         mixed = value.seconds * value.nanos < 0
-        if mixed or abs(value.nanos) >= _NANOS or abs(value.seconds) > _MAX_SECONDS:
+        if mixed or abs(value.nanos) >= _NANOS:
             what = f"is malformed: seconds {value.seconds}, nanos {value.nanos}"
-            hint = (
-                f"seconds are at most {_MAX_SECONDS}, nanos below {_NANOS}, and both have the same sign; "
-                "write {seconds: 90} or {nanos: 500000000}"
-            )
+            hint = f"nanos are below {_NANOS}, with the sign of seconds; write {{seconds: 90}} or {{nanos: 500000000}}"
             self._add(Code.DURATION, what, hint, *steps)
+        elif value.seconds > _MAX_SECONDS:
+            what = f"is {value.seconds} s; expected at most {_MAX_SECONDS} s, a hundred years"
+            self._add(Code.DURATION, what, "write how long, or remove the field", *steps)
         elif value.nanos > 0 and value.nanos % 1000:
             what = f"is finer than a microsecond: seconds {value.seconds}, nanos {value.nanos}"
             self._add(Code.DURATION, what, "round `nanos` to thousands", *steps)
