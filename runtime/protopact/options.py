@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from protopact.errors import OptionError
+from protopact.policy import LONGEST
 
 __all__ = ["check"]
 
@@ -46,6 +47,8 @@ def _check_time(name: str, value: timedelta, where: str) -> None:
         raise OptionError(f"{where}: option {name}: expected a positive time, or None for no limit, found {value}")
     if value < timedelta(0):
         raise OptionError(f"{where}: option {name}: expected a time that is not negative, found {value}")
+    if value > LONGEST:
+        raise OptionError(f"{where}: option {name}: expected at most {LONGEST.days} days (100 years), found {value}")
 
 
 @cache

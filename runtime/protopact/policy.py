@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TypeAlias, TypedDict
 
 __all__ = [
+    "LONGEST",
     "ActivityCancellationType",
     "ActivityOptions",
     "ParentClosePolicy",
@@ -24,6 +25,9 @@ __all__ = [
     "WorkflowIdConflictPolicy",
     "WorkflowIdReusePolicy",
 ]
+
+LONGEST = timedelta(days=36_525)
+"""Longest time-out, delay or interval: 100 years. Times of a history are 64-bit nanoseconds, which end in 2262."""
 
 SearchAttributeValue: TypeAlias = str | int | float | bool | datetime | Sequence[str]
 """Value of a search attribute; its Python type follows from its `SearchAttributeType`."""
@@ -114,6 +118,11 @@ class RetryPolicy:
         """
         if self.initial_interval <= timedelta(0):
             raise ValueError(f"RetryPolicy.initial_interval must be positive, not {self.initial_interval}")
+        if max(self.initial_interval, self.maximum_interval or self.initial_interval) > LONGEST:
+            raise ValueError(
+                f"RetryPolicy intervals must be at most {LONGEST.days} days (100 years), not {self.initial_interval} "
+                f"and {self.maximum_interval}"
+            )
         if self.backoff_coefficient < 1:
             raise ValueError(f"RetryPolicy.backoff_coefficient must be at least 1, not {self.backoff_coefficient}")
         if self.maximum_interval is not None and self.maximum_interval < self.initial_interval:

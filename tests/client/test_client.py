@@ -159,6 +159,10 @@ WRONG_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"execution_timeout": 5}, "option execution_timeout: expected timedelta or None, found int 5"),
     ({"execution_timeout": timedelta(0)}, "option execution_timeout: expected a positive time, or None for no limit"),
+    (
+        {"run_timeout": timedelta(40_000)},
+        "option run_timeout: expected at most 36525 days",
+    ),
     ({"start_delay": timedelta(-1)}, "option start_delay: expected a time that is not negative"),
     ({"id": ""}, "option id: expected a text that is not empty"),
     ({"id": None}, "option id: expected str, found NoneType None"),

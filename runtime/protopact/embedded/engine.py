@@ -58,10 +58,10 @@ from protopact.errors import (
     WorkflowFailedError,
 )
 from protopact.failure import FailureConverter
+from protopact.history import option
 from protopact.history.event import (
     Attributes,
     Event,
-    RetryPolicy,
     UpdateRequest,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
@@ -77,7 +77,6 @@ from protopact.history.time import Duration, Timestamp, from_timedelta, to_datet
 from protopact.interceptor import Interceptor
 from protopact.payload import CodecChain, Encoding, PayloadCodec, PayloadConverter
 from protopact.payload.payload import Payloads
-from protopact.policy import RetryPolicy as RetryPolicyOption
 from protopact.replay.execution import QueryRequest
 
 __all__ = ["EmbeddedEngine"]
@@ -283,21 +282,21 @@ class EmbeddedEngine(Engine):
         arguments = self._converter.to_payloads(workflow.request, call.request, where=f"request of {workflow.name}")
         check_size(arguments, f"request of {workflow.name}")
         now, run_id = shell.clock.now(), shell.ids.run_id(shell.clock.now())
-        execution_timeout = _duration(options.get("execution_timeout", workflow.execution_timeout))
-        delay = _duration(options.get("start_delay"))
+        execution_timeout = option.duration(options.get("execution_timeout", workflow.execution_timeout))
+        delay = option.duration(options.get("start_delay"))
         retry_policy = options.get("retry_policy", workflow.retry_policy)
         started = WorkflowExecutionStarted(
             workflow_type=workflow.name,
             task_queue=task_queue,
             input=arguments,
             workflow_execution_timeout=execution_timeout,
-            workflow_run_timeout=_duration(options.get("run_timeout", workflow.run_timeout)),
-            workflow_task_timeout=_duration(options.get("task_timeout", workflow.task_timeout)) or _TASK_TIMEOUT,
+            workflow_run_timeout=option.duration(options.get("run_timeout", workflow.run_timeout)),
+            workflow_task_timeout=option.duration(options.get("task_timeout", workflow.task_timeout)) or _TASK_TIMEOUT,
             original_execution_run_id=run_id,
             first_execution_run_id=run_id,
             workflow_id=call.workflow_id,
             identity=self._identity,
-            retry_policy=None if retry_policy is None else _retry_policy(retry_policy),
+            retry_policy=None if retry_policy is None else option.retry_policy(retry_policy),
             attempt=1,
             workflow_execution_expiration_time=(
                 Timestamp(now + delay + execution_timeout) if execution_timeout else None
@@ -616,21 +615,6 @@ class EmbeddedEngine(Engine):
 
 
 _TASK_TIMEOUT = Duration(10_000_000_000)
-
-
-def _duration(value: timedelta | None) -> Duration:
-    return Duration(0) if value is None else from_timedelta(value)
-
-
-def _retry_policy(policy: RetryPolicyOption) -> RetryPolicy:
-    maximum = policy.maximum_interval or policy.initial_interval * 100
-    return RetryPolicy(
-        initial_interval=from_timedelta(policy.initial_interval),
-        backoff_coefficient=policy.backoff_coefficient,
-        maximum_interval=from_timedelta(maximum),
-        maximum_attempts=policy.maximum_attempts,
-        non_retryable_error_types=policy.non_retryable_error_types,
-    )
 
 
 # What a hook takes and returns is its own: see `Interceptor`.

@@ -11,20 +11,19 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any, TypeVar
 from zlib import crc32
 
 from protopact import contract
 from protopact.errors import ActivityError, FailureError, PayloadError, ReadOnlyContextError, WorkflowTaskError
 from protopact.errors import CancelledError as CancelledFailure
-from protopact.history.event import RetryPolicy as RetryPolicyAttributes
+from protopact.history import option
 from protopact.history.event import WorkflowExecutionStarted
 from protopact.history.failure import Failure
-from protopact.history.time import Duration, Timestamp, from_timedelta, to_datetime, to_timedelta
+from protopact.history.time import Duration, Timestamp, to_datetime, to_timedelta
 from protopact.interceptor import StartActivity
 from protopact.payload.payload import Payloads
-from protopact.policy import ActivityOptions, RetryPolicy
+from protopact.policy import LONGEST, ActivityOptions
 from protopact.replay.command import (
     CancelWorkflowExecution,
     CompleteWorkflowExecution,
@@ -431,6 +430,8 @@ class Instance(Runtime):
         self.check_writable("start a timer")
         if delay < 0:
             raise ValueError(f"a timer cannot be started {-delay} seconds ago: its delay must not be negative")
+        if delay > LONGEST.total_seconds():
+            raise ValueError(f"a timer lasts at most {LONGEST.days} days (100 years), not {delay} seconds")
         self._timer_seq += 1
         seq = self._timer_seq
         timer = _TimerHandle(self, seq, self.loop.time() + delay, handle)
@@ -487,14 +488,14 @@ class Instance(Runtime):
             task_queue=options.get("task_queue", activity.task_queue or info.task_queue),
             header=call.headers,
             input=request,
-            retry_policy=_retry_policy(options.get("retry_policy", activity.retry_policy)),
+            retry_policy=option.retry_policy(options.get("retry_policy", activity.retry_policy)),
             priority_key=options.get("priority", activity.priority).priority_key or 0,
-            schedule_to_close_timeout=_duration(schedule_to_close),
-            schedule_to_start_timeout=_duration(
+            schedule_to_close_timeout=option.duration(schedule_to_close),
+            schedule_to_start_timeout=option.duration(
                 options.get("schedule_to_start_timeout", activity.schedule_to_start_timeout)
             ),
-            start_to_close_timeout=_duration(start_to_close),
-            heartbeat_timeout=_duration(options.get("heartbeat_timeout", activity.heartbeat_timeout)),
+            start_to_close_timeout=option.duration(start_to_close),
+            heartbeat_timeout=option.duration(options.get("heartbeat_timeout", activity.heartbeat_timeout)),
         )
         kind = options.get("cancellation_type", activity.cancellation_type)
         self.ledger.schedule_activity(seq, command, kind)
@@ -507,10 +508,6 @@ class Instance(Runtime):
 
 class _Intercepted(Task[T], ActivityHandle[T]):
     """What an interceptor made of an activity."""
-
-
-def _duration(timeout: timedelta | None) -> Duration:
-    return Duration(0) if timeout is None else from_timedelta(timeout)
 
 
 async def _shielded(future: asyncio.Future[T]) -> T:
@@ -545,14 +542,3 @@ def _is_cancellation(error: BaseException) -> bool:
     if isinstance(error, ActivityError):
         return isinstance(error.cause, CancelledFailure)
     return isinstance(error, CancelledFailure)
-
-
-def _retry_policy(policy: RetryPolicy) -> RetryPolicyAttributes:
-    """As it goes into history; what is not said has the server's defaults."""
-    return RetryPolicyAttributes(
-        initial_interval=from_timedelta(policy.initial_interval),
-        backoff_coefficient=policy.backoff_coefficient,
-        maximum_interval=from_timedelta(policy.maximum_interval or policy.initial_interval * 100),
-        maximum_attempts=policy.maximum_attempts,
-        non_retryable_error_types=policy.non_retryable_error_types,
-    )
