@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from protopact.errors import OptionError
-from protopact.policy import LONGEST
+from protopact.limits import LONGEST
 
 __all__ = ["check"]
 

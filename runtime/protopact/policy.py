@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import TypeAlias, TypedDict
 
+from protopact.limits import LONGEST
+
 __all__ = [
-    "LONGEST",
     "ActivityCancellationType",
     "ActivityOptions",
     "ParentClosePolicy",
@@ -25,9 +26,6 @@ __all__ = [
     "WorkflowIdConflictPolicy",
     "WorkflowIdReusePolicy",
 ]
-
-LONGEST = timedelta(days=36_525)
-"""Longest time-out, delay or interval: 100 years. Times of a history are 64-bit nanoseconds, which end in 2262."""
 
 SearchAttributeValue: TypeAlias = str | int | float | bool | datetime | Sequence[str]
 """Value of a search attribute; its Python type follows from its `SearchAttributeType`."""

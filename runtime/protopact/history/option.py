@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from protopact.history.event import RetryPolicy as RetryPolicyAttributes
 from protopact.history.time import Duration, from_timedelta
-from protopact.policy import LONGEST, RetryPolicy
+from protopact.limits import LONGEST
+from protopact.policy import RetryPolicy
 
 __all__ = ["duration", "retry_policy"]
 

@@ -22,8 +22,9 @@ from protopact.history.event import WorkflowExecutionStarted
 from protopact.history.failure import Failure
 from protopact.history.time import Duration, Timestamp, to_datetime, to_timedelta
 from protopact.interceptor import StartActivity
+from protopact.limits import LONGEST
 from protopact.payload.payload import Payloads
-from protopact.policy import LONGEST, ActivityOptions
+from protopact.policy import ActivityOptions
 from protopact.replay.command import (
     CancelWorkflowExecution,
     CompleteWorkflowExecution,
