@@ -195,6 +195,7 @@ class AttemptRunner:
         on_done: Called once for each attempt started, with its outcome. Of an attempt that was cancelled because it is
             wanted no more (timed out, not found) the outcome comes as well, perhaps much later.
         max_threads: Plain `def` activities that run at once; more wait for a thread.
+        watchdog: Watches the loop while attempts run; one of its own by default. It is closed with the runner.
     """
 
     def __init__(
@@ -210,6 +211,7 @@ class AttemptRunner:
         on_heartbeat: Callable[[Attempt, Payloads], None],
         on_done: Callable[[Attempt, Outcome], None],
         max_threads: int,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._registry = registry
         self._loop = loop
@@ -222,7 +224,7 @@ class AttemptRunner:
         self._on_done = on_done
         self._context = contextvars.copy_context()
         self._executor = ThreadExecutor(max_threads, "protopact-activity")
-        self._watchdog = Watchdog(loop)
+        self._watchdog = watchdog or Watchdog(loop)
         self._worker_shutdown = Flag()
         self._running: dict[AttemptKey, _Running] = {}
 

@@ -98,7 +98,7 @@ class Dispatch:
         if worker is not None:
             worker.ready.append((run.key, activity.scheduled_event_id))
         else:
-            tick.wake.update(self._shell.serving_activity(event.activity_type, event.task_queue))
+            tick.wake.update(self._shell.offered(event.activity_type, event.task_queue))
 
     def claim(self, tick: Tick) -> None:
         """Take attempts of the runs that this process holds, as far as there are slots."""

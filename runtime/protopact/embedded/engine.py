@@ -15,26 +15,24 @@ import msgspec
 
 from protopact import contract
 from protopact.embedded.attributes import (
-    memo_from_payloads,
     memo_to_payloads,
-    search_attributes_from_payloads,
     search_attributes_to_payloads,
 )
 from protopact.embedded.calls import Start
 from protopact.embedded.clock import Clock, Ids, SystemClock
 from protopact.embedded.inbox import CancelRequest, Signal, Update
 from protopact.embedded.policies import check
-from protopact.embedded.records import ActivityRow, RunRow, decode_failure, decode_payload_map
+from protopact.embedded.records import RunRow
 from protopact.embedded.run import STATUSES
 from protopact.embedded.shell import Shell
 from protopact.embedded.sizes import check_size
 from protopact.embedded.store import Store
 from protopact.embedded.tick import Refusal, Tick
+from protopact.embedded.views import describe
 from protopact.embedded.worker import Worker, process_identity
 from protopact.engine import (
     CancelWorkflow,
     Engine,
-    PendingActivity,
     QueryWorkflow,
     SignalWorkflow,
     Started,
@@ -51,6 +49,7 @@ from protopact.errors import (
     ApplicationError,
     EngineClosedError,
     FailureError,
+    NotFoundError,
     OptionError,
     QueryError,
     TerminatedError,
@@ -73,7 +72,7 @@ from protopact.history.event import (
     WorkflowExecutionTimedOut,
 )
 from protopact.history.failure import CanceledFailureInfo, Failure, TimeoutFailureInfo
-from protopact.history.time import Duration, Timestamp, from_timedelta, to_datetime
+from protopact.history.time import Duration, Timestamp, from_timedelta
 from protopact.interceptor import Interceptor
 from protopact.payload import CodecChain, Encoding, PayloadCodec, PayloadConverter
 from protopact.payload.payload import Payloads
@@ -194,17 +193,28 @@ class EmbeddedEngine(Engine):
         shell = self._shell
         if shell is None:
             return
-        for worker in list(self._workers):
-            await self._stop(worker)
-        self._shell = None
-        await shell.close()
-        if shell.processes is not None:
+        try:
+            for worker in list(self._workers):
+                await self._stop(worker)
+        finally:
+            self._shell = None
+            await shell.close()
+            try:
+                await self._leave(shell)
+            finally:
+                self._store.close()
+
+    async def _leave(self, shell: Shell) -> None:
+        """Tell the other processes that this one has gone."""
+        if shell.processes is None:
+            return
+        try:
             await self._begin()
             shell.processes.leave()
             self._store.commit()
             shell.processes.wake(shell.processes.peers)
+        finally:
             shell.processes.close()
-        self._store.close()
 
     async def _begin(self) -> None:
         while not self._store.begin():  # noqa: ASYNC110 - what is waited for happens in another process
@@ -499,7 +509,7 @@ class EmbeddedEngine(Engine):
         shell = self._open
         row = self._row(shell, ref)
         activities = shell.records.activities(row.key) if row.status == 0 else []
-        return await self._describe(row, activities, shell.clock.now())
+        return await describe(row, activities, now=shell.clock.now(), codecs=self._codecs)
 
     async def list_workflows(
         self, *, workflow_type: str | None = None, workflow_id: str | None = None, status: WorkflowStatus | None = None
@@ -516,7 +526,7 @@ class EmbeddedEngine(Engine):
                 status=None if status is None else STATUSES.index(status),
             )
             for row in rows:
-                yield await self._describe(row, [], shell.clock.now())
+                yield await describe(row, (), now=shell.clock.now(), codecs=self._codecs)
             if len(rows) < _PAGE:
                 return
             below = rows[-1].key
@@ -532,40 +542,9 @@ class EmbeddedEngine(Engine):
     def _row(self, shell: Shell, ref: WorkflowRef) -> RunRow:
         found = shell.calls.find(Tick(shell.clock.now()), ref)
         row = shell.records.run(found.key)
-        assert row is not None, "between ticks what is in memory is on disk"
+        if row is None:  # another process has deleted it just now
+            raise NotFoundError(f"there is no workflow {ref.workflow_id!r} in {self._store.name} any more")
         return row
-
-    async def _describe(self, row: RunRow, activities: Sequence[ActivityRow], now: Timestamp) -> WorkflowDescription:
-        memo = await self._codecs.decode_headers(decode_payload_map(row.memo))
-        return WorkflowDescription(
-            workflow_id=row.workflow_id,
-            run_id=row.run_id,
-            first_run_id=row.first_run_id,
-            workflow_type=row.workflow_type,
-            task_queue=row.task_queue,
-            status=STATUSES[row.status],
-            start_time=to_datetime(Timestamp(row.start_time)),
-            close_time=None if row.close_time is None else to_datetime(Timestamp(row.close_time)),
-            history_length=row.last_event_id,
-            memo=memo_from_payloads(memo),
-            search_attributes=search_attributes_from_payloads(decode_payload_map(row.search_attributes)),
-            task_failure=row.task_failure,
-            pending_activities=tuple([await self._pending(activity, now) for activity in activities]),
-        )
-
-    async def _pending(self, row: ActivityRow, now: Timestamp) -> PendingActivity:
-        failure = decode_failure(row.last_failure)
-        if failure is not None:
-            failure = await self._decode(failure)
-        waits = row.holder is None and row.due_at > now
-        return PendingActivity(
-            activity_id=row.activity_id,
-            activity_type=row.activity_type,
-            attempt=row.attempt,
-            started=row.holder is not None,
-            last_failure=None if failure is None else failure.message,
-            next_attempt_at=to_datetime(Timestamp(row.due_at)) if waits else None,
-        )
 
     # -- workers
 

@@ -60,7 +60,7 @@ class Others:
         """A process is dead: nobody holds what it held."""
         store = self._shell.store
         tick.buried.append(process)
-        if not store.select("DELETE FROM process WHERE id = ? RETURNING id", (process,)):
+        if not self._processes.erase(process):
             return  # it left in order, or another process has done the rest
         _logger.info("process %d of %s has died; its claims are void", process, store.name)
         attempts = lost_attempts(self._shell.records.attempts_of(process))
@@ -71,9 +71,6 @@ class Others:
         store.execute(
             "UPDATE run SET wake_at = 0 WHERE status = 0 AND holder IS NULL AND key IN (SELECT run_key FROM inbox)"
         )
-        store.execute("DELETE FROM notice WHERE process = ?", (process,))
-        store.execute("DELETE FROM watch WHERE process = ?", (process,))
-        store.execute("UPDATE inbox SET process = NULL, call = NULL WHERE process = ?", (process,))
         tick.wake.update(self._processes.peers)
 
     def _take_notices(self, tick: Tick) -> None:

@@ -121,8 +121,17 @@ class Processes:
         self._loop.add_reader(self._wake_fd, self._woken)
 
     def leave(self) -> None:
-        """Remove this process from the table; within a transaction. Its claims must be gone."""
-        self._store.execute("DELETE FROM process WHERE id = ?", (self.id,))
+        """Remove this process from the tables; within a transaction. Its claims must be gone."""
+        self.erase(self.id)
+
+    def erase(self, process: int) -> bool:
+        """Remove a process and what waits for it, but not its claims; false when it was not there any more."""
+        if not self._store.select("DELETE FROM process WHERE id = ? RETURNING id", (process,)):
+            return False
+        self._store.execute("DELETE FROM notice WHERE process = ?", (process,))
+        self._store.execute("DELETE FROM watch WHERE process = ?", (process,))
+        self._store.execute("UPDATE inbox SET process = NULL, call = NULL WHERE process = ?", (process,))
+        return True
 
     def close(self) -> None:
         """Let go of everything but the table. Idempotent."""

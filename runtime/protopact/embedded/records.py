@@ -151,8 +151,8 @@ class Records:
     ) -> list[RunRow]:
         """Runs with a key below `below` that match what is given, newest first."""
         rows = self._store.select(
-            f"{_SELECT_RUN} WHERE key < ?1 AND (?2 IS NULL OR workflow_type = ?2) AND (?3 IS NULL OR workflow_id = ?3)"
-            " AND (?4 IS NULL OR status = ?4) ORDER BY key DESC LIMIT ?5",
+            f"{_SELECT_RUN} WHERE key < ? AND workflow_type = coalesce(?, workflow_type) AND "
+            "workflow_id = coalesce(?, workflow_id) AND status = coalesce(?, status) ORDER BY key DESC LIMIT ?",
             (below, workflow_type, workflow_id, status, limit),
         )
         return [RunRow(*row) for row in rows]
@@ -219,6 +219,8 @@ class Records:
             "DELETE FROM run WHERE key = ?",
         ):
             self._store.execute(sql, (key,))
+        # Some of the room goes back to the file system, if a little at a time.
+        self._store.select("PRAGMA incremental_vacuum(64)")
 
     # -- history
 

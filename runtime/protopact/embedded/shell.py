@@ -112,6 +112,7 @@ class Shell:
         self._requested = False
         self._closed = False
         self._next_key = 0
+        self._warned = set[tuple[str, str, str]]()
         self._workflow_workers: dict[tuple[str, str], Worker | None] = {}
         self._activity_workers: dict[tuple[str, str], Worker | None] = {}
         if store.path is not None:
@@ -197,6 +198,29 @@ class Shell:
         """Other processes that serve an activity."""
         return [] if self.processes is None else self.processes.serving_activity(activity_type, task_queue)
 
+    def offered(self, activity_type: str, task_queue: str) -> list[int]:
+        """Other processes that may run an activity which is not served here; a warning when there are none."""
+        serving = self.serving_activity(activity_type, task_queue)
+        if not serving:
+            self._warn_unserved("activity", activity_type, task_queue)
+        return serving
+
+    def _warn_unserved(self, kind: str, name: str, task_queue: str) -> None:
+        """Say once that a worker polls the queue of something that no worker serves: most likely it was forgotten."""
+        polled = any(
+            task_queue in (each.served.workflow_queues if kind == "workflow" else each.served.activity_queues)
+            for each in self.workers
+        )
+        if polled and (kind, name, task_queue) not in self._warned:
+            self._warned.add((kind, name, task_queue))
+            _logger.warning(
+                "%s %s waits on task queue %r, which a worker here polls, but no worker serves it; give one its %s",
+                kind,
+                name,
+                task_queue,
+                "class in workflows=[...]" if kind == "workflow" else "activities in activities=[...]",
+            )
+
     # -- runs
 
     def held_run(self, tick: Tick, key: int) -> Run | None:
@@ -260,7 +284,10 @@ class Shell:
             run.holder = self.process_id
             self.runs.add(run)
         else:
-            tick.wake.update(self.serving_workflow(run.workflow_type, run.task_queue))
+            serving = self.serving_workflow(run.workflow_type, run.task_queue)
+            tick.wake.update(serving)
+            if not serving:
+                self._warn_unserved("workflow", run.workflow_type, run.task_queue)
         return run
 
     def close_run(self, tick: Tick, run: Run, attributes: Attributes) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from protopact.embedded.attempt import AttemptRunner
 from protopact.embedded.processes import Served
 from protopact.embedded.tick import Caller, Tick
+from protopact.embedded.watchdog import Watchdog
 from protopact.engine import WorkerOptions
 from protopact.failure import FailureConverter
 from protopact.interceptor import Interceptor
@@ -68,6 +69,7 @@ class Worker:
         )
         self.ready: deque[tuple[int, int]] = deque()
         self.busy = 0
+        self._watchdog = Watchdog(shell.loop)
         self.runner = AttemptRunner(
             self.registry,
             loop=shell.loop,
@@ -79,6 +81,7 @@ class Worker:
             on_heartbeat=shell.dispatch.heartbeat,
             on_done=shell.dispatch.done,
             max_threads=options.max_concurrent_activities,
+            watchdog=self._watchdog,
         )
         self._shell = shell
         self._converter = converter
@@ -112,6 +115,8 @@ class Worker:
             tick.answer(caller)
 
         await shell.ask(begin)
+        # For as long as it serves: workflow code can block the loop as well as an activity.
+        self._watchdog.begin()
 
     async def stop(self) -> None:
         """Stop to serve: runs go to other workers at once, attempts have the grace period to end."""
@@ -124,8 +129,10 @@ class Worker:
         def rest(tick: Tick, caller: Caller) -> None:
             tick.answer(caller)
 
-        await shell.ask(end)
-        await self.runner.stop(self.options.graceful_shutdown_timeout)
+        try:
+            await shell.ask(end)
+        finally:
+            await self.runner.stop(self.options.graceful_shutdown_timeout)
         # What the last attempts reported goes with this tick, or went with one before.
         await shell.ask(rest)
 
