@@ -28,7 +28,7 @@ from protopact.history.event import (
     WorkflowTaskTimedOut,
 )
 
-__all__ = ["COMMAND_EVENTS", "TERMINAL_EVENTS", "group"]
+__all__ = ["COMMAND_EVENTS", "TERMINAL_EVENTS", "group_ends"]
 
 COMMAND_EVENTS: frozenset[type[Attributes]] = frozenset(
     {
@@ -67,38 +67,43 @@ _UNANSWERED: frozenset[type[Attributes]] = frozenset(
 )
 """What may follow a `WorkflowTaskStarted` whose task was never answered."""
 
+_DECIDING = COMMAND_EVENTS | TERMINAL_EVENTS | {WorkflowTaskStarted}
 
-def group(events: Sequence[Event]) -> tuple[list[Sequence[Event]], Sequence[Event]]:
-    """Split events that begin right after the last group.
+
+def group_ends(events: Sequence[Event]) -> list[int]:
+    """Where the groups of events end that begin right after the last group.
 
     Returns:
-        The groups, each ending with a `WorkflowTaskStarted` or with the end of the run; and the rest, which waits for
-        its next task.
+        The index of the last event of each group: a `WorkflowTaskStarted`, or the end of the run. What comes after the
+        last one waits for its next task.
     """
-    groups: list[Sequence[Event]] = []
-    begin, index, count = 0, 0, len(events)
+    ends: list[int] = []
+    index, count = 0, len(events)
     saw_command = False
     started: list[int] = []
+    deciding = _DECIDING
     while index < count:
         kind = type(events[index].attributes)
+        if kind not in deciding:
+            index += 1
+            continue
         end = -1
         if kind is WorkflowTaskStarted:
             following = type(events[index + 1].attributes) if index + 1 < count else None
             if following not in _UNANSWERED:
                 started.append(index)
                 end = _end(events, index, started, saw_command=saw_command)
-        elif kind in COMMAND_EVENTS:
-            saw_command = True
-        if kind in TERMINAL_EVENTS:
+        elif kind in TERMINAL_EVENTS:
             end = index
+        else:
+            saw_command = True
         if end >= 0:
-            groups.append(events[begin : end + 1])
-            begin = index = end + 1
+            ends.append(end)
+            index = end
             saw_command = False
             started.clear()
-        else:
-            index += 1
-    return groups, events[begin:]
+        index += 1
+    return ends
 
 
 def _end(events: Sequence[Event], index: int, started: Sequence[int], *, saw_command: bool) -> int:

@@ -2,40 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextvars
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import msgspec
 
 from protopact.errors import HistoryError, WorkflowTaskError
 from protopact.history.event import (
     ActivityTaskCanceled,
+    ActivityTaskCancelRequested,
     ActivityTaskCompleted,
     ActivityTaskFailed,
+    ActivityTaskScheduled,
+    ActivityTaskStarted,
     ActivityTaskTimedOut,
+    Attributes,
     Event,
+    Ignorable,
+    TimerCanceled,
     TimerFired,
+    TimerStarted,
     UpdateRequest,
+    WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionFailed,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
+    WorkflowExecutionTerminated,
+    WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAccepted,
+    WorkflowExecutionUpdateCompleted,
     WorkflowTaskCompleted,
     WorkflowTaskFailed,
+    WorkflowTaskScheduled,
     WorkflowTaskStarted,
+    WorkflowTaskTimedOut,
 )
-from protopact.history.failure import ActivityFailureInfo, Failure
+from protopact.history.failure import ActivityFailureInfo, CanceledFailureInfo, Failure
 from protopact.payload.payload import Headers, Payloads
-from protopact.replay.activation import COMMAND_EVENTS, TERMINAL_EVENTS, group
+from protopact.replay.activation import group_ends
 from protopact.replay.command import Command
 from protopact.replay.definition import Definition
+from protopact.replay.entries import CalledActivity
 from protopact.replay.handlers import Handlers
 from protopact.replay.instance import Instance
-from protopact.replay.ledger import CalledActivity, Ledger
+from protopact.replay.ledger import Ledger
 
 __all__ = ["Advance", "Execution", "QueryRequest"]
 
 _CORE_FLAGS = (1, 2, 3, 4)
-"""Flags of Temporal Core whose rules hold here: ids and types are checked, what closes a run goes last, and others."""
+"""Flags of Temporal Core whose rules hold here."""
+
+_CHECKS_IDS, _CLOSES_LAST = 1, 3
+"""Core's flags: ids and types of activities are compared; what ends a run goes behind its other commands."""
 
 
 class QueryRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +96,22 @@ class Execution:
     make a new one from the whole history when the task is tried again.
     """
 
+    __slots__ = (
+        "_context",
+        "_core_flags",
+        "_handlers",
+        "_has_ended",
+        "_instance",
+        "_jobs",
+        "_last_event_id",
+        "_ledger",
+        "_previous_task",
+        "_rest",
+        "_scheduled_task",
+        "_signals",
+        "_workflow_id",
+    )
+
     def __init__(self, definition: Definition, *, workflow_id: str, run_id: str) -> None:
         """A run of which nothing has happened yet.
 
@@ -87,10 +124,15 @@ class Execution:
         self._ledger = Ledger(definition.contract.name, workflow_id, run_id)
         self._instance = Instance(definition, workflow_id=workflow_id, run_id=run_id, ledger=self._ledger)
         self._handlers = Handlers(definition, self._instance)
+        # The code sees none of the context variables of whoever calls: on replay they would be others.
+        self._context = contextvars.Context()
+        self._core_flags: set[int] = set()
         self._rest: Sequence[Event] = ()
         self._last_event_id = 0
-        self._has_answered = False
-        self._is_closed = False
+        self._scheduled_task = self._previous_task = 0
+        self._has_ended = False
+        self._signals: list[WorkflowExecutionSignaled] = []
+        self._jobs: list[tuple[Callable[..., None], tuple[Any, ...]]] = []  # of the events that are being applied
 
     def advance(self, events: Sequence[Event], *, updates: Sequence[UpdateRequest] = ()) -> Advance:
         """Tell the run what has happened, and take what it asks for.
@@ -107,29 +149,23 @@ class Execution:
 
         Raises:
             NondeterminismError: The code does not produce the commands that the history holds.
-            HistoryError: The events cannot be: a gap, an unknown type, an event that fits no command.
+            HistoryError: The events cannot be: a gap, an event that fits no command.
             WorkflowTaskError: The code raised an exception that fails the task; it is the cause.
         """
         self._check_ids(events)
-        groups, self._rest = group([*self._rest, *events] if self._rest else events)
-        is_open = False
-        for index, each in enumerate(groups):
-            following = groups[index + 1] if index + 1 < len(groups) else self._rest
-            is_open = not following and isinstance(each[-1].attributes, WorkflowTaskStarted)
-            self._apply_commands(each)
-            if isinstance(each[-1].attributes, WorkflowTaskStarted):
-                self._activate(each, following, updates if is_open else _accepted(following), is_open=is_open)
+        if self._rest:
+            events = [*self._rest, *events]
+        with self._instance.loop:
+            is_open = self._context.run(self._replay, events, updates)
         if not is_open:
-            return Advance(is_closed=self._is_closed)
-        instance = self._instance
-        core_used_flags = () if self._has_answered else _CORE_FLAGS
-        used_flags, instance.used_flags = instance.used_flags - instance.flags, set()
+            return Advance(is_closed=self._has_ended)
+        instance, ledger = self._instance, self._ledger
         return Advance(
-            commands=self._ledger.outgoing(),
-            core_used_flags=core_used_flags,
-            lang_used_flags=tuple(sorted(used_flags)),
-            is_closed=instance.is_closed,
-            unfinished_handlers=instance.unfinished_handlers() if instance.is_closed else (),
+            commands=ledger.outgoing(),
+            core_used_flags=tuple(flag for flag in _CORE_FLAGS if flag not in self._core_flags),
+            lang_used_flags=tuple(sorted(instance.used_flags - instance.flags)),
+            is_closed=ledger.is_closed,
+            unfinished_handlers=instance.unfinished_handlers() if ledger.is_closed else (),
         )
 
     def drop_task(self) -> None:
@@ -139,6 +175,7 @@ class Execution:
         nothing but rejections of updates: the next events begin again at the id of that `WorkflowTaskScheduled`.
         """
         self._last_event_id -= 2
+        self._scheduled_task = self._previous_task
 
     def query(self, request: QueryRequest) -> Payloads | Failure:
         """Ask the run, in the state after its last activation. Open and closed runs answer; an unwound one does not.
@@ -147,7 +184,7 @@ class Execution:
             The encoded answer, or why there is none: unknown name, undecodable request, or what the method raised.
         """
         with self._instance.loop:
-            return self._handlers.query(request.name, request.args, request.header)
+            return self._context.run(self._handlers.query, request.name, request.args, request.header)
 
     def unwind(self) -> None:
         """Let go of the run: its coroutines are closed at once, and whatever they do on their way out has no effect.
@@ -156,137 +193,234 @@ class Execution:
         """
         self._instance.unwind()
 
+    # -- groups of events
+
     def _check_ids(self, events: Sequence[Event]) -> None:
+        expected = self._last_event_id
         for event in events:
-            if event.event_id != self._last_event_id + 1:
+            expected += 1
+            if event.event_id != expected:
                 raise HistoryError(
-                    f"the history of workflow {self._workflow_id!r} cannot be: expected event "
-                    f"{self._last_event_id + 1}, found event {event.event_id}"
+                    f"the history of workflow {self._workflow_id!r} cannot be: expected event {expected}, found event "
+                    f"{event.event_id}"
                 )
-            self._last_event_id = event.event_id
+        self._last_event_id = expected
 
-    def _apply_commands(self, events: Sequence[Event]) -> None:
-        """Match command events with commands; what the code asked for beyond them is a disagreement."""
-        is_answered = False
-        for event in events:
-            attributes = event.attributes
-            kind = type(attributes)
-            if kind in COMMAND_EVENTS:
-                self._ledger.match(event)
-            elif isinstance(attributes, WorkflowTaskCompleted):
-                is_answered = self._has_answered = True
-                self._instance.flags.update(attributes.lang_used_flags)
-            elif isinstance(attributes, WorkflowTaskFailed) and attributes.cause == "RESET_WORKFLOW":
-                self._instance.reseed(attributes.new_run_id)
-            if kind in TERMINAL_EVENTS:
-                self._is_closed = True
-        if is_answered and not self._is_closed:
-            self._ledger.check_matched()
+    def _replay(self, events: Sequence[Event], updates: Sequence[UpdateRequest]) -> bool:
+        """Apply the groups of events, one activation each, and keep the rest; whether a task is open now."""
+        count, begin, is_open = len(events), 0, False
+        ends, applies = group_ends(events), self._APPLY
+        for index, end in enumerate(ends):
+            last, following = events[end], end + 1
+            if following < count and type(answer := events[following].attributes) is WorkflowTaskCompleted:
+                self._read_flags(answer)  # they are in force while the answer is worked out again
+            self._ledger.checks_ids = following == count or _CHECKS_IDS in self._core_flags
+            for position in range(begin, following):
+                event = events[position]
+                apply = applies[type(event.attributes)]
+                if apply is not None:
+                    apply(self, event, event.attributes)
+            if type(last.attributes) is WorkflowTaskStarted:
+                is_open = following == count
+                if is_open:
+                    self._activate(last, updates, is_open=True)
+                else:
+                    accepted = _accepted(events, following, ends[index + 1] + 1 if index + 1 < len(ends) else count)
+                    self._activate(last, accepted, is_open=False)
+            begin = following
+        self._rest = events[begin:]
+        return is_open
 
-    def _activate(
-        self, events: Sequence[Event], following: Sequence[Event], updates: Sequence[UpdateRequest], *, is_open: bool
-    ) -> None:
+    def _activate(self, started: Event, updates: Sequence[UpdateRequest], *, is_open: bool) -> None:
         """Tell the code what has happened: signals and updates first, then everything else."""
-        instance, handlers = self._instance, self._handlers
-        for event in following:
-            # Flags of the answer to this task are in force while it is worked out again.
-            if isinstance(event.attributes, WorkflowTaskCompleted):
-                instance.flags.update(event.attributes.lang_used_flags)
-                break
-        started = events[-1]
+        instance = self._instance
         instance.loop.time_ns = max(instance.loop.time_ns, started.event_time)
-        instance.replaying = not is_open
-        handlers.has_accepted = False
+        instance.loop.is_replaying = not is_open
+        # A rejected update leaves nothing in history, so what it let through could not be repeated.
+        instance.tests_conditions = bool(self._signals or self._jobs)
         try:
-            with instance.loop:
-                self._run(events, updates, is_open=is_open)
+            self._run_jobs(updates, started.event_id - 1, is_open=is_open)
+            self._settle(is_open=is_open)
+            while cancelled := self._ledger.cancelled:
+                # Activities that are told of their cancellation at once are told in an activation of their own.
+                self._ledger.cancelled = []
+                instance.tests_conditions = True
+                for activity in cancelled:
+                    instance.fail_activity(activity, _cancellation(activity, ActivityTaskCanceled()))
+                instance.run()
+                self._settle(is_open=is_open)
         except WorkflowTaskError:
             raise
-        except Exception as error:  # of the user's constructor, or of a condition
+        except Exception as error:  # of the user's constructor, of a condition, or of what cannot be decoded
             if not instance.is_failure(error):
                 raise WorkflowTaskError(f"{type(error).__name__}: {error}") from error
-            instance.end(error)
-        self._ledger.settle()
+            instance.fail(error)
+            self._settle(is_open=is_open)
+        finally:
+            self._signals, self._jobs = [], []
 
-    def _run(self, events: Sequence[Event], updates: Sequence[UpdateRequest], *, is_open: bool) -> None:
-        instance, handlers = self._instance, self._handlers
-        signals = [event.attributes for event in events if isinstance(event.attributes, WorkflowExecutionSignaled)]
-        others = [event for event in events if isinstance(event.attributes, _OTHERS)]
-        began = events[0].attributes if isinstance(events[0].attributes, WorkflowExecutionStarted) else None
-        if began is not None:
-            instance.begin(began, events[0].event_time)
+    def _run_jobs(self, updates: Sequence[UpdateRequest], sequencing_event_id: int, *, is_open: bool) -> None:
+        handlers, run = self._handlers, self._instance.run
+        if self._signals or updates:
+            for signal in self._signals:
+                handlers.signal(signal)
+            for update in updates:
+                handlers.update(update, sequencing_event_id=sequencing_event_id, validate=is_open)
+            handlers.instantiate()
+            run()
+        if self._jobs:
+            for job, arguments in self._jobs:
+                job(*arguments)
+            handlers.instantiate()
+            run()
 
-        def tests_conditions() -> bool:
-            # A rejected update leaves nothing in history, so what it let through could not be repeated.
-            return handlers.has_accepted or bool(signals or others or began)
+    def _settle(self, *, is_open: bool) -> None:
+        self._ledger.settle(is_cut=not is_open and _CLOSES_LAST not in self._core_flags)
 
-        handlers.instantiate()
-        for signal in signals:
-            handlers.signal(signal)
-        for update in updates:
-            handlers.update(update, sequencing_event_id=events[-1].event_id - 1, validate=is_open)
-        instance.run(tests_conditions)
-        if began is not None:
-            handlers.start(began)
-        for event in others:
-            self._apply(event)
-        instance.run(tests_conditions)
-        while cancelled := self._ledger.take_cancelled():
-            for activity in cancelled:
-                instance.cancelled_activity(activity)
-            instance.run(tests_conditions)
+    # -- events
 
-    def _apply(self, event: Event) -> None:
-        instance, ledger = self._instance, self._ledger
-        match event.attributes:
-            case ActivityTaskCompleted() as end:
-                if (activity := ledger.end_activity(event, end)) is not None:
-                    instance.complete_activity(activity.seq, end.result)
-            case ActivityTaskFailed() | ActivityTaskTimedOut() as end:
-                if (activity := ledger.end_activity(event, end)) is not None:
-                    instance.fail_activity(activity.seq, _activity_failure(activity, end))
-            case ActivityTaskCanceled() as end:
-                if (activity := ledger.end_activity(event, end)) is not None:
-                    instance.cancelled_activity(activity)
-            case TimerFired() as fired:
-                if (seq := ledger.fire_timer(event, fired)) is not None:
-                    instance.fire_timer(seq)
-            case _:
-                instance.request_cancel()
+    def _read_flags(self, completed: WorkflowTaskCompleted) -> None:
+        if completed.core_used_flags:
+            self._core_flags.update(completed.core_used_flags)
+        if completed.lang_used_flags:
+            self._instance.flags.update(completed.lang_used_flags)
+
+    def _begin(self, event: Event, started: WorkflowExecutionStarted) -> None:
+        self._instance.begin(started, event.event_time)
+        self._jobs.append((self._handlers.start, (started,)))
+
+    def _schedule_task(self, event: Event, _: WorkflowTaskScheduled) -> None:
+        self._previous_task, self._scheduled_task = self._scheduled_task, event.event_id
+
+    def _check_task(
+        self,
+        event: Event,
+        task: WorkflowTaskStarted | WorkflowTaskCompleted | WorkflowTaskFailed | WorkflowTaskTimedOut,
+    ) -> None:
+        if task.scheduled_event_id != self._scheduled_task:
+            raise self._impossible(event, f"is of the task of event {task.scheduled_event_id}, which is not the last")
+
+    def _complete_task(self, event: Event, completed: WorkflowTaskCompleted) -> None:
+        self._check_task(event, completed)
+        self._read_flags(completed)
+
+    def _fail_task(self, event: Event, failed: WorkflowTaskFailed) -> None:
+        self._check_task(event, failed)
+        if failed.cause == "RESET_WORKFLOW":
+            # Behind the start, before everything else.
+            place = 1 if self._jobs and self._jobs[0][0] == self._handlers.start else 0
+            self._jobs.insert(place, (self._instance.reseed, (failed.new_run_id,)))
+
+    def _signal(self, _: Event, signal: WorkflowExecutionSignaled) -> None:
+        self._signals.append(signal)
+
+    def _request_cancel(self, _event: Event, _: WorkflowExecutionCancelRequested) -> None:
+        self._jobs.append((self._instance.request_cancel, ()))
+
+    def _match(self, event: Event, _: object) -> None:
+        self._ledger.match(event)
+
+    def _match_end(self, event: Event, _: object) -> None:
+        self._ledger.match(event)
+        self._has_ended = True
+
+    def _end(self, _event: Event, _: object) -> None:
+        self._has_ended = True
+
+    def _start_activity(self, event: Event, started: ActivityTaskStarted) -> None:
+        self._ledger.start_activity(event, started.scheduled_event_id)
+
+    def _complete_activity(self, event: Event, end: ActivityTaskCompleted) -> None:
+        activity = self._ledger.end_activity(event, end)
+        if activity is not None:
+            self._jobs.append((self._instance.complete_activity, (activity, end.result)))
+
+    def _fail_activity(self, event: Event, end: ActivityTaskFailed | ActivityTaskTimedOut) -> None:
+        activity = self._ledger.end_activity(event, end)
+        if activity is not None:
+            self._jobs.append((self._instance.fail_activity, (activity, _failure(activity, end))))
+
+    def _cancel_activity(self, event: Event, end: ActivityTaskCanceled) -> None:
+        activity = self._ledger.end_activity(event, end)
+        if activity is not None:
+            self._jobs.append((self._instance.fail_activity, (activity, _cancellation(activity, end))))
+
+    def _fire_timer(self, event: Event, fired: TimerFired) -> None:
+        self._jobs.append((self._instance.fire_timer, (self._ledger.fire_timer(event, fired),)))
+
+    def _impossible(self, event: Event, why: str) -> HistoryError:
+        return HistoryError(
+            f"the history of workflow {self._workflow_id!r} cannot be: event {event.event_id}, "
+            f"{type(event.attributes).__name__}, {why}"
+        )
+
+    _APPLY: ClassVar[Mapping[type[Attributes], Callable[..., None] | None]] = {  # each takes its own type of event
+        WorkflowExecutionStarted: _begin,
+        WorkflowExecutionCompleted: _match_end,
+        WorkflowExecutionFailed: _match_end,
+        WorkflowExecutionCanceled: _match_end,
+        WorkflowExecutionTimedOut: _end,
+        WorkflowExecutionTerminated: _end,
+        WorkflowExecutionSignaled: _signal,
+        WorkflowExecutionCancelRequested: _request_cancel,
+        WorkflowExecutionUpdateAccepted: _match,
+        WorkflowExecutionUpdateCompleted: _match,
+        WorkflowTaskScheduled: _schedule_task,
+        WorkflowTaskStarted: _check_task,
+        WorkflowTaskCompleted: _complete_task,
+        WorkflowTaskFailed: _fail_task,
+        WorkflowTaskTimedOut: _check_task,
+        ActivityTaskScheduled: _match,
+        ActivityTaskStarted: _start_activity,
+        ActivityTaskCompleted: _complete_activity,
+        ActivityTaskFailed: _fail_activity,
+        ActivityTaskTimedOut: _fail_activity,
+        ActivityTaskCancelRequested: _match,
+        ActivityTaskCanceled: _cancel_activity,
+        TimerStarted: _match,
+        TimerFired: _fire_timer,
+        TimerCanceled: _match,
+        Ignorable: None,
+    }
+    """What each type of event does."""
 
 
-_OTHERS = (
-    ActivityTaskCompleted,
-    ActivityTaskFailed,
-    ActivityTaskTimedOut,
-    ActivityTaskCanceled,
-    TimerFired,
-    WorkflowExecutionCancelRequested,
-)
-"""Events that the code is told of after signals and updates."""
-
-
-def _accepted(events: Sequence[Event]) -> Sequence[UpdateRequest]:
+def _accepted(events: Sequence[Event], begin: int, end: int) -> Sequence[UpdateRequest]:
     """Updates that the next group accepts: the code is told of them in the activation before."""
     return [
-        event.attributes.accepted_request
-        for event in events
-        if isinstance(event.attributes, WorkflowExecutionUpdateAccepted)
-        and event.attributes.accepted_request is not None
+        attributes.accepted_request
+        for attributes in (events[index].attributes for index in range(begin, end))
+        if type(attributes) is WorkflowExecutionUpdateAccepted and attributes.accepted_request is not None
     ]
 
 
-def _activity_failure(activity: CalledActivity, end: ActivityTaskFailed | ActivityTaskTimedOut) -> Failure:
+def _failure(activity: CalledActivity, end: ActivityTaskFailed | ActivityTaskTimedOut) -> Failure:
     """As Temporal Core words it."""
     return Failure(
         message="Activity task failed" if isinstance(end, ActivityTaskFailed) else "Activity task timed out",
         cause=end.failure,
         info=ActivityFailureInfo(
-            activity_type=activity.command.activity_type,
-            activity_id=activity.command.activity_id,
+            activity_type=activity.activity.name,
+            activity_id=activity.activity_id,
             scheduled_event_id=end.scheduled_event_id,
             started_event_id=end.started_event_id,
             identity=end.identity if isinstance(end, ActivityTaskFailed) else "",
             retry_state=end.retry_state,
+        ),
+    )
+
+
+def _cancellation(activity: CalledActivity, end: ActivityTaskCanceled) -> Failure:
+    """As Temporal Core words it; without an event, the code is told before history has one."""
+    return Failure(
+        message="Activity cancelled",
+        cause=Failure(info=CanceledFailureInfo(details=end.details)),
+        info=ActivityFailureInfo(
+            activity_type=activity.activity.name,
+            activity_id=activity.activity_id,
+            scheduled_event_id=end.scheduled_event_id,
+            started_event_id=end.started_event_id,
+            identity=end.identity,
+            retry_state="CANCEL_REQUESTED",
         ),
     )

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from protopact import contract
 from protopact.errors import ApplicationError, PayloadError, ReadOnlyContextError
 from protopact.errors import CancelledError as CancelledFailure
-from protopact.history.event import UpdateRequest, WorkflowExecutionSignaled, WorkflowExecutionStarted
+from protopact.history.event import (
+    UpdateRequest,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+)
 from protopact.history.failure import Failure
 from protopact.interceptor import ExecuteWorkflow, HandleQuery, HandleSignal, HandleUpdate
 from protopact.payload.payload import Headers, Payloads
-from protopact.replay.command import AcceptUpdate, CompleteUpdate, CompleteWorkflowExecution, RejectUpdate
-from protopact.replay.definition import Definition
-from protopact.replay.instance import Instance
-from protopact.workflow import SignalChannelOf, Workflow
+from protopact.replay.command import CompleteUpdate, CompleteWorkflowExecution, RejectUpdate
+from protopact.replay.definition import Definition, ReceivedSignal
+from protopact.replay.entries import AcceptedUpdate, CompletedUpdate
+from protopact.replay.instance import Instance, request_of, response_of
+from protopact.workflow import SignalChannel, Workflow
 
 __all__ = ["Handlers"]
 
-C = TypeVar("C")
-R = TypeVar("R")
 T = TypeVar("T")
 
 _logger = logging.getLogger("protopact.workflow")
@@ -31,27 +36,20 @@ _logger = logging.getLogger("protopact.workflow")
 class Handlers:
     """The methods of one run's workflow object.
 
-    Names that the class does not know are no reason to fail a task: signals are kept until a class that knows them is
-    deployed, updates and queries are refused.
+    Names that the class does not know are no reason to fail a task: signals stay in history until a class that knows
+    them is deployed, updates and queries are refused.
 
     Args:
         definition: The workflow class and what goes with it.
         instance: The run's code at work.
-
-    Attributes:
-        has_accepted: Whether an update has been accepted since this was last set to False.
     """
 
+    __slots__ = ("_definition", "_instance", "_object")
+
     def __init__(self, definition: Definition, instance: Instance) -> None:
-        self.has_accepted = False
         self._definition = definition
         self._instance = instance
-        self._contract = definition.contract
         self._object: Workflow | None = None
-        own = definition.contract
-        self._signals = {name: ref.signal for ref in own.signals for name in (ref.signal.name, *ref.signal.aliases)}
-        self._updates = {name: ref for ref in own.updates for name in (ref.update.name, *ref.update.aliases)}
-        self._queries = {name: query for query in own.queries for name in (query.name, *query.aliases)}
 
     def instantiate(self) -> None:
         """Make the workflow object, if there is none; inside the loop."""
@@ -63,56 +61,73 @@ class Handlers:
         self._instance.start_main(self._execute(started))
 
     async def _execute(self, started: WorkflowExecutionStarted) -> None:
-        own, converter = self._contract, self._definition.converter
-        request = converter.from_payloads(own.request, started.input, f"request of {own.name}")
-        call = _around(
-            self._definition, "execute_workflow", lambda call: _call(self._object, "run", own.request, call.request)
-        )
-        result = await call(ExecuteWorkflow(workflow=own, request=request, headers=dict(started.header)))
-        payloads = converter.to_payloads(own.response, result, f"response of {own.name}")
-        self._instance.close(CompleteWorkflowExecution(result=payloads))
+        definition, own = self._definition, self._definition.contract
+        request = definition.converter.from_payloads(own.request, started.input, request_of(own.name))
+        if definition.hooks["execute_workflow"]:
+            call = definition.around("execute_workflow", self._run)
+            result = await call(ExecuteWorkflow(workflow=own, request=request, headers=dict(started.header)))
+        else:
+            result = await _call(self._object, "run", own.request, request)
+        payloads = self._instance.encoder(own.response, result, response_of(own.name))
+        self._instance.close(WorkflowExecutionCompleted, lambda: CompleteWorkflowExecution(result=payloads()))
+
+    async def _run(self, call: ExecuteWorkflow) -> object:
+        return await _call(self._object, "run", call.workflow.request, call.request)
 
     # -- signals
 
     def signal(self, event: WorkflowExecutionSignaled) -> None:
         """Deliver a signal: to its channel, or to the method that the class handles it with."""
-        signal = self._signals.get(event.signal_name)
-        if signal is None:
+        definition, instance = self._definition, self._instance
+        received = definition.signals.get(event.signal_name)
+        if received is None:
             _logger.warning(
                 "workflow %s %r has no signal %r; it has: %s. The signal stays in history",
-                self._contract.name,
-                self._instance.info().workflow_id,
+                definition.contract.name,
+                instance.info().workflow_id,
                 event.signal_name,
-                _listed(self._signals),
+                _listed(definition.signals),
             )
             return
+        signal = received.signal
         try:
-            request = self._definition.converter.from_payloads(signal.request, event.input, f"request of {signal.name}")
+            request = definition.converter.from_payloads(signal.request, event.input, request_of(signal.name))
         except PayloadError:
             # As in Temporal's SDKs: failing the task would wedge the run for what somebody else has sent.
             _logger.exception(
                 "a signal %s to workflow %s %r cannot be read and is dropped",
                 signal.name,
-                self._contract.name,
-                self._instance.info().workflow_id,
+                definition.contract.name,
+                instance.info().workflow_id,
             )
             return
-        call = _around(self._definition, "handle_signal", lambda call: self._deliver(signal, call.request))
-        handled = call(
-            HandleSignal(workflow=self._contract, signal=signal, request=request, headers=dict(event.header))
-        )
-        self._instance.start_handler(signal.name, handled)
-
-    async def _deliver(self, signal: contract.Signal[object], request: object) -> None:
-        cls = type(self._object)
-        descriptor = getattr(cls, signal.method)
-        if not isinstance(descriptor, SignalChannelOf):
-            raise TypeError(f"{cls.__qualname__}.{signal.method} hides the channel of signal {signal.name}")
-        method = descriptor.handler_of(cls)
-        if method is None:
-            getattr(self._object, signal.method).deliver(request)
+        if definition.hooks["handle_signal"]:
+            call = definition.around("handle_signal", partial(self._handle_signal, received))
+            own = definition.contract
+            handled = call(HandleSignal(workflow=own, signal=signal, request=request, headers=dict(event.header)))
+            instance.start_handler(signal.name, handled)
+        elif received.handler is not None:
+            instance.start_handler(signal.name, self._perform_signal(received.handler, signal, request))
         else:
-            await _call(self._object, method, signal.request, request)
+            instance.loop.call_soon(self._deliver, signal, request, instance.begin_handler(signal.name))
+
+    async def _handle_signal(self, received: ReceivedSignal, call: HandleSignal) -> None:
+        if received.handler is not None:
+            await _call(self._object, received.handler, call.signal.request, call.request)
+        else:
+            self._channel(received.signal).deliver(call.request)
+
+    async def _perform_signal(self, handler: str, signal: contract.Signal[object], request: object) -> None:
+        await _call(self._object, handler, signal.request, request)
+
+    def _deliver(self, signal: contract.Signal[object], request: object, end: Callable[[], None]) -> None:
+        """What a task that does nothing else would do, in as many turns."""
+        self._channel(signal).deliver(request)
+        self._instance.loop.ready.append(end)
+
+    def _channel(self, signal: contract.Signal[object]) -> SignalChannel[object]:
+        channel: SignalChannel[object] = getattr(self._object, signal.method)
+        return channel
 
     # -- updates
 
@@ -124,19 +139,21 @@ class Handlers:
 
     async def _update(self, request: UpdateRequest, sequencing_event_id: int, *, validate: bool) -> None:
         instance, failures = self._instance, self._definition.failures
+        end: Callable[[], None] | None = None
         is_accepted = False
         try:
-            ref = self._known("update", self._updates, request.name)
-            with instance.handling(ref.update.name):
+            ref = self._known("update", self._definition.updates, request.name)
+            end = instance.begin_handler(ref.update.name)
+            handle = self._handle_update(ref.update, request)
+            if validate and ref.validate:
+                with instance.read_only("a validator"):
+                    self._definition.around("validate_update", self._validate)(handle)
+                # Decoded anew, so that a validator that changed the message has changed nothing.
                 handle = self._handle_update(ref.update, request)
-                if validate and ref.validate:
-                    with instance.read_only("a validator"):
-                        self._validate(ref.update, handle)
-                    # Decoded anew, so that a validator that changed the message has changed nothing.
-                    handle = self._handle_update(ref.update, request)
-                is_accepted = self.has_accepted = True
-                instance.ledger.add(AcceptUpdate(request=request, sequencing_event_id=sequencing_event_id))
-                success = await self._perform(ref.update, handle)
+            is_accepted = instance.tests_conditions = True
+            instance.ledger.add(AcceptedUpdate(request, sequencing_event_id))
+            result = await self._definition.around("handle_update", self._perform_update)(handle)
+            success = instance.encoder(ref.update.response, result, response_of(ref.update.name))
             self._complete(request.update_id, success=success)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - becomes the update's failure, or the task's
             if instance.loop.is_unwound:
@@ -151,41 +168,41 @@ class Handlers:
             else:
                 rejection = RejectUpdate(update_id=request.update_id, failure=failures.to_failure(failure))
                 instance.ledger.rejections.append(rejection)
+        finally:
+            if end is not None:
+                end()
 
     def _handle_update(self, update: contract.Update[object, object], request: UpdateRequest) -> HandleUpdate:
         return HandleUpdate(
-            workflow=self._contract,
+            workflow=self._definition.contract,
             update=update,
             update_id=request.update_id,
-            request=self._definition.converter.from_payloads(update.request, request.args, f"request of {update.name}"),
+            request=self._definition.converter.from_payloads(update.request, request.args, request_of(update.name)),
             headers=dict(request.header),
         )
 
-    def _validate(self, update: contract.Update[object, object], handle: HandleUpdate) -> None:
-        method = f"validate_{update.method}"
-        call = _around(
-            self._definition, "validate_update", lambda call: _call(self._object, method, update.request, call.request)
-        )
-        call(handle)
+    def _validate(self, handle: HandleUpdate) -> None:
+        _call(self._object, f"validate_{handle.update.method}", handle.update.request, handle.request)
 
-    async def _perform(self, update: contract.Update[object, object], handle: HandleUpdate) -> Payloads:
-        call = _around(
-            self._definition,
-            "handle_update",
-            lambda call: _call(self._object, update.method, update.request, call.request),
-        )
-        result = await call(handle)
-        return self._definition.converter.to_payloads(update.response, result, f"response of {update.name}")
+    async def _perform_update(self, handle: HandleUpdate) -> object:
+        return await _call(self._object, handle.update.method, handle.update.request, handle.request)
 
-    def _complete(self, update_id: str, *, success: Payloads = (), failure: Failure | None = None) -> None:
+    def _complete(
+        self, update_id: str, *, success: Callable[[], Payloads] | None = None, failure: Failure | None = None
+    ) -> None:
+        def outcome(accepted_event_id: int) -> CompleteUpdate:
+            payloads = () if success is None else success()
+            return CompleteUpdate(
+                update_id=update_id, accepted_event_id=accepted_event_id, success=payloads, failure=failure
+            )
+
         ledger = self._instance.ledger
-        accepted = ledger.accepted_event_id(update_id)
-        ledger.add(CompleteUpdate(update_id=update_id, accepted_event_id=accepted, success=success, failure=failure))
+        ledger.add(CompletedUpdate(ledger, update_id, outcome))
 
-    def _known(self, kind: str, names: dict[str, T], name: str) -> T:
+    def _known(self, kind: str, names: Mapping[str, T], name: str) -> T:
         if name not in names:
             raise ApplicationError(
-                f"workflow {self._contract.name} has no {kind} {name!r}; it has: {_listed(names)}",
+                f"workflow {self._definition.contract.name} has no {kind} {name!r}; it has: {_listed(names)}",
                 type=f"Unknown{kind.capitalize()}",
             )
         return names[name]
@@ -194,20 +211,19 @@ class Handlers:
 
     def query(self, name: str, args: Payloads, header: Headers) -> Payloads | Failure:
         """Answer a query; inside the loop."""
-        converter, failures = self._definition.converter, self._definition.failures
+        definition = self._definition
         try:
-            query = self._known("query", self._queries, name)
-            request = converter.from_payloads(query.request, args, f"request of {query.name}")
-            call = _around(
-                self._definition,
-                "handle_query",
-                lambda call: _call(self._object, query.method, query.request, call.request),
-            )
+            query = self._known("query", definition.queries, name)
+            request = definition.converter.from_payloads(query.request, args, request_of(query.name))
+            handle = HandleQuery(workflow=definition.contract, query=query, request=request, headers=dict(header))
             with self._instance.read_only("a query"):
-                answer = call(HandleQuery(workflow=self._contract, query=query, request=request, headers=dict(header)))
-            return converter.to_payloads(query.response, answer, f"response of {query.name}")
+                answer = definition.around("handle_query", self._answer)(handle)
+            return definition.converter.to_payloads(query.response, answer, response_of(query.name))
         except Exception as error:  # noqa: BLE001 - whatever a query raises is its caller's answer
-            return failures.to_failure(error)
+            return definition.failures.to_failure(error)
+
+    def _answer(self, handle: HandleQuery) -> object:
+        return _call(self._object, handle.query.method, handle.query.request, handle.request)
 
 
 def _call(receiver: object, method: str, message: contract.Message[Any], request: object) -> Any:  # noqa: ANN401 - of any of the user's methods
@@ -216,17 +232,5 @@ def _call(receiver: object, method: str, message: contract.Message[Any], request
     return function() if message.type is type(None) else function(request)
 
 
-def _around(definition: Definition, hook: str, innermost: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """`innermost` within the hooks of every interceptor, the first one outermost."""
-    call = innermost
-    for interceptor in reversed(definition.interceptors):
-        call = _within(getattr(interceptor, hook), call)
-    return call
-
-
-def _within(hook: Callable[[C, Callable[[C], R]], R], inner: Callable[[C], R]) -> Callable[[C], R]:
-    return lambda call: hook(call, inner)
-
-
-def _listed(names: dict[str, Any]) -> str:
+def _listed(names: Mapping[str, Any]) -> str:
     return ", ".join(sorted(names)) or "none"

@@ -142,25 +142,26 @@ _SIGNALS = "Declare a signal in the contract and receive it; operating system si
 class Loop(asyncio.AbstractEventLoop):
     """The loop of one run.
 
-    `with loop:` makes it the running loop; callbacks run by `drain`.
+    `with loop:` makes it the running loop. Whoever drives it runs what is `ready`.
 
     Args:
-        salt: Number that tells the run apart; the same in every process.
         start_timer: Starts a durable timer.
 
     Attributes:
         time_ns: Workflow time in nanoseconds since the Unix epoch; set by whoever drives the loop.
+        is_replaying: Whether what runs has run before; errors that nobody awaits were reported then.
         ready: Callbacks that wait for their turn.
         is_unwound: Whether the run has been let go.
     """
 
-    def __init__(self, salt: int, start_timer: TimerStarter) -> None:
+    def __init__(self, start_timer: TimerStarter) -> None:
         self.time_ns = 0
+        self.is_replaying = False
         self.ready: deque[Callable[[], object]] = deque()
         self.is_unwound = False
         self._queue: _Ready = self.ready
         self._start_timer = start_timer
-        self._next_hash = (salt & 0xFFFFF) << _HASH_BITS
+        self._next_hash = 0
         self._tasks: list[Task[Any]] = []
         self._sweep_at = 64
         self._asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] | None = None
@@ -190,18 +191,9 @@ class Loop(asyncio.AbstractEventLoop):
         sys.set_asyncgen_hooks(firstiter=firstiter, finalizer=finalizer)
         self._outer = None
 
-    def drain(self) -> None:
-        """Run callbacks in order until none is left."""
-        ready = self.ready
-        popleft = ready.popleft
-        while ready:
-            try:
-                while ready:
-                    popleft()()
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except BaseException as error:  # noqa: BLE001 - as asyncio: a callback's error is reported, the loop goes on
-                self.call_exception_handler({"message": "Exception in a callback of a workflow", "exception": error})
+    def set_salt(self, salt: int) -> None:
+        """Tell the run apart in asyncio's registry of all tasks: by a number that is the same in every process."""
+        self._next_hash |= (salt & 0xFFFFF) << _HASH_BITS
 
     def next_hash(self) -> int:
         """Hash of the next task or future."""
@@ -330,7 +322,7 @@ class Loop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: ExceptionContext) -> None:
         """Report an error that nobody awaits."""
-        if self.is_unwound:
+        if self.is_unwound or self.is_replaying:
             return
         if self._exception_handler is None:
             self.default_exception_handler(context)
