@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from protopact import contract
+from protopact.history import option
 from protopact.history.event import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
     Attributes,
-    RetryPolicy,
     TimerCanceled,
     TimerStarted,
     UpdateRequest,
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
 )
-from protopact.history.time import Duration, from_timedelta
+from protopact.history.time import Duration
 from protopact.payload.payload import Headers, Payloads
 from protopact.policy import ActivityOptions
-from protopact.policy import RetryPolicy as RetryPolicyOption
 from protopact.replay.command import (
     AcceptUpdate,
     CancelTimer,
@@ -146,15 +144,17 @@ class CalledActivity(Entry):
             task_queue=options.get("task_queue", activity.task_queue or self._task_queue),
             header=self._headers,
             input=self._payloads(),
-            schedule_to_close_timeout=_duration(
+            schedule_to_close_timeout=option.duration(
                 options.get("schedule_to_close_timeout", activity.schedule_to_close_timeout)
             ),
-            schedule_to_start_timeout=_duration(
+            schedule_to_start_timeout=option.duration(
                 options.get("schedule_to_start_timeout", activity.schedule_to_start_timeout)
             ),
-            start_to_close_timeout=_duration(options.get("start_to_close_timeout", activity.start_to_close_timeout)),
-            heartbeat_timeout=_duration(options.get("heartbeat_timeout", activity.heartbeat_timeout)),
-            retry_policy=_retry_policy(options.get("retry_policy", activity.retry_policy)),
+            start_to_close_timeout=option.duration(
+                options.get("start_to_close_timeout", activity.start_to_close_timeout)
+            ),
+            heartbeat_timeout=option.duration(options.get("heartbeat_timeout", activity.heartbeat_timeout)),
+            retry_policy=option.retry_policy(options.get("retry_policy", activity.retry_policy)),
             priority_key=options.get("priority", activity.priority).priority_key or 0,
         )
 
@@ -330,18 +330,3 @@ class Closing(Entry):
     def command(self) -> Command:
         """The command."""
         return self._build()
-
-
-def _duration(timeout: timedelta | None) -> Duration:
-    return Duration(0) if timeout is None else from_timedelta(timeout)
-
-
-def _retry_policy(policy: RetryPolicyOption) -> RetryPolicy:
-    """As it goes into history; what is not said has the server's defaults."""
-    return RetryPolicy(
-        initial_interval=from_timedelta(policy.initial_interval),
-        backoff_coefficient=policy.backoff_coefficient,
-        maximum_interval=from_timedelta(policy.maximum_interval or policy.initial_interval * 100),
-        maximum_attempts=policy.maximum_attempts,
-        non_retryable_error_types=policy.non_retryable_error_types,
-    )

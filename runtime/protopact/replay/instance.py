@@ -26,6 +26,7 @@ from protopact.history.event import (
 from protopact.history.failure import Failure
 from protopact.history.time import Duration, Timestamp, to_datetime, to_timedelta
 from protopact.interceptor import StartActivity
+from protopact.limits import LONGEST
 from protopact.payload.payload import Headers, Payloads
 from protopact.policy import ActivityOptions
 from protopact.replay.activity import ActivityTask
@@ -46,6 +47,7 @@ RAISE_ON_CANCELLING_COMPLETED_ACTIVITY = 1
 
 _TASK_TIMEOUT = Duration(10_000_000_000)
 _NO_HEADERS: Headers = {}
+_LONGEST_SECONDS = LONGEST.total_seconds()
 
 
 class Instance(Runtime):
@@ -341,6 +343,8 @@ class Instance(Runtime):
         self._check_running("start a timer")
         if delay < 0:
             raise ValueError(f"a timer cannot be started {-delay} seconds ago: its delay must not be negative")
+        if delay > _LONGEST_SECONDS:
+            raise ValueError(f"a timer lasts at most {LONGEST.days} days (100 years), not {delay} seconds")
         self._timer_seq += 1
         timer = StartedTimer(self.ledger, self._timer_seq, self.loop.time() + delay, Duration(int(delay * 1e9)), handle)
         self.ledger.add(timer)
