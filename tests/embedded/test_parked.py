@@ -12,7 +12,7 @@ from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
 
 from protopact import workflow
-from protopact.embedded.clock import VirtualClock
+from protopact.embedded.clock import SystemClock, VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
 from protopact.engine import WorkflowStatus
 from protopact.errors import WorkflowFailedError
@@ -117,6 +117,25 @@ async def test_another_build_cures_a_parked_run_without_a_restart_of_the_engine(
     history = await handle.history()
     builds = {e.attributes.build_id for e in history if isinstance(e.attributes, WorkflowTaskCompleted)}
     assert builds == {"1", "2"}
+
+
+async def test_a_worker_of_another_build_in_another_process_takes_the_run_over(tmp_path: Path) -> None:
+    path = tmp_path / "lab.db"
+    async with (
+        open_engine(path, clock=SystemClock()) as one,
+        open_engine(path, clock=SystemClock()) as two,
+        one.worker(workflows=[buggy()], build_id="1"),
+    ):
+        handle = await lab.Client(one).start_free(text("a"))
+        result = asyncio.create_task(handle.result())
+        await handle.go(text("go"))
+        while (await handle.describe()).task_failure is None:
+            await asyncio.sleep(0.001)
+        update = asyncio.create_task(handle.set(text("x")))
+        await asyncio.sleep(0)
+        async with two.worker(workflows=[Fixed], build_id="2"):
+            assert (await soon(result)).value == "go x"
+            assert (await soon(update)).value == "new"
 
 
 async def test_the_back_off_survives_a_restart(tmp_path: Path, clock: VirtualClock) -> None:

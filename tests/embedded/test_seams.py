@@ -133,6 +133,34 @@ async def test_the_first_interceptor_is_outermost(clock: VirtualClock) -> None:
     assert order == ["first in", "second in", "second out", "first out"]
 
 
+async def test_an_interceptor_that_raises_fails_its_own_call_only(clock: VirtualClock) -> None:
+    class Refusing(Interceptor):
+        async def start_workflow(
+            self, call: StartWorkflow[Any, Any], next_hook: Callable[[StartWorkflow[Any, Any]], Awaitable[Started]]
+        ) -> Started:
+            if call.workflow_id == "bad":
+                raise PermissionError("not you")
+            return await next_hook(call)
+
+        async def execute_activity(
+            self, call: ExecuteActivity, next_hook: Callable[[ExecuteActivity], Awaitable[object]]
+        ) -> object:
+            if activity.info().attempt == 1:
+                raise RuntimeError("flaky interceptor")
+            return await next_hook(call)
+
+    async with (
+        open_engine(clock=clock, interceptors=[Refusing()]) as engine,
+        engine.worker(workflows=[Chain], activities=[Lab()]),
+    ):
+        client = lab.Client(engine)
+        with pytest.raises(PermissionError):
+            await client.start_free(text("bad"))
+        handle = await client.start_free(text("a"))
+        await clock.advance(timedelta(seconds=10))
+        assert (await soon(handle.result())).value == "a!!!"
+
+
 class Squeezing(PayloadCodec):
     """Compresses, and takes several turns of the loop for it."""
 

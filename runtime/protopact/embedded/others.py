@@ -130,8 +130,10 @@ class Others:
             if self._processes.builds(row.workflow_type, row.task_queue) - {row.task_build}:
                 run = shell.held_run(tick, row.key)
                 if run is not None:
+                    tick.touch(run)
                     run.holder = None
                     run.changed = True
+                    shell.waits.watch(tick, run.key)
                     for update in shell.tasks.take_updates(run.key).values():
                         for caller in update.callers:
                             shell.post(tick, row, Update(update.request), shell.calls.remote(caller))

@@ -252,8 +252,10 @@ class Processes:
         except OSError:
             return None  # no reader: it is dead, or about to leave
         if self._loop is not None:
-            # Nothing can be read here; "readable" is how the loop reports that the other end is gone.
-            self._loop.add_reader(fd, self._hung_up, process)
+            # Nothing can be read here; "readable" is how the loop reports that the other end is gone. Where the system
+            # does not report it, the net does.
+            with suppress(OSError):
+                self._loop.add_reader(fd, self._hung_up, process)
         return fd
 
     def _hung_up(self, process: int) -> None:

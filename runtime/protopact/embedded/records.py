@@ -150,12 +150,10 @@ class Records:
         status: int | None,
     ) -> list[RunRow]:
         """Runs with a key below `below` that match what is given, newest first."""
-        rows = self._store.select(
-            f"{_SELECT_RUN} WHERE key < ? AND workflow_type = coalesce(?, workflow_type) AND "
-            "workflow_id = coalesce(?, workflow_id) AND status = coalesce(?, status) ORDER BY key DESC LIMIT ?",
-            (below, workflow_type, workflow_id, status, limit),
-        )
-        return [RunRow(*row) for row in rows]
+        given = {"workflow_type": workflow_type, "workflow_id": workflow_id, "status": status}
+        wanted = {column: value for column, value in given.items() if value is not None}
+        condition = "".join(f" AND {column} = ?" for column in wanted)
+        return self.runs_where(f"key < ?{condition} ORDER BY key DESC LIMIT ?", (below, *wanted.values(), limit))
 
     def write_runs(self, runs: Iterable[Run]) -> None:
         """Write what has changed of runs: their rows, new events, and activities."""

@@ -95,6 +95,10 @@ class Waits:
         if found.holder != self._shell.process_id:
             tick.watches.append(key)
 
+    def watch(self, tick: Tick, key: int) -> None:
+        """A run is about to be held elsewhere: have its news sent."""
+        tick.watches += [waited for waited in self._futures if waited[0] == key]
+
     def watch_all(self, tick: Tick, workflow_type: str, task_queue: str) -> None:
         """Runs of this kind are about to be held elsewhere: have their news sent."""
         for key, update_id in self._futures:

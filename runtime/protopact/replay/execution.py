@@ -42,7 +42,7 @@ from protopact.history.event import (
 )
 from protopact.history.failure import ActivityFailureInfo, CanceledFailureInfo, Failure
 from protopact.payload.payload import Headers, Payloads
-from protopact.replay.activation import group_ends
+from protopact.replay.activation import COMMAND_EVENTS, group_ends
 from protopact.replay.command import Command
 from protopact.replay.definition import Definition
 from protopact.replay.entries import CalledActivity
@@ -54,6 +54,12 @@ __all__ = ["Advance", "Execution", "QueryRequest"]
 
 _CORE_FLAGS = (1, 2, 3, 4)
 """Flags of Temporal Core whose rules hold here."""
+
+_ANSWERS = COMMAND_EVENTS | {WorkflowTaskCompleted}
+"""Events with which the answer of a task stands in history."""
+
+_SCHEDULED, _STARTED, _CLOSED = range(3)
+"""How far a workflow task is."""
 
 _CHECKS_IDS, _CLOSES_LAST = 1, 3
 """Core's flags: ids and types of activities are compared; what ends a run goes behind its other commands."""
@@ -107,8 +113,9 @@ class Execution:
         "_ledger",
         "_previous_task",
         "_rest",
-        "_scheduled_task",
+        "_rest_done",
         "_signals",
+        "_task",
         "_workflow_id",
     )
 
@@ -128,8 +135,9 @@ class Execution:
         self._context = contextvars.Context()
         self._core_flags: set[int] = set()
         self._rest: Sequence[Event] = ()
+        self._rest_done = 0
         self._last_event_id = 0
-        self._scheduled_task = self._previous_task = 0
+        self._task = self._previous_task = (0, _CLOSED)  # the event that scheduled it, and how far it is
         self._has_ended = False
         self._signals: list[WorkflowExecutionSignaled] = []
         self._jobs: list[tuple[Callable[..., None], tuple[Any, ...]]] = []  # of the events that are being applied
@@ -175,7 +183,7 @@ class Execution:
         nothing but rejections of updates: the next events begin again at the id of that `WorkflowTaskScheduled`.
         """
         self._last_event_id -= 2
-        self._scheduled_task = self._previous_task
+        self._task = self._previous_task
 
     def query(self, request: QueryRequest) -> Payloads | Failure:
         """Ask the run, in the state after its last activation. Open and closed runs answer; an unwound one does not.
@@ -209,17 +217,13 @@ class Execution:
     def _replay(self, events: Sequence[Event], updates: Sequence[UpdateRequest]) -> bool:
         """Apply the groups of events, one activation each, and keep the rest; whether a task is open now."""
         count, begin, is_open = len(events), 0, False
-        ends, applies = group_ends(events), self._APPLY
+        ends, done = group_ends(events), self._rest_done
         for index, end in enumerate(ends):
             last, following = events[end], end + 1
             if following < count and type(answer := events[following].attributes) is WorkflowTaskCompleted:
                 self._read_flags(answer)  # they are in force while the answer is worked out again
             self._ledger.checks_ids = following == count or _CHECKS_IDS in self._core_flags
-            for position in range(begin, following):
-                event = events[position]
-                apply = applies[type(event.attributes)]
-                if apply is not None:
-                    apply(self, event, event.attributes)
+            self._apply(events, max(begin, done), following)
             if type(last.attributes) is WorkflowTaskStarted:
                 is_open = following == count
                 if is_open:
@@ -228,8 +232,22 @@ class Execution:
                     accepted = _accepted(events, following, ends[index + 1] + 1 if index + 1 < len(ends) else count)
                     self._activate(last, accepted, is_open=False)
             begin = following
-        self._rest = events[begin:]
+        # What the code has already answered is compared now, and stays with what comes for the next task.
+        self._ledger.checks_ids = True
+        answered = begin
+        while answered < count and type(events[answered].attributes) in _ANSWERS:
+            answered += 1
+        self._apply(events, max(begin, done), answered)
+        self._rest, self._rest_done = events[begin:], answered - begin
         return is_open
+
+    def _apply(self, events: Sequence[Event], begin: int, end: int) -> None:
+        applies = self._APPLY
+        for position in range(begin, end):
+            event = events[position]
+            apply = applies[type(event.attributes)]
+            if apply is not None:
+                apply(self, event, event.attributes)
 
     def _activate(self, started: Event, updates: Sequence[UpdateRequest], *, is_open: bool) -> None:
         """Tell the code what has happened: signals and updates first, then everything else."""
@@ -290,22 +308,27 @@ class Execution:
         self._jobs.append((self._handlers.start, (started,)))
 
     def _schedule_task(self, event: Event, _: WorkflowTaskScheduled) -> None:
-        self._previous_task, self._scheduled_task = self._scheduled_task, event.event_id
+        self._previous_task, self._task = self._task, (event.event_id, _SCHEDULED)
 
-    def _check_task(
-        self,
-        event: Event,
-        task: WorkflowTaskStarted | WorkflowTaskCompleted | WorkflowTaskFailed | WorkflowTaskTimedOut,
+    def _start_task(self, event: Event, started: WorkflowTaskStarted) -> None:
+        if self._task != (started.scheduled_event_id, _SCHEDULED):
+            raise self._impossible(event, "starts a task that does not wait")
+        self._task = (started.scheduled_event_id, _STARTED)
+
+    def _close_task(
+        self, event: Event, task: WorkflowTaskCompleted | WorkflowTaskFailed | WorkflowTaskTimedOut
     ) -> None:
-        if task.scheduled_event_id != self._scheduled_task:
-            raise self._impossible(event, f"is of the task of event {task.scheduled_event_id}, which is not the last")
+        scheduled, state = self._task
+        if scheduled != task.scheduled_event_id or (state != _STARTED and type(task) is not WorkflowTaskTimedOut):
+            raise self._impossible(event, "is the end of a task that has not started")
+        self._task = (scheduled, _CLOSED)
 
     def _complete_task(self, event: Event, completed: WorkflowTaskCompleted) -> None:
-        self._check_task(event, completed)
+        self._close_task(event, completed)
         self._read_flags(completed)
 
     def _fail_task(self, event: Event, failed: WorkflowTaskFailed) -> None:
-        self._check_task(event, failed)
+        self._close_task(event, failed)
         if failed.cause == "RESET_WORKFLOW":
             # Behind the start, before everything else.
             place = 1 if self._jobs and self._jobs[0][0] == self._handlers.start else 0
@@ -324,7 +347,9 @@ class Execution:
         self._ledger.match(event)
         self._has_ended = True
 
-    def _end(self, _event: Event, _: object) -> None:
+    def _end(self, event: Event, _: object) -> None:
+        if event.event_id != self._last_event_id:
+            raise self._impossible(event, "is not the last")
         self._has_ended = True
 
     def _start_activity(self, event: Event, started: ActivityTaskStarted) -> None:
@@ -366,10 +391,10 @@ class Execution:
         WorkflowExecutionUpdateAccepted: _match,
         WorkflowExecutionUpdateCompleted: _match,
         WorkflowTaskScheduled: _schedule_task,
-        WorkflowTaskStarted: _check_task,
+        WorkflowTaskStarted: _start_task,
         WorkflowTaskCompleted: _complete_task,
         WorkflowTaskFailed: _fail_task,
-        WorkflowTaskTimedOut: _check_task,
+        WorkflowTaskTimedOut: _close_task,
         ActivityTaskScheduled: _match,
         ActivityTaskStarted: _start_activity,
         ActivityTaskCompleted: _complete_activity,

@@ -173,7 +173,7 @@ class Ledger:
         """The last attempt of an activity has started.
 
         Raises:
-            HistoryError: There is no such activity.
+            NondeterminismError: There is no such activity.
         """
         self._open_activity(event, scheduled_event_id).is_started = True
 
@@ -181,7 +181,8 @@ class Ledger:
         """The activity that has ended; None when the code was told of its cancellation before.
 
         Raises:
-            HistoryError: There is no such activity, or it cannot end like this.
+            NondeterminismError: There is no such activity.
+            HistoryError: It cannot end like this.
         """
         activity = self._open_activity(event, end.scheduled_event_id)
         if isinstance(end, ActivityTaskCanceled):
@@ -199,12 +200,12 @@ class Ledger:
         """The timer that has fired.
 
         Raises:
-            HistoryError: There is no such timer.
-            NondeterminismError: The code started it with another id; Temporal's Replayer, too, notices only now.
+            NondeterminismError: There is no such timer, or the code started it with another id, which Temporal's
+                Replayer, too, notices only now.
         """
         timer = self.timers.pop(fired.started_event_id, None)
         if timer is None:
-            raise self._impossible(event, f"fires the timer of event {fired.started_event_id}, which is not open")
+            raise self._disagree(event, None)
         if timer.timer_id != fired.timer_id:
             raise self._disagree(event, timer)
         timer.is_fired = True
@@ -213,7 +214,7 @@ class Ledger:
     def _open_activity(self, event: Event, scheduled_event_id: int) -> CalledActivity:
         activity = self.activities.get(scheduled_event_id)
         if activity is None:
-            raise self._impossible(event, f"is of the activity of event {scheduled_event_id}, which is not open")
+            raise self._disagree(event, None)
         return activity
 
     def _impossible(self, event: Event, why: str) -> HistoryError:
