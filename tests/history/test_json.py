@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
@@ -14,7 +14,18 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import EnumDescriptor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from temporalio.api.enums.v1 import ContinueAsNewInitiator, EventType, RetryState, TimeoutType, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import (
+    CancelExternalWorkflowExecutionFailedCause,
+    ContinueAsNewInitiator,
+    EventType,
+    ParentClosePolicy,
+    RetryState,
+    SignalExternalWorkflowExecutionFailedCause,
+    StartChildWorkflowExecutionFailedCause,
+    TimeoutType,
+    WorkflowIdReusePolicy,
+    WorkflowTaskFailedCause,
+)
 from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.client import WorkflowHistory
 
@@ -57,8 +68,21 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "maximum_attempts": INT32,
     "retry_state": RETRY_STATES,
     "timeout_type": TIMEOUT_TYPES,
+    "parent_close_policy": names_of(ParentClosePolicy.DESCRIPTOR, "PARENT_CLOSE_POLICY_"),
+    "workflow_id_reuse_policy": names_of(WorkflowIdReusePolicy.DESCRIPTOR, "WORKFLOW_ID_REUSE_POLICY_"),
 }
-CAUSES = names_of(WorkflowTaskFailedCause.DESCRIPTOR, "WORKFLOW_TASK_FAILED_CAUSE_")
+CAUSES: dict[type[msgspec.Struct], st.SearchStrategy[str]] = {
+    ev.WorkflowTaskFailed: names_of(WorkflowTaskFailedCause.DESCRIPTOR, "WORKFLOW_TASK_FAILED_CAUSE_"),
+    ev.StartChildWorkflowExecutionFailed: names_of(
+        StartChildWorkflowExecutionFailedCause.DESCRIPTOR, "START_CHILD_WORKFLOW_EXECUTION_FAILED_CAUSE_"
+    ),
+    ev.SignalExternalWorkflowExecutionFailed: names_of(
+        SignalExternalWorkflowExecutionFailedCause.DESCRIPTOR, "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_"
+    ),
+    ev.RequestCancelExternalWorkflowExecutionFailed: names_of(
+        CancelExternalWorkflowExecutionFailedCause.DESCRIPTOR, "CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_"
+    ),
+}
 
 payloads = st.builds(
     Payload, metadata=st.dictionaries(TEXT, st.binary(max_size=5), max_size=2), data=st.binary(max_size=5)
@@ -77,19 +101,15 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401 - a type expre
         return scalars[hint]
     if hint is float:
         return st.floats(allow_nan=False, allow_infinity=False)
-    if hint == dict[str, Payload]:
-        return st.dictionaries(TEXT, payloads, max_size=2)
+    if get_origin(hint) is dict:
+        return st.dictionaries(TEXT, payloads if arguments[1] is Payload else of_type(arguments[1]), max_size=2)
     return st.lists(of_type(arguments[0]), max_size=2).map(tuple)
 
 
 def structs(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     build: Callable[..., msgspec.Struct] = kind
     fields = {
-        name: CAUSES
-        if (kind, name) == (ev.WorkflowTaskFailed, "cause")
-        else FIELDS[name]
-        if name in FIELDS
-        else of_type(hint)
+        name: CAUSES[kind] if name == "cause" and kind in CAUSES else FIELDS[name] if name in FIELDS else of_type(hint)
         for name, hint in get_type_hints(kind).items()
         if name not in {"success", "failure"} or kind is not ev.WorkflowExecutionUpdateCompleted
     }

@@ -11,7 +11,26 @@ from typing import TypeAlias
 
 import msgspec
 
+from protopact.history.child import (
+    ChildWorkflowExecutionCanceled,
+    ChildWorkflowExecutionCompleted,
+    ChildWorkflowExecutionFailed,
+    ChildWorkflowExecutionStarted,
+    ChildWorkflowExecutionTerminated,
+    ChildWorkflowExecutionTimedOut,
+    StartChildWorkflowExecutionFailed,
+    StartChildWorkflowExecutionInitiated,
+)
+from protopact.history.external import (
+    ExternalWorkflowExecutionCancelRequested,
+    ExternalWorkflowExecutionSignaled,
+    RequestCancelExternalWorkflowExecutionFailed,
+    RequestCancelExternalWorkflowExecutionInitiated,
+    SignalExternalWorkflowExecutionFailed,
+    SignalExternalWorkflowExecutionInitiated,
+)
 from protopact.history.failure import Failure
+from protopact.history.policy import RetryPolicy
 from protopact.history.time import Duration, Timestamp
 from protopact.payload.payload import Headers, Payload, Payloads
 
@@ -24,16 +43,33 @@ __all__ = [
     "ActivityTaskStarted",
     "ActivityTaskTimedOut",
     "Attributes",
+    "ChildWorkflowExecutionCanceled",
+    "ChildWorkflowExecutionCompleted",
+    "ChildWorkflowExecutionFailed",
+    "ChildWorkflowExecutionStarted",
+    "ChildWorkflowExecutionTerminated",
+    "ChildWorkflowExecutionTimedOut",
     "Event",
+    "ExternalWorkflowExecutionCancelRequested",
+    "ExternalWorkflowExecutionSignaled",
     "Ignorable",
+    "MarkerRecorded",
+    "RequestCancelExternalWorkflowExecutionFailed",
+    "RequestCancelExternalWorkflowExecutionInitiated",
     "RetryPolicy",
+    "SignalExternalWorkflowExecutionFailed",
+    "SignalExternalWorkflowExecutionInitiated",
+    "StartChildWorkflowExecutionFailed",
+    "StartChildWorkflowExecutionInitiated",
     "TimerCanceled",
     "TimerFired",
     "TimerStarted",
     "UpdateRequest",
+    "UpsertWorkflowSearchAttributes",
     "WorkflowExecutionCancelRequested",
     "WorkflowExecutionCanceled",
     "WorkflowExecutionCompleted",
+    "WorkflowExecutionContinuedAsNew",
     "WorkflowExecutionFailed",
     "WorkflowExecutionSignaled",
     "WorkflowExecutionStarted",
@@ -41,22 +77,13 @@ __all__ = [
     "WorkflowExecutionTimedOut",
     "WorkflowExecutionUpdateAccepted",
     "WorkflowExecutionUpdateCompleted",
+    "WorkflowPropertiesModified",
     "WorkflowTaskCompleted",
     "WorkflowTaskFailed",
     "WorkflowTaskScheduled",
     "WorkflowTaskStarted",
     "WorkflowTaskTimedOut",
 ]
-
-
-class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`temporal.api.common.v1.RetryPolicy`."""
-
-    initial_interval: Duration = Duration(0)
-    backoff_coefficient: float = 0.0
-    maximum_interval: Duration = Duration(0)
-    maximum_attempts: int = 0
-    non_retryable_error_types: tuple[str, ...] = ()
 
 
 class WorkflowExecutionStarted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
@@ -121,6 +148,25 @@ class WorkflowExecutionCanceled(msgspec.Struct, frozen=True, omit_defaults=True,
 
     details: Payloads = ()
     workflow_task_completed_event_id: int = 0
+
+
+class WorkflowExecutionContinuedAsNew(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+    """The run ended, and another one goes on from it."""
+
+    new_execution_run_id: str = ""
+    workflow_type: str = ""
+    task_queue: str = ""
+    input: Payloads = ()
+    workflow_run_timeout: Duration = Duration(0)
+    workflow_task_timeout: Duration = Duration(0)
+    workflow_task_completed_event_id: int = 0
+    backoff_start_interval: Duration = Duration(0)
+    initiator: str = ""
+    failure: Failure | None = None
+    last_completion_result: Payloads = ()
+    header: Headers = {}
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
 
 
 class WorkflowExecutionTerminated(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
@@ -324,6 +370,30 @@ class TimerCanceled(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, k
     identity: str = ""
 
 
+class MarkerRecorded(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+    """The worker noted something: a patch, or the outcome of a local activity."""
+
+    marker_name: str = ""
+    details: dict[str, Payloads] = {}
+    workflow_task_completed_event_id: int = 0
+    header: Headers = {}
+    failure: Failure | None = None
+
+
+class UpsertWorkflowSearchAttributes(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+    """The workflow set search attributes."""
+
+    workflow_task_completed_event_id: int = 0
+    search_attributes: dict[str, Payload] = {}
+
+
+class WorkflowPropertiesModified(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+    """The workflow set entries of its memo."""
+
+    workflow_task_completed_event_id: int = 0
+    upserted_memo: dict[str, Payload] = {}
+
+
 class Ignorable(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """An event of a type that this version does not know, and of which history says that a worker may ignore it.
 
@@ -339,6 +409,7 @@ Attributes: TypeAlias = (
     | WorkflowExecutionFailed
     | WorkflowExecutionTimedOut
     | WorkflowExecutionCanceled
+    | WorkflowExecutionContinuedAsNew
     | WorkflowExecutionTerminated
     | WorkflowExecutionSignaled
     | WorkflowExecutionCancelRequested
@@ -359,6 +430,23 @@ Attributes: TypeAlias = (
     | TimerStarted
     | TimerFired
     | TimerCanceled
+    | MarkerRecorded
+    | UpsertWorkflowSearchAttributes
+    | WorkflowPropertiesModified
+    | StartChildWorkflowExecutionInitiated
+    | StartChildWorkflowExecutionFailed
+    | ChildWorkflowExecutionStarted
+    | ChildWorkflowExecutionCompleted
+    | ChildWorkflowExecutionFailed
+    | ChildWorkflowExecutionCanceled
+    | ChildWorkflowExecutionTimedOut
+    | ChildWorkflowExecutionTerminated
+    | SignalExternalWorkflowExecutionInitiated
+    | SignalExternalWorkflowExecutionFailed
+    | ExternalWorkflowExecutionSignaled
+    | RequestCancelExternalWorkflowExecutionInitiated
+    | RequestCancelExternalWorkflowExecutionFailed
+    | ExternalWorkflowExecutionCancelRequested
     | Ignorable
 )
 

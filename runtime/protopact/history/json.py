@@ -21,7 +21,7 @@ from protopact.errors import HistoryError
 from protopact.history import event as ev
 from protopact.history import failure as fl
 from protopact.history.time import Duration, Timestamp
-from protopact.payload.payload import Headers, Payloads
+from protopact.payload.payload import Headers, Payload, Payloads
 
 __all__ = ["from_json", "to_json"]
 
@@ -395,7 +395,9 @@ def _codec(hint: Any) -> _Codec:  # noqa: ANN401 - a type expression
         return _SCALARS[hint]
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return _message(hint)
-    return _map(_codec(arguments[1])) if get_origin(hint) is dict else _list(_codec(arguments[0]))
+    if get_origin(hint) is dict:
+        return _map(_PAYLOADS if arguments[1] == Payloads else _codec(arguments[1]))
+    return _list(_codec(arguments[0]))
 
 
 def _message(struct: type[msgspec.Struct]) -> _Codec:
@@ -406,6 +408,20 @@ def _message(struct: type[msgspec.Struct]) -> _Codec:
 
 
 _messages: dict[type[msgspec.Struct], _Message] = {}
+
+
+def _wrapped(item: _Codec) -> _Codec:
+    """The protobuf message `Payloads`, where it is the value of a map."""
+    payloads = _list(item)
+
+    def read(value: _Json) -> tuple[object, ...]:
+        each = _object(value).get("payloads")
+        return () if each is None else cast("tuple[object, ...]", _at(".payloads", payloads.read, each))
+
+    return _Codec(read, lambda values: {"payloads": payloads.write(values)} if values else {}, None)
+
+
+_PAYLOADS = _wrapped(_message(Payload))
 
 
 def _camel(name: str) -> str:
@@ -419,12 +435,20 @@ def _snake(name: str) -> str:
 
 _ENUMS: Mapping[tuple[type[msgspec.Struct], str], str] = {
     (ev.WorkflowExecutionStarted, "initiator"): "CONTINUE_AS_NEW_INITIATOR_",
+    (ev.WorkflowExecutionContinuedAsNew, "initiator"): "CONTINUE_AS_NEW_INITIATOR_",
     (ev.WorkflowExecutionFailed, "retry_state"): "RETRY_STATE_",
     (ev.WorkflowExecutionTimedOut, "retry_state"): "RETRY_STATE_",
     (ev.WorkflowTaskFailed, "cause"): "WORKFLOW_TASK_FAILED_CAUSE_",
     (ev.WorkflowTaskTimedOut, "timeout_type"): "TIMEOUT_TYPE_",
     (ev.ActivityTaskFailed, "retry_state"): "RETRY_STATE_",
     (ev.ActivityTaskTimedOut, "retry_state"): "RETRY_STATE_",
+    (ev.StartChildWorkflowExecutionInitiated, "parent_close_policy"): "PARENT_CLOSE_POLICY_",
+    (ev.StartChildWorkflowExecutionInitiated, "workflow_id_reuse_policy"): "WORKFLOW_ID_REUSE_POLICY_",
+    (ev.StartChildWorkflowExecutionFailed, "cause"): "START_CHILD_WORKFLOW_EXECUTION_FAILED_CAUSE_",
+    (ev.ChildWorkflowExecutionFailed, "retry_state"): "RETRY_STATE_",
+    (ev.ChildWorkflowExecutionTimedOut, "retry_state"): "RETRY_STATE_",
+    (ev.SignalExternalWorkflowExecutionFailed, "cause"): "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_",
+    (ev.RequestCancelExternalWorkflowExecutionFailed, "cause"): "CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_",
     (fl.TimeoutFailureInfo, "timeout_type"): "TIMEOUT_TYPE_",
     (fl.ActivityFailureInfo, "retry_state"): "RETRY_STATE_",
     (fl.ChildWorkflowFailureInfo, "retry_state"): "RETRY_STATE_",
@@ -448,6 +472,8 @@ _EVERYWHERE: Mapping[str, str] = {
 }
 """Fields that every protobuf message holds further down."""
 
+_EXECUTION: Mapping[str, str] = {"workflow_id": "workflowExecution.workflowId", "run_id": "workflowExecution.runId"}
+
 _PATHS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
     ev.WorkflowExecutionStarted: {
         "parent_workflow_id": "parentWorkflowExecution.workflowId",
@@ -467,10 +493,20 @@ _PATHS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "args": "input.args",
         "header": "input.header",
     },
-    fl.ChildWorkflowFailureInfo: {
-        "workflow_id": "workflowExecution.workflowId",
-        "run_id": "workflowExecution.runId",
-    },
+    ev.WorkflowPropertiesModified: {"upserted_memo": "upsertedMemo.fields"},
+    ev.ChildWorkflowExecutionStarted: _EXECUTION,
+    ev.ChildWorkflowExecutionCompleted: _EXECUTION,
+    ev.ChildWorkflowExecutionFailed: _EXECUTION,
+    ev.ChildWorkflowExecutionCanceled: _EXECUTION,
+    ev.ChildWorkflowExecutionTimedOut: _EXECUTION,
+    ev.ChildWorkflowExecutionTerminated: _EXECUTION,
+    ev.SignalExternalWorkflowExecutionInitiated: _EXECUTION,
+    ev.SignalExternalWorkflowExecutionFailed: _EXECUTION,
+    ev.ExternalWorkflowExecutionSignaled: _EXECUTION,
+    ev.RequestCancelExternalWorkflowExecutionInitiated: _EXECUTION,
+    ev.RequestCancelExternalWorkflowExecutionFailed: _EXECUTION,
+    ev.ExternalWorkflowExecutionCancelRequested: _EXECUTION,
+    fl.ChildWorkflowFailureInfo: _EXECUTION,
 }
 """Fields that one protobuf message holds further down."""
 

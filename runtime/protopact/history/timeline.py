@@ -7,6 +7,7 @@ into words by a function that the caller may give, so that this module needs no 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -230,10 +231,12 @@ class _Grouping:
             self._timer(event, attributes)
         elif isinstance(attributes, _ClosingEvent):
             self._closing(event, attributes)
+        elif isinstance(attributes, _OtherEvent):
+            self._other(event, attributes)
         elif isinstance(attributes, ev.Ignorable):
             self._begin(event, attributes.event_type.lower().replace("_", " "))
         else:
-            self._other(event, attributes)
+            self._begin(event, re.sub(r"(?<!^)(?=[A-Z])", " ", type(attributes).__name__).lower())
 
     def _activity(self, event: ev.Event, attributes: _ActivityEvent) -> None:
         match attributes:

@@ -13,7 +13,7 @@ import msgspec
 from protopact.history.event import RetryPolicy, UpdateRequest
 from protopact.history.failure import Failure
 from protopact.history.time import Duration
-from protopact.payload.payload import Headers, Payloads
+from protopact.payload.payload import Headers, Payload, Payloads
 
 __all__ = [
     "AcceptUpdate",
@@ -22,11 +22,18 @@ __all__ = [
     "Command",
     "CompleteUpdate",
     "CompleteWorkflowExecution",
+    "ContinueAsNewWorkflowExecution",
     "FailWorkflowExecution",
+    "ModifyWorkflowProperties",
+    "RecordMarker",
     "RejectUpdate",
     "RequestCancelActivityTask",
+    "RequestCancelExternalWorkflowExecution",
     "ScheduleActivityTask",
+    "SignalExternalWorkflowExecution",
+    "StartChildWorkflowExecution",
     "StartTimer",
+    "UpsertSearchAttributes",
 ]
 
 
@@ -84,6 +91,84 @@ class CancelWorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
     details: Payloads = ()
 
 
+class ContinueAsNewWorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """Becomes `WorkflowExecutionContinuedAsNew`; the next run begins in the same commit."""
+
+    workflow_type: str
+    task_queue: str
+    input: Payloads = ()
+    workflow_run_timeout: Duration = Duration(0)
+    workflow_task_timeout: Duration = Duration(0)
+    retry_policy: RetryPolicy | None = None
+    header: Headers = {}
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+
+
+class RecordMarker(msgspec.Struct, frozen=True, kw_only=True):
+    """Becomes `MarkerRecorded`."""
+
+    marker_name: str
+    details: dict[str, Payloads] = {}
+    header: Headers = {}
+    failure: Failure | None = None
+
+
+class UpsertSearchAttributes(msgspec.Struct, frozen=True, kw_only=True):
+    """Becomes `UpsertWorkflowSearchAttributes`."""
+
+    search_attributes: dict[str, Payload]
+
+
+class ModifyWorkflowProperties(msgspec.Struct, frozen=True, kw_only=True):
+    """Becomes `WorkflowPropertiesModified`."""
+
+    upserted_memo: dict[str, Payload]
+
+
+class StartChildWorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """Becomes `StartChildWorkflowExecutionInitiated`. Policies are spelt as in protobuf without their prefix."""
+
+    namespace: str
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    input: Payloads = ()
+    workflow_execution_timeout: Duration = Duration(0)
+    workflow_run_timeout: Duration = Duration(0)
+    workflow_task_timeout: Duration = Duration(0)
+    parent_close_policy: str = ""
+    workflow_id_reuse_policy: str = ""
+    retry_policy: RetryPolicy | None = None
+    cron_schedule: str = ""
+    header: Headers = {}
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+    priority_key: int = 0
+
+
+class SignalExternalWorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """Becomes `SignalExternalWorkflowExecutionInitiated`."""
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    signal_name: str
+    input: Payloads = ()
+    child_workflow_only: bool = False
+    header: Headers = {}
+
+
+class RequestCancelExternalWorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """Becomes `RequestCancelExternalWorkflowExecutionInitiated`."""
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    child_workflow_only: bool = False
+    reason: str = ""
+
+
 class AcceptUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """Becomes `WorkflowExecutionUpdateAccepted`. Its place among the commands is its place in history."""
 
@@ -122,6 +207,13 @@ Command: TypeAlias = (
     | CompleteWorkflowExecution
     | FailWorkflowExecution
     | CancelWorkflowExecution
+    | ContinueAsNewWorkflowExecution
+    | RecordMarker
+    | UpsertSearchAttributes
+    | ModifyWorkflowProperties
+    | StartChildWorkflowExecution
+    | SignalExternalWorkflowExecution
+    | RequestCancelExternalWorkflowExecution
     | AcceptUpdate
     | CompleteUpdate
     | RejectUpdate
