@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import signal
 import sys
 from pathlib import Path
 
@@ -26,15 +25,12 @@ _LOGGER = logging.getLogger(__name__)
 
 async def serve(url: str, cloud: Cloud) -> None:
     """Serve until SIGINT or SIGTERM; activities that run then are given the time to end."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with (
         protopact.connect(url) as engine,
         engine.worker(workflows=[AddNode, DeleteNode], activities=[Provisioner(cloud)], services=[node]),
     ):
         _LOGGER.info("serving %s", url)
-        await stop.wait()
+        await asyncio.Event().wait()
 
 
 def main() -> None:
@@ -48,6 +44,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s.%(msecs)03d %(message)s", datefmt="%H:%M:%S")
     try:
         asyncio.run(serve(arguments.engine, Cloud(arguments.cloud)))
+    except KeyboardInterrupt:
+        _LOGGER.info("stopped")
     except protopact.ProtopactError as error:
         sys.exit(f"{parser.prog}: {error}")
 

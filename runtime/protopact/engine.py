@@ -201,6 +201,7 @@ class WorkerOptions:
         workflow_failure_exception_types: Exceptions that fail a run instead of its task.
         identity: Name of the worker in histories; host and process id by default.
         build_id: Version of the worker's code.
+        handle_signals: Whether SIGTERM and SIGINT stop the worker and end the process; see `Engine.worker`.
     """
 
     workflows: Sequence[type[Workflow]] = ()
@@ -213,6 +214,7 @@ class WorkerOptions:
     workflow_failure_exception_types: Sequence[type[Exception]] = ()
     identity: str | None = None
     build_id: str | None = None
+    handle_signals: bool = True
 
 
 class Engine(ABC):
@@ -338,6 +340,7 @@ class Engine(ABC):
         workflow_failure_exception_types: Sequence[type[Exception]] = (),
         identity: str | None = None,
         build_id: str | None = None,
+        handle_signals: bool = True,
     ) -> AbstractAsyncContextManager[None]:
         """Serve workflows and activities while the context is open.
 
@@ -347,6 +350,9 @@ class Engine(ABC):
                 ...
 
         Leaving the context stops claiming, gives activities the grace period, cancels them, hands back what is left.
+        So do SIGTERM and SIGINT, unless the application handles them itself: what the context holds is cancelled, and
+        once the worker has stopped the process ends, as `SystemExit` or `KeyboardInterrupt` on its way out. A second
+        signal ends it at once, and loses nothing that was recorded.
 
         Args:
             workflows: Workflow classes; each claims itself.
@@ -359,6 +365,8 @@ class Engine(ABC):
             workflow_failure_exception_types: Exceptions that fail a run instead of its task.
             identity: Name of the worker in histories; host and process id by default.
             build_id: Version of the worker's code; by default a digest of the workflow classes' modules.
+            handle_signals: Whether SIGTERM and SIGINT do what is said above. Signals for which the application has
+                handlers are left to it.
 
         Raises:
             RegistrationError: On entering: what was given cannot be served.
@@ -375,6 +383,7 @@ class Engine(ABC):
                 workflow_failure_exception_types=workflow_failure_exception_types,
                 identity=identity,
                 build_id=build_id,
+                handle_signals=handle_signals,
             )
         )
 

@@ -77,6 +77,7 @@ from protopact.interceptor import Interceptor
 from protopact.payload import CodecChain, Encoding, PayloadCodec, PayloadConverter
 from protopact.payload.payload import Payloads
 from protopact.replay.execution import QueryRequest
+from protopact.termination import Termination
 
 __all__ = ["EmbeddedEngine"]
 
@@ -564,10 +565,8 @@ class EmbeddedEngine(Engine):
         )
         self._workers.append(worker)
         await worker.start()
-        try:
+        async with Termination(partial(self._stop, worker), handles_signals=options.handle_signals):
             yield
-        finally:
-            await self._stop(worker)
 
     async def _stop(self, worker: Worker) -> None:
         if worker in self._workers:

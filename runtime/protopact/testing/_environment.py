@@ -178,8 +178,10 @@ class Environment(EmbeddedEngine):
                 raise ended
 
     def run_worker(self, options: WorkerOptions) -> AbstractAsyncContextManager[None]:
-        """See `Engine`. At the end activities that still run are cancelled at once, without a grace period."""
-        return super().run_worker(dataclasses.replace(options, graceful_shutdown_timeout=timedelta(0)))
+        """See `Engine`. At the end activities that still run are cancelled at once; signals are left to the test."""
+        return super().run_worker(
+            dataclasses.replace(options, graceful_shutdown_timeout=timedelta(0), handle_signals=False)
+        )
 
     # -- what is awaited
 
