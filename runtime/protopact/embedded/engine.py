@@ -14,10 +14,6 @@ from uuid import UUID
 import msgspec
 
 from protopact import contract
-from protopact.embedded.attributes import (
-    memo_to_payloads,
-    search_attributes_to_payloads,
-)
 from protopact.embedded.calls import Start
 from protopact.embedded.clock import Clock, Ids, SystemClock
 from protopact.embedded.inbox import CancelRequest, Signal, Update
@@ -75,6 +71,10 @@ from protopact.history.failure import CanceledFailureInfo, Failure, TimeoutFailu
 from protopact.history.time import Duration, Timestamp, from_timedelta
 from protopact.interceptor import Interceptor
 from protopact.payload import CodecChain, Encoding, PayloadCodec, PayloadConverter
+from protopact.payload.attributes import (
+    memo_to_payloads,
+    search_attributes_to_payloads,
+)
 from protopact.payload.payload import Payloads
 from protopact.replay.execution import QueryRequest
 from protopact.termination import Termination

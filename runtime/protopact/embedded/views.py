@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protopact.embedded.attributes import memo_from_payloads, search_attributes_from_payloads
 from protopact.embedded.records import ActivityRow, RunRow, decode_failure, decode_payload_map
 from protopact.embedded.run import STATUSES
 from protopact.engine import PendingActivity, WorkflowDescription
 from protopact.history.time import Timestamp, to_datetime
 from protopact.payload import CodecChain
+from protopact.payload.attributes import memo_from_payloads, search_attributes_from_payloads
 
 __all__ = ["describe"]
 
