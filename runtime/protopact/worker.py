@@ -21,7 +21,7 @@ from protopact.engine import WorkerOptions
 from protopact.errors import RegistrationError
 from protopact.workflow import Workflow
 
-__all__ = ["RegisteredActivity", "RegisteredWorkflow", "Registry"]
+__all__ = ["RegisteredActivity", "RegisteredWorkflow", "Registry", "registered_workflows"]
 
 _logger = logging.getLogger(__name__)
 
@@ -151,6 +151,21 @@ class Registry:
             if task_queue is not None and queue is not None and queue != task_queue:
                 names.setdefault(queue, {})[each.contract.name] = None
         return MappingProxyType({queue: tuple(found) for queue, found in names.items()})
+
+
+def registered_workflows(classes: Sequence[type[Workflow]]) -> Mapping[str, RegisteredWorkflow]:
+    """Workflow classes by registered name and alias, for who runs them without serving a queue.
+
+    Raises:
+        RegistrationError: The classes cannot be run; the message names everything that is wrong.
+    """
+    problems = list[str]()
+    claimed = _claim([found for cls in classes if (found := _workflow(cls, problems))], problems)
+    if not classes:
+        problems.append("nothing to run: give it workflows=[...]")
+    if problems:
+        raise RegistrationError("\n  - ".join(["these workflows cannot be run:", *problems]))
+    return claimed
 
 
 def _workflow(cls: type[Workflow], problems: list[str]) -> RegisteredWorkflow | None:
