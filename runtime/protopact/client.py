@@ -113,6 +113,8 @@ class WorkflowHandle(Generic[Resp_co]):
         *,
         run_id: str | None = None,
     ) -> None:
+        options.check_text(workflow_id, f"handle of {workflow.name}: workflow_id")
+        options.check_text(run_id, f"handle of {workflow.name}: run_id")
         self.__protopact__ = _Target(engine, workflow, workflow_id, run_id)
 
     @property
@@ -152,6 +154,7 @@ class WorkflowHandle(Generic[Resp_co]):
             NotFoundError: There is no such run.
             AlreadyClosedError: It is closed.
         """
+        options.check_text(reason, "reason of a cancellation")
         target = self.__protopact__
         await target.engine.cancel_workflow(CancelWorkflow(ref=target.guarded, reason=reason))
 
@@ -162,6 +165,7 @@ class WorkflowHandle(Generic[Resp_co]):
             NotFoundError: There is no such run.
             AlreadyClosedError: It is closed.
         """
+        options.check_text(reason, "reason of a termination")
         target = self.__protopact__
         await target.engine.terminate_workflow(TerminateWorkflow(ref=target.guarded, reason=reason))
 

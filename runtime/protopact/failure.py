@@ -115,7 +115,7 @@ class FailureConverter:
             case ApplicationError():
                 delay = error.next_retry_delay
                 return ApplicationFailureInfo(
-                    type=error.type or "",
+                    type=_text(error.type or ""),
                     non_retryable=error.non_retryable,
                     details=self._converter.to_details(error.details),
                     next_retry_delay=None if delay is None else from_timedelta(delay),

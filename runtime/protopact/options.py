@@ -12,7 +12,7 @@ from typing import Any
 from protopact.errors import OptionError
 from protopact.limits import LONGEST
 
-__all__ = ["check"]
+__all__ = ["check", "check_text"]
 
 
 def check(kind: type, options: Mapping[str, Any], where: str) -> None:
@@ -38,8 +38,32 @@ def check(kind: type, options: Mapping[str, Any], where: str) -> None:
             )
         if value == "":
             raise OptionError(f"{where}: option {name}: expected a text that is not empty")
+        check_text(value, f"{where}: option {name}")
         if isinstance(value, timedelta):
             _check_time(name, value, where)
+
+
+def check_text(value: object, where: str) -> None:
+    """Check that what is text in a value can be written: file names bring lone surrogates.
+
+    Args:
+        value: A text, a mapping or a sequence; anything else passes.
+        where: What it is, for messages.
+
+    Raises:
+        OptionError: It has characters that UTF-8 cannot write.
+    """
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise OptionError(f"{where}: expected a text that UTF-8 can write, found {value!a}") from error
+    elif isinstance(value, Mapping):
+        for item in typing.cast("Mapping[object, object]", value).items():
+            check_text(item, where)
+    elif isinstance(value, Sequence) and not isinstance(value, bytes):
+        for each in typing.cast("Sequence[object]", value):
+            check_text(each, where)
 
 
 def _check_time(name: str, value: timedelta, where: str) -> None:

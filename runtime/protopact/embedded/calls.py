@@ -243,18 +243,21 @@ class Calls:
         if caller is None or isinstance(caller, tuple):
             return caller
         self._count += 1
-        self._remote[self._count] = caller
-        return self._shell.process_id, self._count
+        call = self._count
+        # Until it has its answer, and not until that was read: the tick that reads it may fail.
+        self._remote[call] = caller
+        caller.add_done_callback(lambda _: self._remote.pop(call))
+        return self._shell.process_id, call
 
     def local(self, process: int | None, call: int | None) -> Caller:
         """The caller that `remote` named, here."""
         if process is None or call is None:
             return None
-        return self._remote.pop(call, None) if process == self._shell.process_id else (process, call)
+        return self._remote.get(call) if process == self._shell.process_id else (process, call)
 
     def answered(self, tick: Tick, notice: Answered | Refused) -> None:
         """Another process has answered."""
-        caller = self._remote.pop(notice.call, None)
+        caller = self._remote.get(notice.call)
         if isinstance(notice, Answered):
             tick.answer(caller, notice.run_id or notice.result)
             return
@@ -262,14 +265,19 @@ class Calls:
         assert issubclass(error, errors.ProtopactError)
         tick.refuse(caller, Refusal(error, notice.message, notice.failure))
 
-    def give_up(self, tick: Tick, caller: asyncio.Future[Any]) -> None:
-        """Nobody waits for an answer any more."""
-        for call in [call for call, future in self._remote.items() if future is caller]:
-            del self._remote[call]
-            rows = self._shell.store.select(
-                "SELECT id FROM inbox WHERE process = ? AND call = ?", (self._shell.process_id, call)
-            )
-            tick.taken.update(row for (row,) in rows)
+    def give_up(self, caller: asyncio.Future[Any], error: Exception) -> None:
+        """A caller has waited long enough: take back what it asked of another process, if it still lies there."""
+        me, calls = self._shell.process_id, [call for call, future in self._remote.items() if future is caller]
+
+        def take_back(tick: Tick) -> None:
+            for call in calls:
+                rows = self._shell.store.select("SELECT id FROM inbox WHERE process = ? AND call = ?", (me, call))
+                tick.taken.update(row for (row,) in rows)
+
+        if calls:
+            self._shell.tell(take_back)
+        if not caller.done():
+            caller.set_exception(error)
 
 
 def closed_error(found: Run | RunRow) -> AlreadyClosedError:

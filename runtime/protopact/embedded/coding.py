@@ -8,6 +8,7 @@ inbox, on disk.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -159,7 +160,8 @@ class Coding:
 
     def _complete(self, tick: Tick, job: _Job, task: Task, advance: Advance) -> None:
         if self._jobs.get(task.run.key) is not job:
-            return  # the run was terminated, or its worker has stopped
+            return  # the run was terminated, its worker has stopped, or the tick that wrote it has failed
+        tick.updates += [(task.run, update) for update in task.updates.values()]
         if job.interrupted and any(isinstance(command, _CLOSING) for command in advance.commands):
             self._shell.tasks.supersede(tick, task)
         else:
@@ -172,7 +174,9 @@ class Coding:
             self._unlock(tick, task.run, job)
 
     async def _failure(self, worker: Worker, error: Exception) -> Failure:
-        failure = worker.failures.to_failure(error)
+        return await self._encoded(worker.failures.to_failure(error))
+
+    async def _encoded(self, failure: Failure) -> Failure:
         try:
             return await self._codecs.encode_failure(failure)
         except Exception:  # noqa: BLE001 - the codec itself fails: say so without its help
@@ -186,7 +190,7 @@ class Coding:
         if run.locked:
             self._jobs[run.key].queries.append(query)
         elif run.holder is None:
-            stray = self._shell.loop.create_task(self._answer(query, worker))
+            stray = self._shell.loop.create_task(self._answer_alone(query, worker))
             self._strays.add(stray)
             stray.add_done_callback(self._strays.discard)
         else:
@@ -201,6 +205,13 @@ class Coding:
 
         self._shell.tell(unlock)
 
+    async def _answer_alone(self, query: PendingQuery, worker: Worker) -> None:
+        """Answer from a replay that nobody else sees: the run that was asked leaves memory meanwhile."""
+        row = self._shell.records.run(query.run.key)
+        if row is not None:
+            run = self._shell.runs.load(row, self._shell.clock.now())
+            await self._answer(dataclasses.replace(query, run=run), worker)
+
     async def _answer(self, query: PendingQuery, worker: Worker) -> None:
         run, queries = query.run, self._shell.queries
         try:
@@ -211,7 +222,7 @@ class Coding:
         except Exception as error:  # noqa: BLE001 - it is the caller's
             refusal = queries.refusal(run, query.request, error)
             if refusal.failure is not None:
-                refusal.failure = await self._codecs.encode_failure(refusal.failure)
+                refusal.failure = await self._encoded(refusal.failure)
             self._shell.tell(lambda tick: tick.refuse(query.caller, refusal))
         else:
             self._shell.tell(lambda tick: tick.answer(query.caller, answer))

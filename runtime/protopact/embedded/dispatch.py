@@ -274,6 +274,12 @@ class Dispatch:
             del self._running[attempt.key]
             worker.busy -= 1
             self._shell.agenda.set(attempt.key, None)
+            run_key, scheduled_event_id, _ = attempt.key
+            run = self._shell.runs.get(run_key)
+            if run is not None:  # codecs are at work for it, so it stays in memory, and must not believe the claim
+                activity = run.activities[scheduled_event_id]
+                activity.holder = activity.started_at = None
+                worker.ready.append((run_key, scheduled_event_id))
         for _, key, _ in tick.cancel:
             running = self._running.get(key)
             if running is not None:

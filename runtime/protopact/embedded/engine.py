@@ -47,6 +47,7 @@ from protopact.errors import (
     FailureError,
     NotFoundError,
     OptionError,
+    ProtopactError,
     QueryError,
     TerminatedError,
     UpdateFailedError,
@@ -275,7 +276,7 @@ class EmbeddedEngine(Engine):
     ) -> tuple[Started, UpdateStarted]:
         shell = self._open
         begin, request = await self._start_of(shell, start), await self._update_of(update)
-        accepted: asyncio.Future[str] = shell.loop.create_future()
+        accepted: asyncio.Future[str] = shell.promise()
         started: Started = await shell.ask(
             lambda tick, caller: shell.calls.update_with_start(tick, caller, begin, request, accepted)
         )
@@ -362,9 +363,11 @@ class EmbeddedEngine(Engine):
         request = await self._encode(QueryRequest(name=query.name, args=arguments, header=call.headers))
 
         def expire() -> None:
-            if not future.done():
-                future.set_exception(self._unanswered(shell, call))
-                shell.tell(lambda tick: shell.calls.give_up(tick, future))
+            try:
+                error: ProtopactError = self._unanswered(shell, call)
+            except ProtopactError as why:  # it was deleted meanwhile, or the disk does not answer either
+                error = why
+            shell.calls.give_up(future, error)
 
         future = shell.ask(lambda tick, caller: shell.calls.query(tick, caller, call.ref, request))
         timer = shell.clock.call_at(Timestamp(shell.clock.now() + from_timedelta(call.timeout)), expire)

@@ -108,6 +108,7 @@ class Shell:
         self.processes: Processes | None = None
         self.others: Others | None = None
         self._arrivals: list[_Arrival] = []
+        self._promises = set[asyncio.Future[Any]]()
         self._one_by_one = 0
         self._requested = False
         self._closed = False
@@ -135,9 +136,16 @@ class Shell:
         if self._closed:
             raise EngineClosedError(f"the engine on {self.store.name} is closed")
         _ = self.store.connection
-        future = self.loop.create_future()
+        future = self.promise()
         self._arrivals.append((apply, future))
         self.look()
+        return future
+
+    def promise(self) -> asyncio.Future[Any]:
+        """A future for a caller, which gets an error at the latest when the engine closes."""
+        future: asyncio.Future[Any] = self.loop.create_future()
+        self._promises.add(future)
+        future.add_done_callback(self._promises.discard)
         return future
 
     def look(self) -> None:
@@ -309,6 +317,7 @@ class Shell:
         """Another process has closed a run that was held here."""
         run = self.runs.get(key)
         if run is not None:
+            run.holder = None
             self.unlock(tick, run)
             self.runs.drop(run)
         self.agenda.set(key, None)
@@ -377,12 +386,12 @@ class Shell:
         arrivals = self._take_arrivals()
         now = self.clock.now()
         due = self.agenda.take_due(now)
-        news = self.others is not None and self.others.has_news()
-        if not (arrivals or due or news or self._has_work()):
-            self.agenda.arm()
-            return
         tick = Tick(now)
         try:
+            news = self.others is not None and self.others.has_news()
+            if not (arrivals or due or news or self._has_work()):
+                self.agenda.arm()
+                return
             if not self.store.begin():
                 self._put_back(arrivals, due, now)
                 self._look_after(self._BUSY_SECONDS)
@@ -392,6 +401,13 @@ class Shell:
             self.store.commit()
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing was recorded and nothing may be lost
             self._recover(tick, arrivals, due, error)
+        except BaseException:
+            # Ctrl-C: it ends the loop, on which the engine may still have to be closed.
+            self._undo(tick, due, EngineClosedError(f"the engine on {self.store.name} was interrupted"))
+            self.tasks.undo(tick)
+            self._put_back(arrivals, due, now)
+            self.look()
+            raise
         else:
             self._release(tick)
 
@@ -498,11 +514,12 @@ class Shell:
     def _release(self, tick: Tick) -> None:
         tick.tell_callers()
         self.waits.release(tick)
-        self._keep(tick)
         if self.coding is not None:
+            # Before some runs leave memory: those that codecs are at work for stay.
             self.coding.begin(tick.coded_tasks)
             for query, worker in tick.coded_queries:
                 self.coding.query(query, worker)
+        self._keep(tick)
         for worker, attempt in tick.start:
             worker.runner.start(attempt)
         for worker, key, reason in tick.cancel:
@@ -520,7 +537,7 @@ class Shell:
         for run in tick.runs.values():
             held = run.is_open and run.holder == self.process_id
             self.agenda.set(run.key, run.wake_at if held else None)
-            if not held or run.key in tick.forget:
+            if not run.locked and (not held or run.key in tick.forget):
                 self.runs.drop(run)
         for run in self.runs.excess():
             if not run.locked:
@@ -528,14 +545,7 @@ class Shell:
 
     def _recover(self, tick: Tick, arrivals: list[_Arrival], due: list[Errand], error: Exception) -> None:
         """Undo a tick that failed. Callers are told; what nobody would ask for again is tried again."""
-        self.store.rollback()
-        for run in tick.runs.values():
-            self.runs.drop(run)
-            due.append(run.key)
-        self.dispatch.undo(tick)
-        if self.others is not None:
-            self.others.forget_news()
-        self.matching.wanted = True
+        self._undo(tick, due, error)
         if isinstance(error, StoreError):
             _logger.error("%s", error)
         else:
@@ -550,9 +560,19 @@ class Shell:
             keep = isinstance(error, StoreError)
             arrivals = [arrival for arrival in arrivals if keep and arrival[1] is None]
         self.tasks.undo(tick)
-        self.queries.undo(tick, error)
         self._put_back(arrivals, due, tick.now)
         self._look_after(self._RETRY_SECONDS)
+
+    def _undo(self, tick: Tick, due: list[Errand], error: Exception) -> None:
+        self.store.rollback()
+        for run in tick.runs.values():
+            self.runs.drop(run)
+            due.append(run.key)
+        self.dispatch.undo(tick)
+        self.queries.undo(tick, error)
+        if self.others is not None:
+            self.others.forget_news()
+        self.matching.wanted = True
 
     def _put_back(self, arrivals: list[_Arrival], due: Iterable[Errand], now: Timestamp) -> None:
         self._arrivals = arrivals + self._arrivals
@@ -579,11 +599,10 @@ class Shell:
         for run in list(self.runs):
             self.runs.drop(run)
         error = EngineClosedError(f"the engine on {self.store.name} was closed")
-        for _, future in self._arrivals:
-            if future is not None and not future.done():
-                future.set_exception(error)
         self._arrivals = []
-        self.waits.close(error)
+        for future in self._promises:
+            if not future.done():
+                future.set_exception(error)
         closed.set_result(None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -11,7 +12,7 @@ from protopact.embedded.records import RunRow
 from protopact.embedded.run import Run
 from protopact.embedded.tick import Caller, Tick
 from protopact.engine import WorkflowRef
-from protopact.errors import EngineClosedError, NotFoundError, ProtopactError
+from protopact.errors import NotFoundError, ProtopactError
 from protopact.history.event import Attributes, WorkflowExecutionUpdateCompleted
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Waits:
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
-        self._futures: dict[_Key, list[asyncio.Future[_Ended]]] = {}
+        self._futures: dict[_Key, dict[asyncio.Future[_Ended], None]] = {}
         self._watches = False
 
     # -- waiting
@@ -70,9 +71,19 @@ class Waits:
         return ended
 
     def _wait(self, key: _Key) -> asyncio.Future[_Ended]:
-        future: asyncio.Future[_Ended] = self._shell.loop.create_future()
-        self._futures.setdefault(key, []).append(future)
+        future = self._shell.promise()
+        self._admit(key, future)
         return future
+
+    def _admit(self, key: _Key, future: asyncio.Future[_Ended]) -> None:
+        self._futures.setdefault(key, {})[future] = None
+        future.add_done_callback(lambda _: self._dismiss(key, future))
+
+    def _dismiss(self, key: _Key, future: asyncio.Future[_Ended]) -> None:
+        """Who waits no more is forgotten: a caller may ask again and again, with a time limit of its own."""
+        waiting = self._futures.get(key)
+        if waiting is not None and waiting.pop(future, ...) is None and not waiting:
+            del self._futures[key]
 
     def _join(self, tick: Tick, ref: WorkflowRef, update_id: str, caller: Caller) -> None:
         """Answer at once what has happened already; wait for the rest."""
@@ -91,7 +102,7 @@ class Waits:
             tick.answer(caller, None if update_id else self._ended(found))
             return
         key = (found.key, update_id)
-        self._futures.setdefault(key, []).append(caller)
+        self._admit(key, caller)
         if found.holder != self._shell.process_id:
             tick.watches.append(key)
 
@@ -161,6 +172,10 @@ class Waits:
             self._resolve(futures, self._outcome(run, update_id) if update_id in run.outcomes else None)
         else:
             self._resolve(futures, self._ended(row))
+        if not update_id:
+            # Of its updates the process that closed it knows only those that were watched: not those of who held it.
+            for key in [key for key in self._futures if key[0] == run_key]:
+                self._resolve_from_disk(*key)
 
     def _ended(self, run: Run | RunRow) -> Closed:
         event = run.close_event if isinstance(run, Run) else None
@@ -176,18 +191,12 @@ class Waits:
         assert isinstance(outcome, WorkflowExecutionUpdateCompleted)
         return outcome
 
-    def _resolve(self, futures: list[asyncio.Future[_Ended]] | tuple[()], ended: _Ended) -> None:
+    def _resolve(self, futures: Iterable[asyncio.Future[_Ended]], ended: _Ended) -> None:
         for future in futures:
             if not future.done():
                 future.set_result(ended)
 
-    def _refuse(self, futures: list[asyncio.Future[_Ended]] | tuple[()], error: ProtopactError) -> None:
+    def _refuse(self, futures: Iterable[asyncio.Future[_Ended]], error: ProtopactError) -> None:
         for future in futures:
             if not future.done():
                 future.set_exception(error)
-
-    def close(self, error: EngineClosedError) -> None:
-        """The engine closes: tell everybody who waits."""
-        futures = [future for waiting in self._futures.values() for future in waiting]
-        self._futures.clear()
-        self._refuse(futures, error)

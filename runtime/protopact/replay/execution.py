@@ -287,7 +287,7 @@ class Execution:
                 self._settle(is_open=is_open)
         except WorkflowTaskError:
             raise
-        except Exception as error:  # of the user's constructor, of a condition, or of what cannot be decoded
+        except (Exception, SystemExit) as error:  # of the constructor, of a condition, or of what cannot be decoded
             if not instance.is_failure(error):
                 raise WorkflowTaskError(f"{type(error).__name__}: {error}") from error
             instance.fail(error)

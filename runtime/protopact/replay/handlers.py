@@ -155,7 +155,9 @@ class Handlers:
             result = await self._definition.around("handle_update", self._perform_update)(handle)
             success = instance.encoder(ref.update.response, result, response_of(ref.update.name))
             self._complete(request.update_id, success=success)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - becomes the update's failure, or the task's
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - becomes the update's failure, or the task's
             if instance.loop.is_unwound:
                 return
             failure: BaseException = error
@@ -219,7 +221,9 @@ class Handlers:
             with self._instance.read_only("a query"):
                 answer = definition.around("handle_query", self._answer)(handle)
             return definition.converter.to_payloads(query.response, answer, response_of(query.name))
-        except Exception as error:  # noqa: BLE001 - whatever a query raises is its caller's answer
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a query raises is its caller's answer
             return definition.failures.to_failure(error)
 
     def _answer(self, handle: HandleQuery) -> object:

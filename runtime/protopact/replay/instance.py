@@ -153,8 +153,10 @@ class Instance(Runtime):
             while ready:
                 try:
                     ready.popleft()()
-                except (SystemExit, KeyboardInterrupt):
+                except KeyboardInterrupt:
                     raise
+                except SystemExit as error:  # a mistake of the code, which must not end the worker
+                    self._task_error = error
                 except BaseException as error:  # noqa: BLE001 - as in asyncio, it is reported and the loop goes on
                     self.loop.call_exception_handler(
                         {"message": "Exception in a callback of a workflow", "exception": error}
@@ -170,7 +172,9 @@ class Instance(Runtime):
         """What fails what: see Temporal's Python SDK."""
         try:
             await coroutine
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - becomes the run's failure, or the task's
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - becomes the run's failure, or the task's
             if not self.loop.is_unwound:
                 self._end(error)
 
