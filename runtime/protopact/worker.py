@@ -1,7 +1,8 @@
 """What a worker serves: workflow classes and activities instances, checked as a whole before anything is polled.
 
 A workflow class claims itself, an activities instance claims its service's activities, and `services` claims
-everything in a service. Claims are kept by registered name, aliases included. Queues follow from the claims: by default
+everything in a service. Claims are kept by registered name, aliases included. Whoever serves workflows has the
+determinism guard in place. Queues follow from the claims: by default
 every queue that the claimed elements name in their contract, or the one that `task_queue` says.
 """
 
@@ -17,6 +18,7 @@ from typing import TypeVar, cast
 
 from protopact import contract
 from protopact.activity import Activities
+from protopact.determinism import guard
 from protopact.engine import WorkerOptions
 from protopact.errors import RegistrationError
 from protopact.workflow import Workflow
@@ -92,6 +94,8 @@ class Registry:
         self.workflow_queues, self.activity_queues = self._queues(options.task_queue, problems)
         if problems:
             raise RegistrationError("\n  - ".join(["this worker cannot serve what it was given:", *problems]))
+        if workflows:
+            guard.install()
         self.unserved_queues: Mapping[str, tuple[str, ...]] = self._unserved_queues(options.task_queue)
         for queue, names in self.unserved_queues.items():
             _logger.warning(

@@ -13,7 +13,7 @@ from tests.embedded.bench import Chain, Lab, Sleeper, Waiting, find, kinds, open
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
 
-from protopact import activity
+from protopact import activity, workflow
 from protopact.embedded.clock import SystemClock, VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
 from protopact.embedded.store import Store
@@ -144,7 +144,8 @@ async def test_workflow_code_that_blocks_the_loop_is_logged_with_its_stack(caplo
 
     class Blocking(Waiting):
         async def run(self, request: Text) -> Text:
-            time.sleep(1.4)  # noqa: ASYNC251 - this is what must not be done
+            with workflow.unsafe.guard_lifted():
+                time.sleep(1.4)  # noqa: ASYNC251 - this is what must not be done
             return request
 
     async with open_engine(clock=SystemClock()) as engine, engine.worker(workflows=[Blocking]):

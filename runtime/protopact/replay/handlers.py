@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from protopact import contract
-from protopact.errors import ApplicationError, PayloadError, ReadOnlyContextError
+from protopact.errors import ApplicationError, NondeterministicCallError, PayloadError, ReadOnlyContextError
 from protopact.errors import CancelledError as CancelledFailure
 from protopact.history.event import (
     UpdateRequest,
@@ -58,7 +58,7 @@ class Handlers:
 
     def start(self, started: WorkflowExecutionStarted) -> None:
         """Start `run`."""
-        self._instance.start_main(self._execute(started))
+        self._instance.start_main(partial(self._execute, started))
 
     async def _execute(self, started: WorkflowExecutionStarted) -> None:
         definition, own = self._definition, self._definition.contract
@@ -104,10 +104,10 @@ class Handlers:
         if definition.hooks["handle_signal"]:
             call = definition.around("handle_signal", partial(self._handle_signal, received))
             own = definition.contract
-            handled = call(HandleSignal(workflow=own, signal=signal, request=request, headers=dict(event.header)))
-            instance.start_handler(signal.name, handled)
+            handle = HandleSignal(workflow=own, signal=signal, request=request, headers=dict(event.header))
+            instance.start_handler(signal.name, partial(call, handle))
         elif received.handler is not None:
-            instance.start_handler(signal.name, self._perform_signal(received.handler, signal, request))
+            instance.start_handler(signal.name, partial(self._perform_signal, received.handler, signal, request))
         else:
             instance.loop.call_soon(self._deliver, signal, request, instance.begin_handler(signal.name))
 
@@ -163,7 +163,9 @@ class Handlers:
             failure: BaseException = error
             if isinstance(error, asyncio.CancelledError) and not isinstance(error, CancelledFailure):
                 failure = CancelledFailure(f"Cancellation raised within update {request.name}")
-            if isinstance(error, ReadOnlyContextError) or (is_accepted and not instance.is_failure(failure)):
+            if isinstance(error, ReadOnlyContextError | NondeterministicCallError) or (
+                is_accepted and not instance.is_failure(failure)
+            ):
                 instance.fail_task(error)
             elif is_accepted:
                 self._complete(request.update_id, failure=failures.to_failure(failure))

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any, TypeVar
 from zlib import crc32
 
 from protopact import contract
-from protopact.errors import ActivityError, ChildWorkflowError, ReadOnlyContextError, WorkflowTaskError
+from protopact.errors import (
+    ActivityError,
+    ChildWorkflowError,
+    NondeterministicCallError,
+    ReadOnlyContextError,
+    WorkflowTaskError,
+)
 from protopact.errors import CancelledError as CancelledFailure
 from protopact.history.event import (
     Attributes,
@@ -100,14 +106,14 @@ class Instance(Runtime):
         self._seed = started.original_execution_run_id or self._run_id
         self.loop.set_salt(crc32(self._seed.encode()))
 
-    def start_main(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Start the coroutine that the run is."""
-        self._main = self.loop.create_task(self._guard(coroutine), name="run")
+    def start_main(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Start what the run is."""
+        self._main = self.loop.create_task(self._guard(run), name="run")
 
-    def start_handler(self, name: str, handled: Awaitable[None]) -> None:
-        """Start the coroutine that handles a signal."""
+    def start_handler(self, name: str, handle: Callable[[], Awaitable[None]]) -> None:
+        """Start what handles a signal."""
         end = self.begin_handler(name)
-        task = self.loop.create_task(self._guard(handled), name=f"signal {name}")
+        task = self.loop.create_task(self._guard(handle), name=f"signal {name}")
         task.add_done_callback(lambda _: end())
 
     def begin_handler(self, name: str) -> Callable[[], None]:
@@ -161,17 +167,22 @@ class Instance(Runtime):
                     self.loop.call_exception_handler(
                         {"message": "Exception in a callback of a workflow", "exception": error}
                     )
-                if (failure := self._task_error) is not None:
-                    raise WorkflowTaskError(f"{type(failure).__name__}: {failure}") from failure
-            if self._conditions and self.tests_conditions:
+                if self._task_error is not None:
+                    break
+            if self._conditions and self.tests_conditions and self._task_error is None:
                 self._conditions[:] = [each for each in self._conditions if not each[1].done() and not _holds(*each)]
+            if (failure := self._task_error) is not None:
+                raise WorkflowTaskError(f"{type(failure).__name__}: {failure}") from failure
 
     # -- how the code ends
 
-    async def _guard(self, coroutine: Awaitable[None]) -> None:
-        """What fails what: see Temporal's Python SDK."""
+    async def _guard(self, call: Callable[[], Awaitable[None]]) -> None:
+        """What fails what: see Temporal's Python SDK.
+
+        The coroutine is made in its turn, which never comes when the run is let go before.
+        """
         try:
-            await coroutine
+            await call()
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - becomes the run's failure, or the task's
@@ -203,11 +214,14 @@ class Instance(Runtime):
         self.ledger.close(Closing(becomes, build))
 
     def is_failure(self, error: BaseException) -> bool:
-        """Whether an exception fails the run, or an update, rather than the task."""
-        return isinstance(error, self._definition.failure_types)
+        """Whether an exception fails the run, or an update, rather than the task.
+
+        A nondeterministic call fails the task, whatever the class lists: it is cured by deploying a fix.
+        """
+        return isinstance(error, self._definition.failure_types) and not isinstance(error, NondeterministicCallError)
 
     def fail_task(self, error: BaseException) -> None:
-        """Fail the task as soon as the code lets go."""
+        """Fail the task with `error` as soon as the code lets go, whatever the code makes of it."""
         self._task_error = error
 
     def unfinished_handlers(self) -> tuple[str, ...]:
@@ -324,6 +338,10 @@ class Instance(Runtime):
     def is_silent(self) -> bool:
         """Whether log lines are held back."""
         return self.loop.is_unwound or (self.loop.is_replaying and self._read_only != "a query")
+
+    def in_query(self) -> bool:
+        """Whether the code that runs now answers a query."""
+        return self._read_only == "a query"
 
     def all_handlers_finished(self) -> bool:
         """Whether no handler is running."""

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, TypeVar
 from protopact import contract
 from protopact.options import check as check_options
 from protopact.policy import ActivityOptions
+from protopact.workflow import unsafe
 from protopact.workflow._logging import logger
 from protopact.workflow._runtime import (
     RUNTIME_ATTRIBUTE,
@@ -47,6 +48,7 @@ __all__ = [
     "sleep",
     "start_activity",
     "time_ns",
+    "unsafe",
     "uuid4",
     "wait_condition",
 ]

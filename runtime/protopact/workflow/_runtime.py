@@ -111,6 +111,14 @@ class Runtime(ABC):
         """Whether log lines are held back: history is being replayed, or the run is let go. False in queries."""
 
     @abstractmethod
+    def in_query(self) -> bool:
+        """Whether the code that runs now answers a query."""
+
+    @abstractmethod
+    def fail_task(self, error: BaseException) -> None:
+        """Fail the workflow task with `error` as soon as the code lets go, whatever the code makes of it."""
+
+    @abstractmethod
     def all_handlers_finished(self) -> bool:
         """Whether no signal handler and no update handler is running."""
 
