@@ -11,6 +11,7 @@ from typing import TypeAlias, TypedDict
 from protopact.limits import LONGEST
 
 __all__ = [
+    "CHANGE_VERSION",
     "ActivityCancellationType",
     "ActivityOptions",
     "ParentClosePolicy",
@@ -29,6 +30,9 @@ __all__ = [
 
 SearchAttributeValue: TypeAlias = str | int | float | bool | datetime | Sequence[str]
 """Value of a search attribute; its Python type follows from its `SearchAttributeType`."""
+
+CHANGE_VERSION = "TemporalChangeVersion"
+"""Search attribute, a keyword list, in which the engine lists the patches that a run has made use of."""
 
 
 class WorkflowIdReusePolicy(Enum):

@@ -96,6 +96,7 @@ UPDATE run SET status = ?, holder = ?, close_time = ?, task_attempt = ?, task_fa
     task_retry_at = ?, wake_at = ?, last_event_id = ?, history_size = ?
 WHERE key = ?
 """
+_UPDATE_RUN_ATTRIBUTES = "UPDATE run SET memo = ?, search_attributes = ? WHERE key = ?"
 _UPSERT_ACTIVITY = (
     f"INSERT OR REPLACE INTO activity ({_ACTIVITY_COLUMNS}) VALUES ({', '.join('?' * len(ActivityRow._fields))})"  # noqa: S608
 )
@@ -160,6 +161,7 @@ class Records:
         inserts = list[Row]()
         updates = list[Row]()
         state_updates = list[Row]()
+        attributes = list[Row]()
         history = list[Row]()
         activities = list[Row]()
         closed = list[Row]()
@@ -195,11 +197,15 @@ class Records:
                 updates.append(progress)
             else:
                 state_updates.append((*state, *progress))
+            if run.changed_attributes and run.stored_state is not None:
+                attributes.append((*_attributes(run), run.key))
             run.stored_state = state
+            run.changed_attributes = False
         for sql, rows in (
             (_INSERT_RUN, inserts),
             (_UPDATE_RUN, updates),
             (_UPDATE_RUN_STATE, state_updates),
+            (_UPDATE_RUN_ATTRIBUTES, attributes),
             ("INSERT INTO history (key, events) VALUES (?, ?)", history),
             ("DELETE FROM activity WHERE run_key = ? AND scheduled_event_id = ?", closed),
             (_UPSERT_ACTIVITY, activities),
@@ -346,7 +352,6 @@ def json_array(values: Iterable[str]) -> str:
 
 
 def _run_row(run: Run) -> Row:
-    started = run.started
     return (
         run.key,
         run.workflow_id,
@@ -366,8 +371,14 @@ def _run_row(run: Run) -> Row:
         run.task_failure,
         run.task_build,
         run.task_retry_at,
-        _encoder.encode(started.memo) if started.memo else None,
-        _encoder.encode(started.search_attributes) if started.search_attributes else None,
+        *_attributes(run),
+    )
+
+
+def _attributes(run: Run) -> tuple[bytes | None, bytes | None]:
+    return (
+        _encoder.encode(run.memo) if run.memo else None,
+        _encoder.encode(run.search_attributes) if run.search_attributes else None,
     )
 
 

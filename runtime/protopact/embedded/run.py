@@ -6,7 +6,7 @@ The state follows from the events: what is appended changes it by the same funct
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from protopact.engine import WorkflowStatus
@@ -14,7 +14,8 @@ from protopact.history import event as events
 from protopact.history.event import Attributes, Event
 from protopact.history.failure import Failure
 from protopact.history.time import Timestamp
-from protopact.payload.payload import Payloads
+from protopact.payload.attributes import merged
+from protopact.payload.payload import Payload, Payloads
 from protopact.replay.execution import Execution
 
 __all__ = ["ACTIVITY", "CLOSE", "STATUSES", "TIMER", "Activity", "Deadline", "Run"]
@@ -120,6 +121,9 @@ class Run:
         holder: Process that holds it.
         status: Position in `STATUSES`.
         started: What it was started with.
+        memo: Its memo.
+        search_attributes: Its search attributes.
+        changed_attributes: Whether memo or search attributes differ from its row.
         close_event: What it closed with; None while it is open.
         last_event_id: Length of its history.
         history_size: Bytes that its history takes on disk.
@@ -150,6 +154,7 @@ class Run:
         "cancel_requested",
         "changed",
         "changed_activities",
+        "changed_attributes",
         "close_event",
         "close_time",
         "execution",
@@ -160,10 +165,12 @@ class Run:
         "key",
         "last_event_id",
         "locked",
+        "memo",
         "needs_task",
         "new_events",
         "outcomes",
         "run_id",
+        "search_attributes",
         "signal_requests",
         "start_request_id",
         "start_time",
@@ -204,6 +211,8 @@ class Run:
         self.holder: int | None = None
         self.status = 0
         self.started = _NOT_STARTED
+        self.memo = self.search_attributes = _NO_ATTRIBUTES
+        self.changed_attributes = False
         self.start_time = Timestamp(0)
         self.close_time: Timestamp | None = None
         self.close_event: Attributes | None = None
@@ -273,6 +282,7 @@ class Run:
             if apply is not None:
                 apply(self, event, event.attributes)
         self.changed_activities.clear()
+        self.changed_attributes = False
         for activity in self.activities.values():
             activity.stored = True
 
@@ -321,6 +331,7 @@ class Run:
         return True
 
 
+_NO_ATTRIBUTES: Mapping[str, Payload] = {}
 _NOT_STARTED = events.WorkflowExecutionStarted()
 _CLOSES: dict[type[Attributes], int] = {
     events.WorkflowExecutionCompleted: STATUSES.index(WorkflowStatus.COMPLETED),
@@ -346,6 +357,7 @@ def _applies(*kinds: type[Attributes]) -> Callable[[Callable[[Run, Event, A], No
 @_applies(events.WorkflowExecutionStarted)
 def _started(run: Run, event: Event, attributes: events.WorkflowExecutionStarted) -> None:
     run.started = attributes
+    run.memo, run.search_attributes = attributes.memo, attributes.search_attributes
     run.start_time = event.event_time
     run.needs_task = True
     begins = Timestamp(event.event_time + attributes.first_workflow_task_backoff)
@@ -445,6 +457,18 @@ def _timer_fired(run: Run, _event: Event, attributes: events.TimerFired) -> None
 @_applies(events.TimerCanceled)
 def _timer_canceled(run: Run, _event: Event, attributes: events.TimerCanceled) -> None:
     del run.timers[attributes.started_event_id]
+
+
+@_applies(events.UpsertWorkflowSearchAttributes)
+def _search_attributes_upserted(run: Run, _event: Event, attributes: events.UpsertWorkflowSearchAttributes) -> None:
+    run.search_attributes = merged(run.search_attributes, attributes.search_attributes)
+    run.changed_attributes = True
+
+
+@_applies(events.WorkflowPropertiesModified)
+def _memo_upserted(run: Run, _event: Event, attributes: events.WorkflowPropertiesModified) -> None:
+    run.memo = merged(run.memo, attributes.upserted_memo)
+    run.changed_attributes = True
 
 
 @_applies(events.WorkflowExecutionUpdateAccepted)

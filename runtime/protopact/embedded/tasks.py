@@ -18,9 +18,11 @@ from protopact.history.event import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
     Event,
+    MarkerRecorded,
     TimerCanceled,
     TimerStarted,
     UpdateRequest,
+    UpsertWorkflowSearchAttributes,
     WorkflowExecutionCanceled,
     WorkflowExecutionCompleted,
     WorkflowExecutionFailed,
@@ -29,6 +31,7 @@ from protopact.history.event import (
     WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
+    WorkflowPropertiesModified,
     WorkflowTaskCompleted,
     WorkflowTaskFailed,
     WorkflowTaskScheduled,
@@ -44,10 +47,13 @@ from protopact.replay.command import (
     CompleteUpdate,
     CompleteWorkflowExecution,
     FailWorkflowExecution,
+    ModifyWorkflowProperties,
+    RecordMarker,
     RejectUpdate,
     RequestCancelActivityTask,
     ScheduleActivityTask,
     StartTimer,
+    UpsertSearchAttributes,
 )
 from protopact.replay.execution import Advance, Execution
 
@@ -103,6 +109,9 @@ class WorkflowTasks:
             CompleteWorkflowExecution: self._complete_workflow,
             FailWorkflowExecution: self._fail_workflow,
             CancelWorkflowExecution: self._cancel_workflow,
+            RecordMarker: self._record_marker,
+            UpsertSearchAttributes: self._upsert_search_attributes,
+            ModifyWorkflowProperties: self._modify_properties,
             AcceptUpdate: self._accept_update,
             CompleteUpdate: self._complete_update,
             RejectUpdate: self._reject_update,
@@ -391,6 +400,34 @@ class WorkflowTasks:
             tick.now,
         )
 
+    def _record_marker(self, tick: Tick, task: Task, command: RecordMarker) -> None:
+        task.run.append(
+            MarkerRecorded(
+                marker_name=command.marker_name,
+                details=command.details,
+                workflow_task_completed_event_id=task.completed_event_id,
+                header=command.header,
+                failure=command.failure,
+            ),
+            tick.now,
+        )
+
+    def _upsert_search_attributes(self, tick: Tick, task: Task, command: UpsertSearchAttributes) -> None:
+        task.run.append(
+            UpsertWorkflowSearchAttributes(
+                workflow_task_completed_event_id=task.completed_event_id, search_attributes=command.search_attributes
+            ),
+            tick.now,
+        )
+
+    def _modify_properties(self, tick: Tick, task: Task, command: ModifyWorkflowProperties) -> None:
+        task.run.append(
+            WorkflowPropertiesModified(
+                workflow_task_completed_event_id=task.completed_event_id, upserted_memo=command.upserted_memo
+            ),
+            tick.now,
+        )
+
     def _complete_workflow(self, tick: Tick, task: Task, command: CompleteWorkflowExecution) -> None:
         self._shell.close_run(
             tick,
@@ -516,6 +553,13 @@ def _oversize_command(commands: Iterable[Command]) -> tuple[str, str] | None:
             size, kind = oversize(command.result), _OVERSIZE_RESULT
         elif isinstance(command, CompleteUpdate):
             size, kind = oversize(command.success), _OVERSIZE_OUTCOME
+        elif isinstance(command, RecordMarker):
+            size, kind = (
+                oversize([each for payloads in command.details.values() for each in payloads]),
+                _OVERSIZE_MARKER,
+            )
+        elif isinstance(command, ModifyWorkflowProperties):
+            size, kind = oversize(command.upserted_memo.values()), _OVERSIZE_MEMO
         else:
             continue
         if size is not None:
@@ -529,4 +573,6 @@ _OVERSIZE_RESULT = (
     "BAD_COMPLETE_WORKFLOW_EXECUTION_ATTRIBUTES",
     "CompleteWorkflowExecutionCommandAttributes.Result",
 )
+_OVERSIZE_MARKER = ("BAD_RECORD_MARKER_ATTRIBUTES", "RecordMarkerCommandAttributes.Details")
+_OVERSIZE_MEMO = ("BAD_MODIFY_WORKFLOW_PROPERTIES_ATTRIBUTES", "ModifyWorkflowPropertiesCommandAttributes.UpsertedMemo")
 _OVERSIZE_OUTCOME = ("BAD_UPDATE_WORKFLOW_EXECUTION_MESSAGE", "Update outcome")

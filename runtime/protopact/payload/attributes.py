@@ -10,36 +10,64 @@ from protopact import contract
 from protopact.payload.payload import Payload
 from protopact.policy import SearchAttributeType, SearchAttributeValue
 
-__all__ = ["memo_from_payloads", "memo_to_payloads", "search_attributes_from_payloads", "search_attributes_to_payloads"]
+__all__ = [
+    "memo_from_payloads",
+    "memo_to_payloads",
+    "merged",
+    "search_attributes_from_payloads",
+    "search_attributes_to_payloads",
+]
 
 _JSON = b"json/plain"
+_NULL = b"binary/null"
 
 
-def memo_to_payloads(memo: Mapping[str, str]) -> dict[str, Payload]:
-    """Encode a memo."""
-    return {name: Payload({"encoding": _JSON}, json.dumps(value).encode()) for name, value in memo.items()}
+def memo_to_payloads(memo: Mapping[str, str | None]) -> dict[str, Payload]:
+    """Encode a memo; None removes an entry that is there."""
+    return {
+        name: Payload({"encoding": _NULL})
+        if value is None
+        else Payload({"encoding": _JSON}, json.dumps(value).encode())
+        for name, value in memo.items()
+    }
 
 
 def memo_from_payloads(payloads: Mapping[str, Payload]) -> dict[str, str]:
     """Decode a memo; a value that is no text appears as its JSON."""
     memo = dict[str, str]()
     for name, payload in payloads.items():
-        value: object = json.loads(payload.data) if payload.metadata.get("encoding") == _JSON else None
+        encoding = payload.metadata.get("encoding")
+        if encoding == _NULL:
+            continue  # it was removed, which a codec has hidden from whoever keeps the memo
+        value: object = json.loads(payload.data) if encoding == _JSON else None
         memo[name] = value if isinstance(value, str) else payload.data.decode(errors="replace")
     return memo
 
 
 def search_attributes_to_payloads(
-    values: Mapping[str, SearchAttributeValue], declared: tuple[contract.SearchAttribute, ...]
+    values: Mapping[str, SearchAttributeValue | None], declared: tuple[contract.SearchAttribute, ...]
 ) -> dict[str, Payload]:
-    """Encode search attributes: by the type that the contract declares, otherwise by that of the value."""
+    """Encode search attributes: by the type that the contract declares, otherwise by that of the value.
+
+    None removes an attribute that is there.
+    """
     types = {attribute.name: attribute.type for attribute in declared}
-    return {name: _attribute(value, types.get(name) or _type_of(value)) for name, value in values.items()}
+    return {
+        name: Payload({"encoding": _NULL}) if value is None else _attribute(value, types.get(name) or _type_of(value))
+        for name, value in values.items()
+    }
 
 
 def search_attributes_from_payloads(payloads: Mapping[str, Payload]) -> dict[str, SearchAttributeValue]:
     """Decode search attributes."""
     return {name: _value(payload) for name, payload in payloads.items()}
+
+
+def merged(before: Mapping[str, Payload], upserted: Mapping[str, Payload]) -> dict[str, Payload]:
+    """A memo or search attributes after an upsert."""
+    return {
+        name: payload for name, payload in {**before, **upserted}.items() if payload.metadata.get("encoding") != _NULL
+    }
 
 
 def _attribute(value: SearchAttributeValue, kind: SearchAttributeType) -> Payload:

@@ -57,12 +57,14 @@ class Entry:
     Attributes:
         becomes: Type of the event that it becomes.
         is_withdrawn: It was taken back before history had it, as if it had never been.
+        is_optional: It is passed over when history goes on with something else.
     """
 
     __slots__ = ()
 
     becomes: type[Attributes]
     is_withdrawn: bool = False
+    is_optional: bool = False
 
     def command(self) -> Command:
         """The command."""

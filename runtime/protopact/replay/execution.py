@@ -60,6 +60,7 @@ from protopact.history.event import (
 )
 from protopact.history.failure import ActivityFailureInfo, CanceledFailureInfo, Failure
 from protopact.payload.payload import Headers, Payloads
+from protopact.policy import CHANGE_VERSION
 from protopact.replay.activation import COMMAND_EVENTS, group_ends
 from protopact.replay.command import Command
 from protopact.replay.definition import Definition
@@ -67,6 +68,7 @@ from protopact.replay.entries import CalledActivity
 from protopact.replay.handlers import Handlers
 from protopact.replay.instance import Instance
 from protopact.replay.ledger import Ledger
+from protopact.replay.marker import patch_mark
 
 __all__ = ["Advance", "Execution", "QueryRequest"]
 
@@ -76,11 +78,15 @@ _CORE_FLAGS = (1, 2, 3, 4)
 _ANSWERS = COMMAND_EVENTS | {WorkflowTaskCompleted}
 """Events with which the answer of a task stands in history."""
 
+_FORESEEN = (MarkerRecorded, WorkflowExecutionUpdateAccepted)
+"""Events of an answer that the code is told of before it gives that answer again."""
+
 _SCHEDULED, _STARTED, _CLOSED = range(3)
 """How far a workflow task is."""
 
-_CHECKS_IDS, _CLOSES_LAST = 1, 3
-"""Core's flags: ids and types of activities are compared; what ends a run goes behind its other commands."""
+_CHECKS_IDS, _LISTS_PATCHES, _CLOSES_LAST = 1, 2, 3
+"""Core's flags: ids and types of activities are compared; a search attribute lists the patches; what ends a run goes
+behind its other commands."""
 
 
 class QueryRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +131,7 @@ class Execution:
         "_core_flags",
         "_handlers",
         "_has_ended",
+        "_has_patches",
         "_instance",
         "_jobs",
         "_last_event_id",
@@ -133,6 +140,7 @@ class Execution:
         "_rest",
         "_rest_done",
         "_signals",
+        "_skipped_patch",
         "_task",
         "_workflow_id",
     )
@@ -158,6 +166,8 @@ class Execution:
         self._task = self._previous_task = (0, _CLOSED)  # the event that scheduled it, and how far it is
         self._has_ended = False
         self._signals: list[WorkflowExecutionSignaled] = []
+        self._has_patches = False
+        self._skipped_patch = 0  # marker of a deprecated patch that the code does not ask for any more
         self._jobs: list[tuple[Callable[..., None], tuple[Any, ...]]] = []  # of the events that are being applied
 
     def advance(self, events: Sequence[Event], *, updates: Sequence[UpdateRequest] = ()) -> Advance:
@@ -247,8 +257,8 @@ class Execution:
                 if is_open:
                     self._activate(last, updates, is_open=True)
                 else:
-                    accepted = _accepted(events, following, ends[index + 1] + 1 if index + 1 < len(ends) else count)
-                    self._activate(last, accepted, is_open=False)
+                    answer_end = ends[index + 1] + 1 if index + 1 < len(ends) else count
+                    self._activate(last, self._look_ahead(events, following, answer_end), is_open=False)
             begin = following
         # What the code has already answered is compared now, and stays with what comes for the next task.
         self._ledger.checks_ids = True
@@ -258,6 +268,22 @@ class Execution:
         self._apply(events, max(begin, done), answered)
         self._rest, self._rest_done = events[begin:], answered - begin
         return is_open
+
+    def _look_ahead(self, events: Sequence[Event], begin: int, end: int) -> Sequence[UpdateRequest]:
+        """Read in the next group what the code was told in the activation before, and return the updates of it."""
+        accepted: list[UpdateRequest] = []
+        for index in range(begin, end):
+            attributes = events[index].attributes
+            kind = type(attributes)
+            if kind not in _FORESEEN:
+                continue
+            if isinstance(attributes, WorkflowExecutionUpdateAccepted):
+                if attributes.accepted_request is not None:
+                    accepted.append(attributes.accepted_request)
+            elif isinstance(attributes, MarkerRecorded) and (patch := patch_mark(attributes)) is not None:
+                self._instance.patches.foresee(patch.id)
+                self._has_patches = True
+        return accepted
 
     def _apply(self, events: Sequence[Event], begin: int, end: int) -> None:
         applies = self._APPLY
@@ -273,7 +299,8 @@ class Execution:
         instance.loop.time_ns = max(instance.loop.time_ns, started.event_time)
         instance.loop.is_replaying = not is_open
         # A rejected update leaves nothing in history, so what it let through could not be repeated.
-        instance.tests_conditions = bool(self._signals or self._jobs)
+        instance.tests_conditions = bool(self._signals or self._jobs or self._has_patches)
+        instance.patches.lists_patches = is_open or _LISTS_PATCHES in self._core_flags
         try:
             self._run_jobs(updates, started.event_id - 1, is_open=is_open)
             self._settle(is_open=is_open)
@@ -293,10 +320,13 @@ class Execution:
             instance.fail(error)
             self._settle(is_open=is_open)
         finally:
-            self._signals, self._jobs = [], []
+            self._signals, self._jobs, self._has_patches = [], [], False
 
     def _run_jobs(self, updates: Sequence[UpdateRequest], sequencing_event_id: int, *, is_open: bool) -> None:
         handlers, run = self._handlers, self._instance.run
+        if self._has_patches:
+            handlers.instantiate()
+            run(tests_conditions=False)
         if self._signals or updates:
             for signal in self._signals:
                 handlers.signal(signal)
@@ -361,6 +391,17 @@ class Execution:
     def _match(self, event: Event, _: object) -> None:
         self._ledger.match(event)
 
+    def _match_marker(self, event: Event, marker: MarkerRecorded) -> None:
+        patch = patch_mark(marker)
+        if patch is None:
+            self._ledger.match(event)
+        elif not self._ledger.match_patch(event, patch):
+            self._skipped_patch = event.event_id
+
+    def _match_search_attributes(self, event: Event, upserted: UpsertWorkflowSearchAttributes) -> None:
+        if self._skipped_patch != event.event_id - 1 or CHANGE_VERSION not in upserted.search_attributes:
+            self._ledger.match(event)
+
     def _match_end(self, event: Event, _: object) -> None:
         self._ledger.match(event)
         self._has_ended = True
@@ -424,8 +465,8 @@ class Execution:
         TimerFired: _fire_timer,
         TimerCanceled: _match,
         WorkflowExecutionContinuedAsNew: _match_end,
-        MarkerRecorded: _match,
-        UpsertWorkflowSearchAttributes: _match,
+        MarkerRecorded: _match_marker,
+        UpsertWorkflowSearchAttributes: _match_search_attributes,
         WorkflowPropertiesModified: _match,
         StartChildWorkflowExecutionInitiated: _match,
         StartChildWorkflowExecutionFailed: _match,
@@ -444,15 +485,6 @@ class Execution:
         Ignorable: None,
     }
     """What each type of event does."""
-
-
-def _accepted(events: Sequence[Event], begin: int, end: int) -> Sequence[UpdateRequest]:
-    """Updates that the next group accepts: the code is told of them in the activation before."""
-    return [
-        attributes.accepted_request
-        for attributes in (events[index].attributes for index in range(begin, end))
-        if type(attributes) is WorkflowExecutionUpdateAccepted and attributes.accepted_request is not None
-    ]
 
 
 def _failure(activity: CalledActivity, end: ActivityTaskFailed | ActivityTaskTimedOut) -> Failure:

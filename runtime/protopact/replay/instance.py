@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any, TypeVar
@@ -33,15 +33,24 @@ from protopact.history.failure import Failure
 from protopact.history.time import Duration, Timestamp, to_datetime, to_timedelta
 from protopact.interceptor import StartActivity
 from protopact.limits import LONGEST
-from protopact.payload.payload import Headers, Payloads
-from protopact.policy import ActivityOptions
+from protopact.payload.attributes import (
+    memo_from_payloads,
+    memo_to_payloads,
+    merged,
+    search_attributes_from_payloads,
+    search_attributes_to_payloads,
+)
+from protopact.payload.payload import Headers, Payload, Payloads
+from protopact.policy import ActivityOptions, SearchAttributeValue
 from protopact.replay.activity import ActivityTask
 from protopact.replay.command import CancelWorkflowExecution, Command, FailWorkflowExecution
 from protopact.replay.definition import Definition
 from protopact.replay.entries import CalledActivity, Closing, StartedTimer
 from protopact.replay.ledger import Ledger
 from protopact.replay.loop import Handle, Loop, Task, Unwinding
+from protopact.replay.patch import Patches
 from protopact.replay.seed import seed_of
+from protopact.replay.upsert import UpsertedMemo, UpsertedSearchAttributes
 from protopact.workflow import RUNTIME_ATTRIBUTE, ActivityHandle, Info, ParentInfo, Runtime
 
 __all__ = ["RAISE_ON_CANCELLING_COMPLETED_ACTIVITY", "Instance", "request_of", "response_of"]
@@ -71,6 +80,9 @@ class Instance(Runtime):
         flags: Flags of the Python SDK that history has recorded.
         used_flags: Flags of the Python SDK that the code has made use of.
         tests_conditions: Whether conditions are tested in this activation.
+        patches: The patches of the run.
+        memo_payloads: Its memo, encoded.
+        search_attribute_payloads: Its search attributes, encoded; without the one that lists patches.
     """
 
     def __init__(self, definition: Definition, *, workflow_id: str, run_id: str, ledger: Ledger) -> None:
@@ -80,6 +92,9 @@ class Instance(Runtime):
         self.flags: set[int] = set()
         self.used_flags: set[int] = set()
         self.tests_conditions = True
+        self.patches = Patches(ledger)
+        self.memo_payloads: Mapping[str, Payload] = {}
+        self.search_attribute_payloads: Mapping[str, Payload] = {}
         self._definition = definition
         self._workflow_id = workflow_id
         self._run_id = run_id
@@ -102,6 +117,8 @@ class Instance(Runtime):
     def begin(self, started: WorkflowExecutionStarted, at: Timestamp) -> None:
         """The run has begun."""
         self._started = started, at
+        self.memo_payloads = started.memo
+        self.search_attribute_payloads = started.search_attributes
         # A run that a reset made draws as the run that it was made of, up to the reset.
         self._seed = started.original_execution_run_id or self._run_id
         self.loop.set_salt(crc32(self._seed.encode()))
@@ -148,8 +165,11 @@ class Instance(Runtime):
         if not timer.cancelled():
             self.loop.ready.append(timer.callback)
 
-    def run(self) -> None:
+    def run(self, *, tests_conditions: bool = True) -> None:
         """Run until nothing moves.
+
+        Args:
+            tests_conditions: Whether conditions are tested, if they are in this activation.
 
         Raises:
             WorkflowTaskError: The code raised an exception that fails the task.
@@ -169,7 +189,7 @@ class Instance(Runtime):
                     )
                 if self._task_error is not None:
                     break
-            if self._conditions and self.tests_conditions and self._task_error is None:
+            if self._conditions and tests_conditions and self.tests_conditions and self._task_error is None:
                 self._conditions[:] = [each for each in self._conditions if not each[1].done() and not _holds(*each)]
             if (failure := self._task_error) is not None:
                 raise WorkflowTaskError(f"{type(failure).__name__}: {failure}") from failure
@@ -346,6 +366,34 @@ class Instance(Runtime):
     def all_handlers_finished(self) -> bool:
         """Whether no handler is running."""
         return not self._handlers
+
+    def patched(self, patch_id: str, *, deprecated: bool) -> bool:
+        """Whether the run takes a patched branch."""
+        self._check_running("patch")
+        return self.patches.answer(patch_id, deprecated=deprecated, is_replaying=self.loop.is_replaying)
+
+    def memo(self) -> Mapping[str, str]:
+        """The run's memo."""
+        return memo_from_payloads(self.memo_payloads)
+
+    def upsert_memo(self, memo: Mapping[str, str | None]) -> None:
+        """Set entries of the run's memo."""
+        self._check_running("upsert the memo")
+        if memo:
+            payloads = memo_to_payloads(memo)
+            self.ledger.add(UpsertedMemo(payloads))
+            self.memo_payloads = merged(self.memo_payloads, payloads)
+
+    def search_attributes(self) -> Mapping[str, SearchAttributeValue]:
+        """The run's search attributes."""
+        return search_attributes_from_payloads(self.search_attribute_payloads)
+
+    def upsert_search_attributes(self, attributes: Mapping[str, SearchAttributeValue | None]) -> None:
+        """Set search attributes of the run."""
+        self._check_running("upsert search attributes")
+        payloads = search_attributes_to_payloads(attributes, self._definition.contract.search_attributes)
+        self.ledger.add(UpsertedSearchAttributes(payloads))
+        self.search_attribute_payloads = merged(self.search_attribute_payloads, payloads)
 
     async def sleep(self, seconds: float) -> None:
         """A durable timer."""

@@ -17,12 +17,20 @@ from protopact.history.event import (
     ActivityTaskTimedOut,
     Attributes,
     Event,
+    MarkerRecorded,
     TimerCanceled,
     TimerFired,
     TimerStarted,
 )
 from protopact.policy import ActivityCancellationType
-from protopact.replay.command import CancelTimer, Command, RejectUpdate, ScheduleActivityTask, StartTimer
+from protopact.replay.command import (
+    CancelTimer,
+    Command,
+    RecordMarker,
+    RejectUpdate,
+    ScheduleActivityTask,
+    StartTimer,
+)
 from protopact.replay.entries import (
     ActivityCancellation,
     CalledActivity,
@@ -31,6 +39,7 @@ from protopact.replay.entries import (
     StartedTimer,
     TimerCancellation,
 )
+from protopact.replay.marker import MarkedPatch, PatchMark, patch_mark
 
 __all__ = ["ActivityEnd", "Ledger"]
 
@@ -161,13 +170,34 @@ class Ledger:
         attributes, queue = event.attributes, self._queue
         while queue:
             entry = queue.popleft()
-            if entry.is_withdrawn:
+            if entry.is_withdrawn or entry.is_optional:
                 continue
             if entry.becomes is not type(attributes) or not entry.meet(self, event.event_id, attributes):
                 raise self._disagree(event, entry)
             self.last_event_id = event.event_id
             return
         raise self._disagree(event, None)
+
+    def match_patch(self, event: Event, mark: PatchMark) -> bool:
+        """Take the marker of a patch.
+
+        Returns:
+            False when the code does not ask for it any more, which a deprecated patch may do without.
+
+        Raises:
+            NondeterminismError: The code does not ask for it, although the patch is not deprecated.
+        """
+        queue = self._queue
+        while queue and queue[0].is_withdrawn:
+            queue.popleft()
+        entry = queue[0] if queue else None
+        if isinstance(entry, MarkedPatch) and entry.patch_id == mark.id:
+            queue.popleft()
+            self.last_event_id = event.event_id
+            return True
+        if mark.deprecated:
+            return False
+        raise self._disagree(event, entry)
 
     def start_activity(self, event: Event, scheduled_event_id: int) -> None:
         """The last attempt of an activity has started.
@@ -249,6 +279,9 @@ def _event_text(attributes: Attributes) -> str:
         return f"{name} of {attributes.activity_type} (activity id {attributes.activity_id})"
     if isinstance(attributes, TimerStarted | TimerFired | TimerCanceled):
         return f"{name} (timer id {attributes.timer_id})"
+    if isinstance(attributes, MarkerRecorded):
+        mark = patch_mark(attributes)
+        return f"{name} of {attributes.marker_name}" if mark is None else f"{name} of patch {mark.id!r}"
     return name
 
 
@@ -258,4 +291,6 @@ def _command_text(command: Command) -> str:
         return f"{name} of {command.activity_type} (activity id {command.activity_id})"
     if isinstance(command, StartTimer | CancelTimer):
         return f"{name} (timer id {command.timer_id})"
+    if isinstance(command, RecordMarker):
+        return f"{name} of {command.marker_name}"
     return name

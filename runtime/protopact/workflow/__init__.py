@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import uuid as _uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypedDict, TypeVar
 
 from protopact import contract
+from protopact.errors import OptionError
 from protopact.options import check as check_options
-from protopact.policy import ActivityOptions
+from protopact.policy import CHANGE_VERSION, ActivityOptions, SearchAttributeValue
 from protopact.workflow import unsafe
 from protopact.workflow._logging import logger
 from protopact.workflow._runtime import (
@@ -39,21 +40,32 @@ __all__ = [
     "SignalChannelOf",
     "Workflow",
     "all_handlers_finished",
+    "deprecate_patch",
     "in_workflow",
     "info",
     "is_replaying",
     "logger",
+    "memo",
     "now",
+    "patched",
     "random",
+    "search_attributes",
     "sleep",
     "start_activity",
     "time_ns",
     "unsafe",
+    "upsert_memo",
+    "upsert_search_attributes",
     "uuid4",
     "wait_condition",
 ]
 
 T = TypeVar("T")
+
+
+class _Upsert(TypedDict, total=False):
+    memo: Mapping[str, str | None]
+    search_attributes: Mapping[str, SearchAttributeValue | None]
 
 
 class Workflow(ABC):
@@ -128,6 +140,78 @@ def is_replaying() -> bool:
 def all_handlers_finished() -> bool:
     """Whether no signal handler and no update handler is running; await it with `wait_condition` before the end."""
     return get_runtime().all_handlers_finished()
+
+
+def patched(patch_id: str, /) -> bool:
+    """Whether this run takes the new branch of a change to its code.
+
+    True in a run that comes here for the first time, which notes it in a marker, and in every replay of such a run;
+    false when a run that came by here before the change is replayed. All calls with one id get one answer in a run.
+    When no run without the marker is open any more, put `deprecate_patch` in its place; when none with it is, nothing.
+
+    Args:
+        patch_id: Names the change; unique among the changes of this workflow.
+
+    Raises:
+        ReadOnlyContextError: Called from a query or a validator.
+    """
+    return get_runtime().patched(patch_id, deprecated=False)
+
+
+def deprecate_patch(patch_id: str, /) -> None:
+    """Say that the old branch of a change is gone, while runs that noted the new one are still open; see `patched`.
+
+    Args:
+        patch_id: Names the change.
+
+    Raises:
+        ReadOnlyContextError: Called from a query or a validator.
+    """
+    get_runtime().patched(patch_id, deprecated=True)
+
+
+def memo() -> Mapping[str, str]:
+    """The run's memo: what it was started with, and what `upsert_memo` has set."""
+    return get_runtime().memo()
+
+
+def upsert_memo(memo: Mapping[str, str | None], /) -> None:
+    """Set entries of the run's memo, which `describe` and `list_workflows` show.
+
+    Args:
+        memo: What to set; None removes an entry.
+
+    Raises:
+        OptionError: A value is no text.
+        ReadOnlyContextError: Called from a query or a validator.
+    """
+    check_options(_Upsert, {"memo": memo}, "upsert_memo")
+    get_runtime().upsert_memo(memo)
+
+
+def search_attributes() -> Mapping[str, SearchAttributeValue]:
+    """The run's search attributes: what it was started with, and what `upsert_search_attributes` has set."""
+    return get_runtime().search_attributes()
+
+
+def upsert_search_attributes(attributes: Mapping[str, SearchAttributeValue | None], /) -> None:
+    """Set search attributes of the run, which `describe` and `list_workflows` show.
+
+    Args:
+        attributes: What to set; None removes an attribute. An attribute of the contract has the contract's type, any
+            other the type of its value.
+
+    Raises:
+        OptionError: A value is of no such type, or the attribute is the engine's own.
+        ReadOnlyContextError: Called from a query or a validator.
+    """
+    check_options(_Upsert, {"search_attributes": attributes}, "upsert_search_attributes")
+    if CHANGE_VERSION in attributes:
+        raise OptionError(
+            f"upsert_search_attributes: {CHANGE_VERSION} lists the patches of the run and is set by the engine; "
+            "expected an attribute of your own, or a call of `patched`"
+        )
+    get_runtime().upsert_search_attributes(attributes)
 
 
 async def sleep(duration: timedelta | float) -> None:

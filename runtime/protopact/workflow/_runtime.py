@@ -18,7 +18,7 @@ from protopact import contract
 from protopact.errors import NotInWorkflowError
 from protopact.history.event import RetryPolicy
 from protopact.payload.payload import Payload
-from protopact.policy import ActivityOptions
+from protopact.policy import ActivityOptions, SearchAttributeValue
 
 __all__ = ["RUNTIME_ATTRIBUTE", "ActivityHandle", "Info", "ParentInfo", "Runtime", "find_runtime", "get_runtime"]
 
@@ -121,6 +121,38 @@ class Runtime(ABC):
     @abstractmethod
     def all_handlers_finished(self) -> bool:
         """Whether no signal handler and no update handler is running."""
+
+    @abstractmethod
+    def patched(self, patch_id: str, *, deprecated: bool) -> bool:
+        """Whether the run takes a patched branch; `deprecated` says that no other branch is left.
+
+        Raises:
+            ReadOnlyContextError: Called from a query or a validator.
+        """
+
+    @abstractmethod
+    def memo(self) -> Mapping[str, str]:
+        """The run's memo."""
+
+    @abstractmethod
+    def upsert_memo(self, memo: Mapping[str, str | None]) -> None:
+        """Set entries of the run's memo.
+
+        Raises:
+            ReadOnlyContextError: Called from a query or a validator.
+        """
+
+    @abstractmethod
+    def search_attributes(self) -> Mapping[str, SearchAttributeValue]:
+        """The run's search attributes."""
+
+    @abstractmethod
+    def upsert_search_attributes(self, attributes: Mapping[str, SearchAttributeValue | None]) -> None:
+        """Set search attributes of the run.
+
+        Raises:
+            ReadOnlyContextError: Called from a query or a validator.
+        """
 
     @abstractmethod
     def sleep(self, seconds: float) -> Awaitable[None]:
