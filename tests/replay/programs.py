@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TypeAlias, TypeVar
 
 from temporalio import workflow as temporal
+from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ActivityError as TheirActivityError
 from temporalio.exceptions import ApplicationError as TheirApplicationError
 from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome, Reading, Step
@@ -635,3 +636,34 @@ class TheirEarlyUpdate(TheirMine):
     @temporal.run
     async def run(self, job: Job) -> Outcome:
         return await super().run(job)
+
+
+# Patches and upserts.
+
+
+class Changes(Mine):
+    async def run(self, request: Job) -> Outcome:
+        log = [str(workflow.patched("b")), str(workflow.patched("a"))]
+        workflow.upsert_memo({"stage": "begun"})
+        await histories.work(Step(name="a"))
+        workflow.deprecate_patch("c")
+        workflow.upsert_search_attributes({"Stage": "end", "Count": 3})
+        await workflow.sleep(1)
+        log.append(str(workflow.patched("b")))
+        return Outcome(log=log)
+
+
+@pair("patches, memo and search attributes")(Changes)
+class TheirChanges(Theirs):
+    @temporal.run
+    async def run(self, _: Job) -> Outcome:
+        log = [str(temporal.patched("b")), str(temporal.patched("a"))]
+        temporal.upsert_memo({"stage": "begun"})
+        await their_work("a")
+        temporal.deprecate_patch("c")
+        temporal.upsert_search_attributes(
+            [SearchAttributeKey.for_keyword("Stage").value_set("end"), SearchAttributeKey.for_int("Count").value_set(3)]
+        )
+        await temporal.sleep(1)
+        log.append(str(temporal.patched("b")))
+        return Outcome(log=log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +27,7 @@ from protopact.payload.payload import Payloads
 from protopact.policy import ActivityCancellationType
 
 P = "histories.v1.Histories."
+ACCEPTED, NONDETERMINISM, ERROR = "accepted", "nondeterminism", "error"
 SECOND = 1_000_000_000
 START = Timestamp(1_750_000_000 * SECOND)
 
@@ -399,3 +401,13 @@ async def told_by_them(program: type[Program], history: list[ev.Event]) -> Told:
         is_nondeterminism = isinstance(result.replay_failure, temporal.NondeterminismError)
         verdict = "nondeterminism" if is_nondeterminism else "error"
     return Told(verdict, list(_Current.trace))
+
+
+async def check_told_alike(program: type[Program], story: Story, verdict: str) -> None:
+    """Temporal's verdict is `verdict`, ours is as good, and the program sees the same on both."""
+    theirs = await told_by_them(program, story.events)
+    assert theirs.verdict == verdict, "of Temporal"
+    ours = await asyncio.to_thread(told_by_us, program, story.events)
+    assert ours.trace == theirs.trace
+    assert (ours.verdict == ACCEPTED) == (theirs.verdict == ACCEPTED)
+    assert ours.verdict == NONDETERMINISM or verdict != NONDETERMINISM  # to Core, some are an internal error

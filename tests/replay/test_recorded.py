@@ -18,6 +18,7 @@ RECORDED: list[tuple[str, type[Workflow]]] = [
     ("deterministic", workflows.Deterministic),
     ("doomed", workflows.Doomed),
     ("fanout", workflows.Fanout),
+    ("patched", workflows.Patched),
     ("reset", workflows.Deterministic),
     ("saga", workflows.Saga),
     ("sequence", workflows.Sequence),

@@ -142,3 +142,19 @@ class Tasks(histories.Tasks):
         results = await asyncio.gather(histories.work(Step(name="ok")), bad, return_exceptions=True)
         log.append(type(results[1]).__name__)
         return Outcome(id=request.id, log=log)
+
+
+class Patched(histories.Patched):
+    async def run(self, request: Job) -> Outcome:
+        log: list[str] = []
+        if workflow.patched("switch-activities"):
+            log.append("new")
+            await histories.work(Step(name="new"))
+        else:
+            await histories.work(Step(name="old"))
+        workflow.deprecate_patch("long-gone")
+        workflow.upsert_memo({"stage": "patched"})
+        await asyncio.sleep(0.01)
+        if workflow.patched("switch-activities"):
+            log.append("still new")
+        return Outcome(id=request.id, log=log)

@@ -21,7 +21,7 @@ _generated.check(
     plugin="0.1.0",
     minimum_runtime="0.1.0",
     source="histories/v1/histories.proto",
-    digest="78ec4e1efe288d12f6c6377bf7023df21b464a2b1845f7fcfcf2463e3bb55b36",
+    digest="ef1c6862af8b596c0f39e55a0b111929d96f2bb4a0dc4c333851bc71fc2c1db0",
 )
 try:
     from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome, Reading, Step
@@ -177,12 +177,43 @@ _TASKS = _contract.Workflow(
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
 )
+_PATCHED = _contract.Workflow(
+    name="histories.v1.Histories.Patched",
+    method="patched",
+    request=_SCHEMA.message("histories.v1.Job", Job),
+    response=_SCHEMA.message("histories.v1.Outcome", Outcome),
+    service="histories.v1.Histories",
+    id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
+    task_queue="histories",
+)
+_LOCAL = _contract.Workflow(
+    name="histories.v1.Histories.Local",
+    method="local",
+    request=_SCHEMA.message("histories.v1.Job", Job),
+    response=_SCHEMA.message("histories.v1.Outcome", Outcome),
+    service="histories.v1.Histories",
+    id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
+    task_queue="histories",
+)
 _HISTORIES = _contract.Service(
     name="histories.v1.Histories",
     source="histories/v1/histories.proto",
-    digest="86af1524b00a1d7fbba4ca2a4198d3ae9204056a47c645ff80dcf66c4a66c006",
+    digest="c7318a9746025d3c118c4a06f06aeb61fc0152d2f85b48304fa0a1552094c109",
     task_queue="histories",
-    workflows=(_PROGRAM, _SEQUENCE, _FANOUT, _RACE, _CHATTY, _DOOMED, _SAGA, _CANCELLABLE, _DETERMINISTIC, _TASKS),
+    workflows=(
+        _PROGRAM,
+        _SEQUENCE,
+        _FANOUT,
+        _RACE,
+        _CHATTY,
+        _DOOMED,
+        _SAGA,
+        _CANCELLABLE,
+        _DETERMINISTIC,
+        _TASKS,
+        _PATCHED,
+        _LOCAL,
+    ),
     activities=(_WORK, _BREAK, _BEAT),
 )
 
@@ -491,6 +522,46 @@ class Histories(_generated.Service):
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Tasks`, from outside."""
 
+    class Patched(_workflow.Workflow):
+        """Patched makes use of a patch and of one that is deprecated, and sets its memo.
+
+        Registered as `histories.v1.Histories.Patched`.
+        Its id is `{id}`.
+        Its task queue is `histories`.
+        """
+
+        @classmethod
+        def __protopact__(cls) -> _contract.Workflow[Job, Outcome]:
+            """The contract of the workflow."""
+            return _PATCHED
+
+        @_abstractmethod
+        async def run(self, request: Job, /) -> Outcome:
+            """Run the workflow; what this returns is its result."""
+
+        class Handle(_client.WorkflowHandle[Outcome]):
+            """A run of `Patched`, from outside."""
+
+    class Local(_workflow.Workflow):
+        """Local calls activities locally.
+
+        Registered as `histories.v1.Histories.Local`.
+        Its id is `{id}`.
+        Its task queue is `histories`.
+        """
+
+        @classmethod
+        def __protopact__(cls) -> _contract.Workflow[Job, Outcome]:
+            """The contract of the workflow."""
+            return _LOCAL
+
+        @_abstractmethod
+        async def run(self, request: Job, /) -> Outcome:
+            """Run the workflow; what this returns is its result."""
+
+        class Handle(_client.WorkflowHandle[Outcome]):
+            """A run of `Local`, from outside."""
+
     class Activities(_activity.Activities):
         """The activities of `Histories`: `async def` runs on the worker's event loop, `def` in a thread."""
 
@@ -711,6 +782,46 @@ class Histories(_generated.Service):
         def tasks_handle(self, workflow_id: str, /, *, run_id: str | None = None) -> Histories.Tasks.Handle:
             """A handle on the latest run of `Tasks` with an id, or on exactly `run_id`."""
             return Histories.Tasks.Handle(self.engine, _TASKS, workflow_id, run_id=run_id)
+
+        async def start_patched(
+            self, request: Job, /, **options: _Unpack[_policy.StartOptions]
+        ) -> Histories.Patched.Handle:
+            """Start the workflow `Patched`.
+
+            Patched makes use of a patch and of one that is deprecated, and sets its memo.
+            """
+            return await _client.start_workflow(self, Histories.Patched.Handle, _PATCHED, request, options)
+
+        async def execute_patched(self, request: Job, /, **options: _Unpack[_policy.StartOptions]) -> Outcome:
+            """Start the workflow `Patched`, and wait for its result.
+
+            Patched makes use of a patch and of one that is deprecated, and sets its memo.
+            """
+            return await _client.execute_workflow(self, _PATCHED, request, options)
+
+        def patched_handle(self, workflow_id: str, /, *, run_id: str | None = None) -> Histories.Patched.Handle:
+            """A handle on the latest run of `Patched` with an id, or on exactly `run_id`."""
+            return Histories.Patched.Handle(self.engine, _PATCHED, workflow_id, run_id=run_id)
+
+        async def start_local(
+            self, request: Job, /, **options: _Unpack[_policy.StartOptions]
+        ) -> Histories.Local.Handle:
+            """Start the workflow `Local`.
+
+            Local calls activities locally.
+            """
+            return await _client.start_workflow(self, Histories.Local.Handle, _LOCAL, request, options)
+
+        async def execute_local(self, request: Job, /, **options: _Unpack[_policy.StartOptions]) -> Outcome:
+            """Start the workflow `Local`, and wait for its result.
+
+            Local calls activities locally.
+            """
+            return await _client.execute_workflow(self, _LOCAL, request, options)
+
+        def local_handle(self, workflow_id: str, /, *, run_id: str | None = None) -> Histories.Local.Handle:
+            """A handle on the latest run of `Local` with an id, or on exactly `run_id`."""
+            return Histories.Local.Handle(self.engine, _LOCAL, workflow_id, run_id=run_id)
 
     @staticmethod
     def work(request: Step, /, **options: _Unpack[_policy.ActivityOptions]) -> _workflow.ActivityHandle[Reading]:
