@@ -175,7 +175,7 @@ class WorkflowHandle(Generic[Resp_co]):
         Raises:
             NotFoundError: There is no such run.
         """
-        return await self.__protopact__.engine.describe_workflow(self.__protopact__.latest)
+        return await self.__protopact__.engine.describe_workflow(self.__protopact__.guarded)
 
     async def history(self) -> list[Event]:
         """The events of the run; payloads are decoded by the engine's codecs.
@@ -183,7 +183,7 @@ class WorkflowHandle(Generic[Resp_co]):
         Raises:
             NotFoundError: There is no such run.
         """
-        return (await self.__protopact__.engine.workflow_history(self.__protopact__.latest))[1]
+        return (await self.__protopact__.engine.workflow_history(self.__protopact__.guarded))[1]
 
 
 class UpdateHandle(Generic[Resp_co]):

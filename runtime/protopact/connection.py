@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
-from protopact.embedded.engine import EmbeddedEngine
-from protopact.embedded.store import Store
 from protopact.engine import Engine
 from protopact.errors import EngineUrlError
 from protopact.interceptor import Interceptor
@@ -50,8 +48,13 @@ def connect(
         EngineUrlError: The URL is wrong.
         StoreError: On entering: the file cannot be used.
     """
+    path = database_path(url)
+    # Here, so that `import protopact`, which generated code and workflow modules do, loads no engine.
+    from protopact.embedded.engine import EmbeddedEngine  # noqa: PLC0415
+    from protopact.embedded.store import Store  # noqa: PLC0415
+
     return EmbeddedEngine(
-        _store(url),
+        Store(path),
         encoding=encoding,
         codecs=codecs,
         interceptors=interceptors,
@@ -66,10 +69,6 @@ def database_path(url: str) -> Path | None:
     Raises:
         EngineUrlError: The URL is wrong.
     """
-    return _store(url).path
-
-
-def _store(url: str) -> Store:
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -85,7 +84,7 @@ def _store(url: str) -> Store:
     path = unquote(parts.path.removeprefix("/"))
     if parts.path and not path:
         _refuse(url, "the path is missing after the third slash")
-    return Store(path or None)
+    return Path(path) if path else None
 
 
 def _refuse(url: str, problem: str) -> NoReturn:

@@ -50,7 +50,8 @@ Resp = TypeVar("Resp")
 class WorkflowRef:
     """Names a run: the latest of `workflow_id`, or exactly `run_id`.
 
-    `first_run_id`, when given, guards against acting on another chain of runs that has taken the id since.
+    `first_run_id`, when given, names the chain of runs that began with it: nothing is done to another chain that has
+    taken the id since, and what is looked at is the latest run of that chain.
     """
 
     workflow_id: str

@@ -236,16 +236,21 @@ async def test_a_failed_attempt_is_logged_with_what_it_was(caplog: pytest.LogCap
         activity.logger.info("about to fail", extra={"shelf": 7})
         raise ValueError("no such shelf")
 
-    with caplog.at_level(logging.INFO, "protopact.activity"):
+    with caplog.at_level(logging.DEBUG, "protopact"):
         await Bench(work).failure(key=(1, 5, 3))
-    first, second = caplog.records
+    first, second, third = caplog.records
     assert first.message.startswith(
         "about to fail ({'activity_id': '5', 'activity_type': 'lab.v1.Lab.Work', 'attempt': 3"
     )
     assert (first.shelf, first.activity["workflow_id"]) == (7, "experiment/1")  # type: ignore[attr-defined]  # as given
-    assert second.levelname == "WARNING"
-    assert second.exc_info is not None
-    assert second.exc_info[0] is ValueError
+    assert (second.levelname, second.exc_info) == ("WARNING", None)
+    assert second.message == (
+        "activity lab.v1.Lab.Work (id 5, attempt 3, workflow experiment/1) failed: ValueError: no such shelf; "
+        "it is not tried again (RETRY_POLICY_NOT_SET)"
+    )
+    assert third.levelname == "DEBUG"
+    assert third.exc_info is not None
+    assert third.exc_info[0] is ValueError
 
 
 async def test_info() -> None:

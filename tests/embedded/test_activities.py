@@ -446,3 +446,33 @@ async def test_a_parallel_activity_that_ends_wakes_the_workflow_at_once(
         assert (await soon(handle.result())).value == "a!"
     assert "TimerStarted" in kinds(await handle.history())
     assert clock.next_timer is None or clock.next_timer > 0
+
+
+async def test_an_attempt_that_fails_is_one_line_in_the_log(
+    engine: EmbeddedEngine, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(Lab):
+        async def echo(self, request: Text) -> Text:
+            if activity.info().attempt == 2:
+                await asyncio.Event().wait()
+            raise ValueError("no disk\nno paper")
+
+    class Calling(Waiting):
+        async def run(self, request: Text) -> Text:
+            return await lab.echo(request)
+
+    caplog.set_level("DEBUG", logger="protopact.embedded")
+    async with engine.worker(workflows=[Calling], activities=[Failing()]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await clock.advance(timedelta(seconds=20))
+        with pytest.raises(WorkflowFailedError):
+            await soon(handle.result())
+    what = "activity lab.v1.LabService.Echo (id 1, attempt {}, workflow a)"
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"{what.format(1)} failed: ValueError: no disk no paper; attempt 2 follows in 1 s",
+        f"{what.format(2)} passed its START_TO_CLOSE time-out; attempt 3 follows in 2 s",
+        f"{what.format(3)} failed: ValueError: no disk no paper; it is not tried again (MAXIMUM_ATTEMPTS_REACHED)",
+    ]
+    assert not any(record.exc_info for record in caplog.records if record.levelname == "WARNING")
+    traced = [record for record in caplog.records if record.exc_info]
+    assert [record.levelname for record in traced] == ["DEBUG"] * 2

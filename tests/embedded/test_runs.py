@@ -13,7 +13,7 @@ from tests.embedded.lab.v1.lab_protopact import LabService as lab
 from protopact import workflow
 from protopact.embedded.clock import VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
-from protopact.engine import WorkflowStatus
+from protopact.engine import WorkflowRef, WorkflowStatus
 from protopact.errors import (
     AlreadyClosedError,
     AlreadyStartedError,
@@ -273,6 +273,21 @@ async def test_a_handle_of_an_earlier_chain_does_not_touch_a_later_one(engine: E
     await client.start_free(text("a"))
     with pytest.raises(NotFoundError, match="is another one by now"):
         await first.terminate()
+
+
+async def test_a_handle_of_an_earlier_chain_shows_that_chain(engine: EmbeddedEngine) -> None:
+    client = lab.Client(engine)
+    first = await client.start_free(text("a"))
+    await first.terminate(reason="enough")
+    second = await client.start_other(text("a"))
+    description = await first.describe()
+    assert (description.run_id, description.status) == (first.run_id, WorkflowStatus.TERMINATED)
+    assert find(await first.history(), WorkflowExecutionTerminated).reason == "enough"
+    assert (await second.describe()).status is WorkflowStatus.RUNNING
+    assert (await client.free_handle("a").describe()).run_id == second.run_id, "a handle by id means the latest"
+    await engine.delete_workflow(WorkflowRef("a", first.run_id))
+    with pytest.raises(NotFoundError, match="there is no workflow 'a' in .* any more"):
+        await first.describe()
 
 
 async def test_a_failure_keeps_its_type_details_and_cause(engine: EmbeddedEngine) -> None:

@@ -191,13 +191,28 @@ async def test_a_file_that_another_program_holds_for_too_long(tmp_path: Path) ->
     async with open_engine(store=Store(path, busy_timeout=0.2)) as engine:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreBusyError, match="has held the file for more than 0.2 s"):
+        with pytest.raises(
+            StoreBusyError,
+            match=r"another process holds the file \(SQLITE_BUSY\) and did not let go of it within 0.2 s",
+        ):
             await soon(lab.Client(engine).start_free(text("a")))
         waiting = asyncio.create_task(lab.Client(engine).start_free(text("a")))
         await asyncio.sleep(0.05)
         other.execute("ROLLBACK")
         other.close()
         await soon(waiting)
+
+
+async def test_a_file_that_another_program_keeps_for_itself(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    async with open_engine(path):
+        pass
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreBusyError, match="did not let go of it within 0.0 s"):
+        Store(path, busy_timeout=0).open()
+    other.close()
 
 
 def test_a_file_that_another_process_is_creating(tmp_path: Path) -> None:

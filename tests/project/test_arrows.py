@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -185,3 +186,12 @@ def test_only_declared_packages_are_imported() -> None:
         and target.partition(".")[0] not in ("protopact", "protopact_codegen")
     ]
     assert not strays, "\n".join(strays)
+
+
+def test_importing_generated_code_loads_no_engine() -> None:
+    """Workflow modules, command lines and type-checking plugins import it often, and run nothing."""
+    script = (
+        "import sys, protopact, protopact.workflow, protopact.activity, protopact.client, protopact.generated\n"
+        "print(*(name for name in sys.modules if name.startswith(('protopact.embedded', 'protopact.replay'))))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", script], cwd=ROOT / "runtime", text=True).strip() == ""

@@ -25,7 +25,7 @@ from protopact.embedded.clock import Clock
 from protopact.embedded.context import Flag, LocalContext
 from protopact.embedded.executor import ThreadExecutor
 from protopact.embedded.heartbeat import Heartbeats, throttle_interval
-from protopact.embedded.retry import with_defaults
+from protopact.embedded.retry import next_attempt, what_follows, with_defaults
 from protopact.embedded.watchdog import Watchdog
 from protopact.errors import ApplicationError, CancelledError, FailureError, PayloadSizeError, ServerError
 from protopact.failure import SOURCE, FailureConverter
@@ -322,13 +322,13 @@ class AttemptRunner:
                 case CancellationReason.WORKER_SHUTDOWN:
                     return HandedBack()
                 case None:
-                    return Failed(await self._failure(error))
+                    return Failed(await self._failure(running, error))
                 case _:
                     return Cancelled(await self._cancellation_details(error))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - sys.exit in an activity ends the activity, not the worker
-            return Failed(await self._failure(error))
+            return Failed(await self._failure(running, error))
 
     async def _execute(self, running: _Running) -> Payloads:
         attempt, registered = running.attempt, running.registered
@@ -397,10 +397,27 @@ class AttemptRunner:
             raise error
         return value
 
-    async def _failure(self, error: BaseException) -> Failure:
+    async def _failure(self, running: _Running, error: BaseException) -> Failure:
         error.__traceback__ = _without_our_frames(error.__traceback__)
-        activity.logger.warning("the attempt failed", exc_info=error)
-        return await self._written(error)
+        failure = await self._written(error)
+        _logger.warning("%s failed: %s; %s", running.name, _summary(failure), self._what_follows(running, failure))
+        _logger.debug("%s failed with:", running.name, exc_info=error)
+        return failure
+
+    def _what_follows(self, running: _Running, failure: Failure) -> str:
+        attempt, reason = running.attempt, running.cancellation_reason
+        if reason in {CancellationReason.TIMED_OUT, CancellationReason.NOT_FOUND}:
+            return "nobody waits for it any more"
+        limit = attempt.schedule_to_close_timeout
+        decided = next_attempt(
+            attempt.retry_policy,
+            failure,
+            attempt=attempt.attempt,
+            now=self._clock.now(),
+            expiration=Timestamp(attempt.scheduled_time + limit) if limit else None,
+            cancel_requested=reason is CancellationReason.CANCEL_REQUESTED,
+        )
+        return what_follows(decided, attempt.attempt)
 
     async def _written(self, error: BaseException) -> Failure:
         if isinstance(error, PayloadSizeError):
@@ -423,6 +440,13 @@ class AttemptRunner:
             return ()
         failure = await self._written(error)
         return failure.info.details if isinstance(failure.info, CanceledFailureInfo) else ()
+
+
+def _summary(failure: Failure) -> str:
+    """Type and message of a failure, in one line."""
+    message = " ".join(failure.message.split())
+    name = failure.info.type if isinstance(failure.info, ApplicationFailureInfo) else ""
+    return f"{name}: {message}" if name and message else message or name
 
 
 def _caused(error: FailureError, cause: BaseException) -> FailureError:

@@ -23,7 +23,7 @@ from protopact.embedded.inbox import (
     Unwanted,
 )
 from protopact.embedded.records import ActivityRow, RunRow, decode_payloads, restore_activity
-from protopact.embedded.retry import next_attempt, timeout_failure
+from protopact.embedded.retry import next_attempt, timeout_failure, what_follows
 from protopact.embedded.run import Activity, Run
 from protopact.embedded.sizes import oversize
 from protopact.embedded.tick import Tick
@@ -413,7 +413,18 @@ class Dispatch:
     def _timed_out(
         self, tick: Tick, run: Run, activity: Activity, identity: str, kind: TimeoutType, *, lost: bool = False
     ) -> None:
+        number = activity.attempt
         state = self._retry(tick, run, activity, timeout_failure(kind), lost=lost)
+        _logger.warning(
+            "activity %s (id %s, attempt %d, workflow %s) %s %s time-out; %s",
+            activity.event.activity_type,
+            activity.event.activity_id,
+            number,
+            run.workflow_id,
+            "lost its worker, which is recorded as its" if lost else "passed its",
+            kind.name,
+            what_follows(Duration(activity.due_at - tick.now) if state is None else state, number),
+        )
         if state is None:
             return
         message = ""

@@ -544,8 +544,10 @@ class EmbeddedEngine(Engine):
         return WorkflowRef(row.workflow_id, row.run_id, row.first_run_id), history
 
     def _row(self, shell: Shell, ref: WorkflowRef) -> RunRow:
-        found = shell.calls.find(Tick(shell.clock.now()), ref)
-        row = shell.records.run(found.key)
+        if ref.run_id is None and ref.first_run_id is not None:
+            row = shell.records.latest_run(ref.workflow_id, first_run_id=ref.first_run_id)
+        else:
+            row = shell.records.run(shell.calls.find(Tick(shell.clock.now()), ref).key)
         if row is None:  # another process has deleted it just now
             raise NotFoundError(f"there is no workflow {ref.workflow_id!r} in {self._store.name} any more")
         return row

@@ -129,12 +129,15 @@ class Records:
         """The run with a run id."""
         return self._one_run(f"{_SELECT_RUN} WHERE run_id = ?", run_id)
 
-    def latest_run(self, workflow_id: str) -> RunRow | None:
-        """The newest run of a workflow id."""
-        return self._one_run(f"{_SELECT_RUN} WHERE workflow_id = ? ORDER BY key DESC LIMIT 1", workflow_id)
+    def latest_run(self, workflow_id: str, *, first_run_id: str | None = None) -> RunRow | None:
+        """The newest run of a workflow id; with `first_run_id`, of the chain that began with that run."""
+        if first_run_id is None:
+            return self._one_run(f"{_SELECT_RUN} WHERE workflow_id = ? ORDER BY key DESC LIMIT 1", workflow_id)
+        chain = f"{_SELECT_RUN} WHERE workflow_id = ? AND first_run_id = ? ORDER BY key DESC LIMIT 1"
+        return self._one_run(chain, workflow_id, first_run_id)
 
-    def _one_run(self, sql: str, parameter: Value) -> RunRow | None:
-        rows = self._store.select(sql, (parameter,))
+    def _one_run(self, sql: str, *parameters: Value) -> RunRow | None:
+        rows = self._store.select(sql, parameters)
         return RunRow(*rows[0]) if rows else None
 
     def runs_where(self, condition: str, parameters: Sequence[Value]) -> list[RunRow]:

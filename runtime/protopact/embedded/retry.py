@@ -19,7 +19,7 @@ from protopact.history.failure import (
 from protopact.history.time import Duration, Timestamp
 from protopact.payload.payload import Payloads
 
-__all__ = ["backoff", "is_retryable", "next_attempt", "timeout_failure", "with_defaults"]
+__all__ = ["backoff", "is_retryable", "next_attempt", "timeout_failure", "what_follows", "with_defaults"]
 
 _DEFAULT_INITIAL_INTERVAL = Duration(1_000_000_000)
 _DEFAULT_COEFFICIENT = 2.0
@@ -68,6 +68,13 @@ def next_attempt(
     if expiration is not None and now + delay > expiration:
         return RetryState.TIMEOUT
     return delay
+
+
+def what_follows(decided: Duration | RetryState, attempt: int) -> str:
+    """What `next_attempt` has decided after the failed attempt `attempt`, in words for a log."""
+    if isinstance(decided, RetryState):
+        return f"it is not tried again ({decided.name})"
+    return f"attempt {attempt + 1} follows in {decided / 1e9:g} s"
 
 
 def backoff(policy: RetryPolicy, attempt: int) -> Duration:

@@ -82,17 +82,18 @@ class Store:
                 f"this Python uses SQLite {sqlite3.sqlite_version}; protopact needs "
                 f"{'.'.join(map(str, _OLDEST_SQLITE))} or newer"
             )
+        began = time.monotonic()
         if self.path is not None and not self.path.parent.is_dir():
             raise StoreError(f"{self.path}: the folder {self.path.parent} does not exist; create it first")
         try:
             connection = _connect(self.path, self.busy_timeout)
         except sqlite3.Error as error:
-            self._refuse(error)
+            self._refuse(error, waited=time.monotonic() - began)
         try:
             self._prepare(connection)
         except sqlite3.Error as error:
             connection.close()
-            self._refuse(error)
+            self._refuse(error, waited=time.monotonic() - began)
         except StoreError:
             connection.close()
             raise
@@ -172,9 +173,10 @@ class Store:
             now = time.monotonic()
             if self._busy_since is None:
                 self._busy_since = now
-            if now - self._busy_since > self.busy_timeout:
+            waited = now - self._busy_since
+            if waited > self.busy_timeout:
                 self._busy_since = None
-                self._refuse(error)
+                self._refuse(error, waited=waited)
             return False
         except sqlite3.Error as error:
             self._refuse(error)
@@ -257,8 +259,8 @@ class Store:
             raise EngineClosedError(f"the engine on {self.name} {self._closed_because}")
         return self._connection
 
-    def _refuse(self, error: sqlite3.Error) -> NoReturn:
-        """Raise our exception for one of SQLite."""
+    def _refuse(self, error: sqlite3.Error, *, waited: float = 0.0) -> NoReturn:
+        """Raise our exception for one of SQLite; `waited` is how long, in seconds, the file was busy."""
         # Errors of the sqlite3 module itself, a connection used wrongly, carry no code.
         code = getattr(error, "sqlite_errorcode", None)
         name = getattr(error, "sqlite_errorname", type(error).__name__)
@@ -278,8 +280,8 @@ class Store:
                 ) from error
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
                 raise StoreBusyError(
-                    f"{self.name}: another process has held the file for more than {self.busy_timeout:g} s; find it "
-                    "with `fuser` or `lsof`"
+                    f"{self.name}: another process holds the file ({name}) and did not let go of it within "
+                    f"{waited:.1f} s; find it with `fuser` or `lsof`"
                 ) from error
             case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM | sqlite3.SQLITE_READONLY:
                 raise StoreError(
