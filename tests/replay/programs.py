@@ -661,7 +661,7 @@ class TheirChanges(Theirs):
         temporal.upsert_memo({"stage": "begun"})
         await their_work("a")
         temporal.deprecate_patch("c")
-        temporal.upsert_search_attributes(
+        temporal.upsert_search_attributes(  # pyright: ignore[reportUnknownMemberType] # an overload of theirs
             [SearchAttributeKey.for_keyword("Stage").value_set("end"), SearchAttributeKey.for_int("Count").value_set(3)]
         )
         await temporal.sleep(1)

@@ -55,7 +55,8 @@ class Changed(Program):
         if self.sdk is OURS:
             workflow.upsert_search_attributes({name: value})
         else:
-            temporal.upsert_search_attributes([SearchAttributeKey.for_keyword(name).value_set(value)])
+            key = SearchAttributeKey.for_keyword(name)
+            temporal.upsert_search_attributes([key.value_set(value)])  # pyright: ignore[reportUnknownMemberType] # theirs
 
 
 def mark(patch_id: str, *, deprecated: bool = False) -> Command:

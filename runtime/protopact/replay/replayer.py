@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -152,7 +152,7 @@ class Replayer:
 
 
 @contextmanager
-def _outside_of_tasks() -> Iterator[None]:
+def _outside_of_tasks() -> Generator[None]:
     """Step out of the asyncio task that calls, if any: workflow code never runs inside of one."""
     loop = asyncio._get_running_loop()  # noqa: SLF001 - the public one raises
     task = None if loop is None else asyncio.current_task(loop)
