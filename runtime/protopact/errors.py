@@ -56,6 +56,8 @@ from typing import TYPE_CHECKING, TypeVar, cast, overload
 if TYPE_CHECKING:
     from protopact.history.event import Event
     from protopact.replay.command import Command
+    from protopact.replay.comparison import Difference
+    from protopact.replay.report import Report
 
 __all__ = [
     "ActivityError",
@@ -474,6 +476,10 @@ class NondeterminismError(WorkflowTaskError):
         last_event_id: Last event that the code agreed with; 0 when there is none.
         event: The event of the history that disagrees; None when the code asks for more than the history holds.
         command: What the code produced in its place; None when it produced nothing.
+        differences: Fields in which the two differ, when they are of one kind and strict mode compares them.
+        report: All of it for people and tools, with the line of the workflow that produced the command and the likely
+            cause; None when the run could not be replayed from its beginning to find out. `str()` of the error is the
+            report, and `report.to_json()` is the same for tools.
     """
 
     def __init__(
@@ -486,6 +492,7 @@ class NondeterminismError(WorkflowTaskError):
         last_event_id: int = 0,
         event: Event | None = None,
         command: Command | None = None,
+        differences: tuple[Difference, ...] = (),
     ) -> None:
         super().__init__(message)
         self.workflow_type = workflow_type
@@ -494,6 +501,11 @@ class NondeterminismError(WorkflowTaskError):
         self.last_event_id = last_event_id
         self.event = event
         self.command = command
+        self.differences = differences
+        self.report: Report | None = None
+
+    def __str__(self) -> str:
+        return super().__str__() if self.report is None else str(self.report)
 
 
 class HistoryError(WorkflowTaskError):

@@ -11,6 +11,7 @@ from protopact.history import event as ev
 from protopact.history.json import from_json
 from protopact.payload import PayloadConverter
 from protopact.replay import command as cmd
+from protopact.replay.comparison import Comparer
 from protopact.replay.definition import Definition
 from protopact.replay.execution import Advance, Execution
 from protopact.workflow import Workflow
@@ -42,11 +43,16 @@ def definition(workflow: type[Workflow]) -> Definition:
     return Definition(workflow=workflow, converter=CONVERTER, failures=FailureConverter(CONVERTER))
 
 
-def execution(workflow: type[Workflow], history: Sequence[ev.Event]) -> Execution:
+def execution(workflow: type[Workflow], history: Sequence[ev.Event], comparer: Comparer | None = None) -> Execution:
     """A run of which nothing has happened yet."""
     started = history[0].attributes
     assert isinstance(started, ev.WorkflowExecutionStarted)
-    return Execution(definition(workflow), workflow_id=started.workflow_id, run_id=started.original_execution_run_id)
+    return Execution(
+        definition(workflow),
+        workflow_id=started.workflow_id,
+        run_id=started.original_execution_run_id,
+        comparer=comparer,
+    )
 
 
 def recorded(name: str) -> list[ev.Event]:

@@ -25,6 +25,7 @@ from protopact.history.json import to_json
 from protopact.history.time import Duration, Timestamp
 from protopact.payload.payload import Payloads
 from protopact.policy import ActivityCancellationType
+from protopact.replay.comparison import Comparer, Difference
 
 P = "histories.v1.Histories."
 ACCEPTED, NONDETERMINISM, ERROR = "accepted", "nondeterminism", "error"
@@ -177,7 +178,7 @@ Command: TypeAlias = Callable[["Story"], ev.Attributes]
 class Story:
     """A history, event by event. Each second has one event; every method returns the story."""
 
-    def __init__(self, *, flags: bool = True) -> None:
+    def __init__(self, *, flags: bool = True, workflow_type: str = P + "Program", run_timeout: int = 0) -> None:
         self.events: list[ev.Event] = []
         self._scheduled = self.started = 0
         self._flags = flags
@@ -186,7 +187,8 @@ class Story:
         self.accepted: dict[str, int] = {}
         self._put(
             ev.WorkflowExecutionStarted(
-                workflow_type=P + "Program",
+                workflow_type=workflow_type,
+                workflow_run_timeout=Duration(run_timeout),
                 task_queue="histories",
                 input=payloads(_CONTRACT.request, Job(id="story")),
                 workflow_task_timeout=Duration(10 * SECOND),
@@ -319,8 +321,14 @@ def payloads(message: Message[Any], value: object) -> Payloads:
 # What tasks are answered with.
 
 
-def work(activity_id: str, name: str = "Work") -> Command:
-    return lambda _: ev.ActivityTaskScheduled(activity_id=activity_id, activity_type=P + name, task_queue="histories")
+def work(activity_id: str, name: str = "Work", *, step: str = "") -> Command:
+    return lambda _: ev.ActivityTaskScheduled(
+        activity_id=activity_id,
+        activity_type=P + name,
+        task_queue="histories",
+        input=CONVERTER.to_details((Step(name=step),)) if step else (),
+        start_to_close_timeout=Duration(10 * SECOND),
+    )
 
 
 def cancels(activity_id: str) -> Command:
@@ -369,25 +377,30 @@ def ends_cancelled() -> Command:
 
 @dataclass
 class Told:
-    """What came of a replay: the verdict, and what the program noted."""
+    """What came of a replay: the verdict, what the program noted; in strict mode, how commands and events differ."""
 
     verdict: str
     trace: list[tuple[object, ...]]
+    differences: tuple[Difference, ...] = ()
+    warnings: tuple[Difference, ...] = ()
 
 
-def told_by_us(program: type[Program], history: list[ev.Event]) -> Told:
+def told_by_us(program: type[Program], history: list[ev.Event], *, strict: bool = False) -> Told:
     _Current.program, _Current.trace = program, []
-    run = execution(Ours, history)
+    comparer = Comparer(CONVERTER) if strict else None
+    run = execution(Ours, history, comparer)
     verdict = "accepted"
+    differences: tuple[Difference, ...] = ()
     try:
         run.advance(history)
-    except NondeterminismError:
+    except NondeterminismError as error:
         verdict = "nondeterminism"
+        differences = error.differences
     except WorkflowTaskError:
         verdict = "error"
     trace = list(_Current.trace)
     run.unwind()
-    return Told(verdict, trace)
+    return Told(verdict, trace, differences, tuple(comparer.warnings) if comparer is not None else ())
 
 
 async def told_by_them(program: type[Program], history: list[ev.Event]) -> Told:

@@ -12,8 +12,10 @@ from tests.replay.histories.v1.histories_protopact import Histories as histories
 from tests.replay.programs import PAIRS, Activities, Pair
 
 from protopact import testing
+from protopact.history import History
 from protopact.history.event import Event
 from protopact.history.json import from_json, to_json
+from protopact.replay import Replayer as HistoryReplayer
 
 
 async def play(pair: Pair, *, cached: int) -> list[Event]:
@@ -40,3 +42,4 @@ async def test_temporal_accepts_it(name: str, cached: int) -> None:
 def test_every_task_is_answered_as_it_was(name: str) -> None:
     history = asyncio.run(play(PAIRS[name], cached=1000))
     check_every_task(PAIRS[name].mine, history)
+    assert HistoryReplayer(workflows=[PAIRS[name].mine]).replay(History(history)).warnings == ()

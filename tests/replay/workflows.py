@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from datetime import timedelta
 
 from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome, Reading, Step
@@ -11,6 +12,7 @@ from tests.replay.histories.v1.histories_protopact import Histories as histories
 from protopact import workflow
 from protopact.errors import ActivityError, ApplicationError
 from protopact.policy import RetryPolicy
+from protopact.workflow import Workflow
 
 
 class Sequence(histories.Sequence):
@@ -158,3 +160,23 @@ class Patched(histories.Patched):
         if workflow.patched("switch-activities"):
             log.append("still new")
         return Outcome(id=request.id, log=log)
+
+
+RECORDED: list[tuple[str, type[Workflow]]] = [
+    ("cancellable", Cancellable),
+    ("chatty_early", Chatty),
+    ("chatty_full", Chatty),
+    ("chatty_open", Chatty),
+    ("deterministic", Deterministic),
+    ("doomed", Doomed),
+    ("fanout", Fanout),
+    ("patched", Patched),
+    ("reset", Deterministic),
+    ("saga", Saga),
+    ("sequence", Sequence),
+    ("tasks", Tasks),
+    ("terminated", Chatty),
+]
+if sys.version_info < (3, 12):
+    RECORDED.append(("race", Race))  # asyncio.wait_for does things in another order since
+"""Recorded histories, and the class that replays each."""

@@ -172,18 +172,22 @@ class CalledActivity(Entry):
 
 
 class ActivityCancellation(Entry):
-    """The cancellation of an activity that history has."""
+    """The cancellation of an activity that history has.
 
-    __slots__ = ("_activity",)
+    Attributes:
+        cancelled: The activity.
+    """
+
+    __slots__ = ("cancelled",)
 
     becomes = ActivityTaskCancelRequested
 
     def __init__(self, activity: CalledActivity) -> None:
-        self._activity = activity
+        self.cancelled = activity
 
     def command(self) -> RequestCancelActivityTask:
         """The command."""
-        return RequestCancelActivityTask(scheduled_event_id=self._activity.scheduled_event_id)
+        return RequestCancelActivityTask(scheduled_event_id=self.cancelled.scheduled_event_id)
 
 
 class StartedTimer(asyncio.TimerHandle, Entry):
@@ -258,22 +262,26 @@ class StartedTimer(asyncio.TimerHandle, Entry):
 
 
 class TimerCancellation(Entry):
-    """The cancellation of a timer that history has."""
+    """The cancellation of a timer that history has.
 
-    __slots__ = ("_timer",)
+    Attributes:
+        cancelled: The timer.
+    """
+
+    __slots__ = ("cancelled",)
 
     becomes = TimerCanceled
 
     def __init__(self, timer: StartedTimer) -> None:
-        self._timer = timer
+        self.cancelled = timer
 
     def command(self) -> CancelTimer:
         """The command."""
-        return CancelTimer(timer_id=self._timer.timer_id, started_event_id=self._timer.started_event_id)
+        return CancelTimer(timer_id=self.cancelled.timer_id, started_event_id=self.cancelled.started_event_id)
 
     def meet(self, ledger: Ledger, _event_id: int, _: TimerCanceled, /) -> bool:
         """The timer is gone."""
-        ledger.timers.pop(self._timer.started_event_id, None)
+        ledger.timers.pop(self.cancelled.started_event_id, None)
         return True
 
 
@@ -321,12 +329,19 @@ class CompletedUpdate(Entry):
 
 
 class Closing(Entry):
-    """The end of the run, as the code has it."""
+    """The end of the run, as the code has it.
 
-    __slots__ = ("_build", "becomes")
+    Attributes:
+        error: What the code raised to end it; None when it did not.
+    """
 
-    def __init__(self, becomes: type[Attributes], build: Callable[[], Command]) -> None:
+    __slots__ = ("_build", "becomes", "error")
+
+    def __init__(
+        self, becomes: type[Attributes], build: Callable[[], Command], error: BaseException | None = None
+    ) -> None:
         self.becomes = becomes
+        self.error = error
         self._build = build
 
     def command(self) -> Command:

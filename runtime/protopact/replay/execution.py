@@ -63,12 +63,15 @@ from protopact.payload.payload import Headers, Payloads
 from protopact.policy import CHANGE_VERSION
 from protopact.replay.activation import COMMAND_EVENTS, group_ends
 from protopact.replay.command import Command
+from protopact.replay.comparison import Comparer
 from protopact.replay.definition import Definition
 from protopact.replay.entries import CalledActivity
 from protopact.replay.handlers import Handlers
 from protopact.replay.instance import Instance
 from protopact.replay.ledger import Ledger
 from protopact.replay.marker import patch_mark
+from protopact.replay.report import Stack
+from protopact.replay.trace import Trace, TracedLedger, waiting
 
 __all__ = ["Advance", "Execution", "QueryRequest"]
 
@@ -145,17 +148,32 @@ class Execution:
         "_workflow_id",
     )
 
-    def __init__(self, definition: Definition, *, workflow_id: str, run_id: str) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        *,
+        workflow_id: str,
+        run_id: str,
+        comparer: Comparer | None = None,
+        trace: Trace | None = None,
+    ) -> None:
         """A run of which nothing has happened yet.
 
         Args:
             definition: The workflow class and what goes with it.
             workflow_id: Id of the workflow.
             run_id: Id of the run.
+            comparer: Compares commands with their events in full: strict mode.
+            trace: Notes where commands come from; a traced run is for looking at, and logs nothing.
         """
         self._workflow_id = workflow_id
-        self._ledger = Ledger(definition.contract.name, workflow_id, run_id)
+        name = definition.contract.name
+        self._ledger = (
+            Ledger(name, workflow_id, run_id) if trace is None else TracedLedger(name, workflow_id, run_id, trace)
+        )
+        self._ledger.comparer = comparer
         self._instance = Instance(definition, workflow_id=workflow_id, run_id=run_id, ledger=self._ledger)
+        self._instance.encodes_at_once = comparer is not None or trace is not None
         self._handlers = Handlers(definition, self._instance)
         # The code sees none of the context variables of whoever calls: on replay they would be others.
         self._context = contextvars.Context()
@@ -221,6 +239,10 @@ class Execution:
         """
         with self._instance.loop:
             return self._context.run(self._handlers.query, request.name, request.args, request.header)
+
+    def waiting(self) -> list[Stack]:
+        """Where the run's coroutines wait, the first one first."""
+        return list(waiting(self._instance.loop))
 
     def unwind(self) -> None:
         """Let go of the run: its coroutines are closed at once, and whatever they do on their way out has no effect.
@@ -353,6 +375,8 @@ class Execution:
 
     def _begin(self, event: Event, started: WorkflowExecutionStarted) -> None:
         self._instance.begin(started, event.event_time)
+        if self._ledger.comparer is not None:
+            self._ledger.comparer.begin(started)
         self._jobs.append((self._handlers.start, (started,)))
 
     def _schedule_task(self, event: Event, _: WorkflowTaskScheduled) -> None:

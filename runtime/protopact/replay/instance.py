@@ -83,6 +83,8 @@ class Instance(Runtime):
         patches: The patches of the run.
         memo_payloads: Its memo, encoded.
         search_attribute_payloads: Its search attributes, encoded; without the one that lists patches.
+        encodes_at_once: Whether messages are encoded when the code hands them over, on replay too: it may change them
+            later.
     """
 
     def __init__(self, definition: Definition, *, workflow_id: str, run_id: str, ledger: Ledger) -> None:
@@ -95,6 +97,7 @@ class Instance(Runtime):
         self.patches = Patches(ledger)
         self.memo_payloads: Mapping[str, Payload] = {}
         self.search_attribute_payloads: Mapping[str, Payload] = {}
+        self.encodes_at_once = False
         self._definition = definition
         self._workflow_id = workflow_id
         self._run_id = run_id
@@ -214,7 +217,7 @@ class Instance(Runtime):
         if isinstance(error, asyncio.CancelledError) and not isinstance(error, CancelledFailure):
             failure = CancelledFailure(str(error) or "Cancelled")
         if self._is_cancel_requested and _is_cancellation(failure):
-            self.close(WorkflowExecutionCanceled, CancelWorkflowExecution)
+            self.close(WorkflowExecutionCanceled, CancelWorkflowExecution, error)
         elif self.is_failure(failure):
             self.fail(failure)
         else:
@@ -227,11 +230,13 @@ class Instance(Runtime):
         def build() -> FailWorkflowExecution:
             return FailWorkflowExecution(failure=failure or self._definition.failures.to_failure(error))
 
-        self.close(WorkflowExecutionFailed, build)
+        self.close(WorkflowExecutionFailed, build, error)
 
-    def close(self, becomes: type[Attributes], build: Callable[[], Command]) -> None:
-        """End the run."""
-        self.ledger.close(Closing(becomes, build))
+    def close(
+        self, becomes: type[Attributes], build: Callable[[], Command], error: BaseException | None = None
+    ) -> None:
+        """End the run, for what the code raised or without."""
+        self.ledger.close(Closing(becomes, build, error))
 
     def is_failure(self, error: BaseException) -> bool:
         """Whether an exception fails the run, or an update, rather than the task.
@@ -261,7 +266,7 @@ class Instance(Runtime):
             PayloadError: It cannot be encoded.
         """
         encode = partial(self._definition.converter.to_payloads, message, value, where)
-        if self.loop.is_replaying and type(value) is message.type:
+        if self.loop.is_replaying and not self.encodes_at_once and type(value) is message.type:
             return encode
         payloads = encode()
         return lambda: payloads

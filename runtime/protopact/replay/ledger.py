@@ -31,6 +31,7 @@ from protopact.replay.command import (
     ScheduleActivityTask,
     StartTimer,
 )
+from protopact.replay.comparison import Comparer, Difference
 from protopact.replay.entries import (
     ActivityCancellation,
     CalledActivity,
@@ -64,6 +65,7 @@ class Ledger:
         checks_ids: Whether ids and types of activities are compared (Core's flag 1).
         last_event_id: Last command event that the code agreed with.
         is_closed: Whether the code has ended the run.
+        comparer: Compares commands with their events in full; None when kinds and ids are enough.
     """
 
     __slots__ = (
@@ -75,6 +77,7 @@ class Ledger:
         "activities",
         "cancelled",
         "checks_ids",
+        "comparer",
         "is_closed",
         "last_event_id",
         "rejections",
@@ -90,6 +93,7 @@ class Ledger:
         self.checks_ids = True
         self.last_event_id = 0
         self.is_closed = False
+        self.comparer: Comparer | None = None
         self._run = (workflow_type, workflow_id, run_id)
         self._queue: deque[Entry] = deque()
         self._closing: Closing | None = None
@@ -118,7 +122,7 @@ class Ledger:
             self._tell_cancelled(activity)
             return
         if activity.cancellation_type is not ActivityCancellationType.ABANDON:
-            self._queue.append(ActivityCancellation(activity))
+            self.add(ActivityCancellation(activity))
         if activity.cancellation_type is not ActivityCancellationType.WAIT_CANCELLATION_COMPLETED:
             self._tell_cancelled(activity)
 
@@ -129,7 +133,7 @@ class Ledger:
         if not timer.started_event_id:
             timer.is_withdrawn = True
         else:
-            self._queue.append(TimerCancellation(timer))
+            self.add(TimerCancellation(timer))
 
     def settle(self, *, is_cut: bool) -> None:
         """An activation is over: what ends the run goes behind its other commands (Core's flag 3).
@@ -172,8 +176,13 @@ class Ledger:
             entry = queue.popleft()
             if entry.is_withdrawn or entry.is_optional:
                 continue
-            if entry.becomes is not type(attributes) or not entry.meet(self, event.event_id, attributes):
+            if entry.becomes is not type(attributes):
                 raise self._disagree(event, entry)
+            differences: tuple[Difference, ...] = ()
+            if self.comparer is not None:
+                differences = self.comparer.errors(event, entry.command())
+            if differences or not entry.meet(self, event.event_id, attributes):
+                raise self._disagree(event, entry, differences)
             self.last_event_id = event.event_id
             return
         raise self._disagree(event, None)
@@ -256,10 +265,13 @@ class Ledger:
         workflow_type, workflow_id, run_id = self._run
         return f"workflow {workflow_type} {workflow_id!r} (run {run_id})"
 
-    def _disagree(self, event: Event, entry: Entry | None) -> NondeterminismError:
+    def _disagree(
+        self, event: Event, entry: Entry | None, differences: tuple[Difference, ...] = ()
+    ) -> NondeterminismError:
         workflow_type, workflow_id, run_id = self._run
         command = None if entry is None else entry.command()
         asks = "nothing" if command is None else _command_text(command)
+        asks += "".join(f"; {each.field} is {each.found} instead of {each.expected}" for each in differences)
         return NondeterminismError(
             f"{self._where()} does not follow its history, with which it agrees up to event {self.last_event_id}: the "
             f"history holds event {event.event_id}, {_event_text(event.attributes)}; the code asks for {asks}. Deploy "
@@ -270,6 +282,7 @@ class Ledger:
             last_event_id=self.last_event_id,
             event=event,
             command=command,
+            differences=differences,
         )
 
 

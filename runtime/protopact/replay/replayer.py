@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Sequence
+import logging
+from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from protopact.errors import OptionError, PayloadError, RegistrationError, WorkflowTaskError
+from protopact.errors import NondeterminismError, OptionError, PayloadError, RegistrationError, WorkflowTaskError
 from protopact.failure import FailureConverter
 from protopact.history import History
 from protopact.interceptor import Interceptor
 from protopact.payload import CodecChain, PayloadCodec, PayloadConverter
 from protopact.replay.command import Command
+from protopact.replay.comparison import Comparer, Difference
 from protopact.replay.definition import Definition
+from protopact.replay.diagnosis import explain
 from protopact.replay.execution import Advance, Execution
 from protopact.worker import registered_workflows
 from protopact.workflow import Workflow
 
 __all__ = ["ReplayResult", "Replayer"]
+
+_logger = logging.getLogger("protopact.replay")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +37,15 @@ class ReplayResult:
         commands: What the code asks for, when the history ends with the start of a workflow task: the answer to that
             task, in order.
         is_closed: Whether the run has ended: with the history, or by one of `commands`.
+        warnings: Differences between commands and events that do open runs no harm: options of calls, and how long
+            timers last. Only in strict mode.
     """
 
     history: History
     error: WorkflowTaskError | None = None
     commands: tuple[Command, ...] = ()
     is_closed: bool = False
+    warnings: tuple[Difference, ...] = ()
 
 
 class Replayer:
@@ -54,9 +62,14 @@ class Replayer:
         codecs: Codecs of payloads, as given to `protopact.connect`.
         interceptors: Hooks around the workflow's code, the first one outermost.
         workflow_failure_exception_types: Exceptions that fail a run instead of its task, as given to the worker.
+        strict: Compare each command with its event in full: input, target, headers and, as warnings, options. Otherwise
+            kinds, types and ids are compared, as workers do. Of a local activity only type and order can be compared:
+            its marker holds no input.
+        relax: Names of comparisons that strict mode does not make, for example `{"retry_policy", "header"}`.
 
     Raises:
         RegistrationError: The classes cannot be served; the message names everything that is wrong.
+        OptionError: `relax` names what is no comparison.
     """
 
     def __init__(
@@ -66,10 +79,14 @@ class Replayer:
         codecs: Sequence[PayloadCodec] = (),
         interceptors: Sequence[Interceptor] = (),
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
+        strict: bool = True,
+        relax: Collection[str] = (),
     ) -> None:
+        Comparer(PayloadConverter(), relax)
         converter = PayloadConverter()
         failures = FailureConverter(converter)
         self._codecs = CodecChain(codecs)
+        self._relax = frozenset(relax) if strict else None
         self._definitions = {
             name: Definition(
                 workflow=registered.cls,
@@ -135,8 +152,9 @@ class Replayer:
                 f"none of the workflows given to the replayer: {', '.join(self._definitions)}"
             )
         advance, error = Advance(), None
+        comparer = None if self._relax is None else Comparer(definition.converter, self._relax)
         with _outside_of_tasks():
-            run = Execution(definition, workflow_id=history.workflow_id, run_id=history.run_id)
+            run = Execution(definition, workflow_id=history.workflow_id, run_id=history.run_id, comparer=comparer)
             try:
                 advance = run.advance(history)
             except WorkflowTaskError as failed:
@@ -146,9 +164,16 @@ class Replayer:
                 error.__cause__ = failed
             finally:
                 run.unwind()
+            if isinstance(error, NondeterminismError):
+                explain(error, definition, history, relax=self._relax)
+        warnings = () if comparer is None else tuple(comparer.warnings)
+        for each in warnings:
+            _logger.warning("workflow %s %r: %s", history.workflow_type, history.workflow_id, each)
         if error is not None and raise_on_failure:
             raise error
-        return ReplayResult(history=history, error=error, commands=advance.commands, is_closed=advance.is_closed)
+        return ReplayResult(
+            history=history, error=error, commands=advance.commands, is_closed=advance.is_closed, warnings=warnings
+        )
 
 
 @contextmanager

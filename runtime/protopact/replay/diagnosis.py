@@ -1,0 +1,139 @@
+"""Finds out why code and history disagree, by replaying the history once more and looking."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, cast
+
+import msgspec
+
+from protopact.errors import NondeterminismError, WorkflowTaskError
+from protopact.history import event as ev
+from protopact.history.failure import Failure
+from protopact.history.policy import RetryPolicy
+from protopact.payload.payload import Payloads
+from protopact.replay.command import Command
+from protopact.replay.comparison import TABLES, Comparer, Comparison, Reader
+from protopact.replay.definition import Definition
+from protopact.replay.entries import Closing
+from protopact.replay.execution import Execution
+from protopact.replay.report import Cause, CauseKind, Frame, Report, Side, Stack
+from protopact.replay.trace import Trace
+
+__all__ = ["explain"]
+
+_MAX_STACKS = 5
+_BY_COMMAND = {table.command: table for table in TABLES.values()}
+
+
+def explain(
+    error: NondeterminismError,
+    definition: Definition,
+    events: Sequence[ev.Event],
+    *,
+    updates: Sequence[ev.UpdateRequest] = (),
+    build_id: str = "",
+    relax: frozenset[str] | None = None,
+) -> None:
+    """Give an error its report. Outside of tasks, like `Execution.advance`.
+
+    Args:
+        error: What a replay of `events` has raised.
+        definition: The workflow class that was replayed.
+        events: The whole history up to where it was replayed, decoded.
+        updates: Updates that came with the open task.
+        build_id: Build of the worker.
+        relax: Comparisons that were not made; None when none was made at all.
+    """
+    trace = Trace()
+    comparer = None if relax is None else Comparer(definition.converter, relax)
+    run = Execution(definition, workflow_id=error.workflow_id, run_id=error.run_id, comparer=comparer, trace=trace)
+    again: WorkflowTaskError | None = None
+    try:
+        run.advance(events, updates=updates)
+    except WorkflowTaskError as raised:
+        again = raised
+    stacks = tuple(_stacks(trace, run, definition))
+    run.unwind()
+    reader = Reader(definition.converter)
+    expected = None if error.event is None else _event_side(error.event, reader)
+    produced = None if error.command is None else _command_side(error.command, reader)
+    same = (
+        isinstance(again, NondeterminismError)
+        and again.event == error.event
+        and produced == (None if again.command is None else _command_side(again.command, reader))
+    )
+    agreed = next((each for each in events if each.event_id == error.last_event_id and error.last_event_id), None)
+    error.report = Report(
+        workflow_type=error.workflow_type,
+        workflow_id=error.workflow_id,
+        run_id=error.run_id,
+        build_id=build_id,
+        agreed=None if agreed is None else _event_side(agreed, reader),
+        expected=expected,
+        produced=produced,
+        differences=error.differences,
+        stacks=stacks if same else (),
+        cause=None if same else _not_repeatable(again),
+    )
+
+
+def _stacks(trace: Trace, run: Execution, definition: Definition) -> list[Stack]:
+    """Where the command was asked for; where the code waits when it asks for nothing."""
+    if trace.entry is None:
+        return run.waiting()[:_MAX_STACKS]
+    stack = trace.stack(trace.entry)
+    if stack is None:
+        return []
+    if isinstance(trace.entry, Closing) and not stack.frames:
+        return [Stack(doing=stack.doing, frames=(_definition_of(definition),))]
+    return [stack] if stack.frames else []
+
+
+def _definition_of(definition: Definition) -> Frame:
+    """The method that the run is."""
+    method: Any = inspect.unwrap(definition.workflow.run)  # type: ignore[attr-defined] # every generated class has one
+    code = method.__code__
+    return Frame(file=code.co_filename, line=code.co_firstlineno, function=code.co_qualname)
+
+
+def _not_repeatable(again: WorkflowTaskError | None) -> Cause:
+    what = "agreed with the history" if again is None else f"went another way ({type(again).__name__})"
+    return Cause(
+        kind=CauseKind.NOT_REPEATABLE,
+        text=f"replayed once more, the code {what}: it depends on something that differs from one replay to the next, "
+        "such as a clock, a random number, the environment, a global variable, or the order of a set",
+    )
+
+
+# The two sides, in words.
+
+
+def _event_side(event: ev.Event, reader: Reader) -> Side:
+    attributes = event.attributes
+    table = TABLES.get(type(attributes))
+    fields = _compared(attributes, table.comparisons, reader) if table is not None else _plain(attributes, reader)
+    return Side(kind=type(attributes).__name__, event_id=event.event_id, fields=fields)
+
+
+def _command_side(command: Command, reader: Reader) -> Side:
+    table = _BY_COMMAND.get(type(command))
+    fields = _compared(command, table.comparisons, reader) if table is not None else _plain(command, reader)
+    return Side(kind=type(command).__name__, fields=fields)
+
+
+def _compared(value: object, comparisons: Sequence[Comparison], reader: Reader) -> dict[str, str]:
+    """The fields that strict mode compares, without those that say nothing."""
+    texts = ((each, getattr(value, each.field)) for each in comparisons)
+    return {each.field: each.text(reader, found) for each, found in texts if found or each.field == "input"}
+
+
+def _plain(value: msgspec.Struct, reader: Reader) -> dict[str, str]:
+    """Every field of an event that no command becomes."""
+    fields: dict[str, str] = {}
+    for each in msgspec.structs.fields(type(value)):
+        found = getattr(value, each.name)
+        if found and not isinstance(found, Failure | RetryPolicy | dict):
+            fields[each.name] = reader.texts(cast("Payloads", found)) if isinstance(found, tuple) else str(found)
+    return fields

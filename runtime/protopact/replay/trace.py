@@ -1,0 +1,152 @@
+"""Where commands come from: the lines of the user's code that were at work when each was asked for.
+
+Nothing of this runs in a worker's replay. It is done once more, traced, when code and history have disagreed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import sysconfig
+from collections.abc import Iterator
+from types import CodeType, CoroutineType, FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from protopact.replay.entries import ActivityCancellation, Closing, Entry, TimerCancellation
+from protopact.replay.ledger import Ledger
+from protopact.replay.report import Frame, Stack
+
+if TYPE_CHECKING:
+    from protopact.errors import NondeterminismError
+    from protopact.history.event import Event
+    from protopact.replay.command import Command
+    from protopact.replay.comparison import Difference
+    from protopact.replay.loop import Loop
+
+__all__ = ["Trace", "TracedLedger", "stack_of_error", "waiting"]
+
+_MAX_FRAMES = 25
+_OURS = __file__.rpartition("replay/")[0]
+_STDLIB = sysconfig.get_paths()["stdlib"] + "/"
+
+
+class Trace:
+    """What a traced replay has seen.
+
+    Attributes:
+        event: The event that disagreed.
+        entry: What the code asked for in its place; None when it asked for nothing.
+        command: The command of `entry`.
+        queue: What it asked for behind that.
+    """
+
+    __slots__ = ("_stacks", "command", "entry", "event", "queue")
+
+    def __init__(self) -> None:
+        self._stacks: dict[int, tuple[Entry, Stack]] = {}  # the entry is kept, so that its id stays its own
+        self.event: Event | None = None
+        self.entry: Entry | None = None
+        self.command: Command | None = None
+        self.queue: tuple[Entry, ...] = ()
+
+    def note(self, entry: Entry, stack: Stack) -> None:
+        """Note where a command was asked for."""
+        self._stacks[id(entry)] = entry, stack
+
+    def stack(self, entry: Entry) -> Stack | None:
+        """Where a command was asked for; a cancellation without a place of its own has that of what it cancels."""
+        found = self._stacks.get(id(entry))
+        stack = None if found is None else found[1]
+        if (stack is None or not stack.frames) and isinstance(entry, ActivityCancellation | TimerCancellation):
+            begun = self.stack(entry.cancelled)
+            if begun is not None:
+                return Stack(doing="cancelled", frames=begun.frames, task=begun.task)
+        return stack
+
+
+class TracedLedger(Ledger):
+    """A ledger that notes where commands come from.
+
+    Args:
+        trace: Where they are noted.
+    """
+
+    __slots__ = ("_trace",)
+
+    def __init__(self, workflow_type: str, workflow_id: str, run_id: str, trace: Trace) -> None:
+        super().__init__(workflow_type, workflow_id, run_id)
+        self._trace = trace
+
+    def add(self, entry: Entry) -> None:
+        """Put a command in line."""
+        self._trace.note(entry, Stack(doing="called", frames=tuple(_frames(inspect.currentframe()))))
+        super().add(entry)
+
+    def close(self, closing: Closing) -> None:
+        """End the run."""
+        self._trace.note(closing, stack_of_error(closing.error) or Stack(doing="returned", frames=()))
+        super().close(closing)
+
+    def _disagree(
+        self, event: Event, entry: Entry | None, differences: tuple[Difference, ...] = ()
+    ) -> NondeterminismError:
+        error = super()._disagree(event, entry, differences)
+        trace = self._trace
+        trace.event, trace.entry, trace.command = event, entry, error.command
+        trace.queue = tuple(each for each in self._queue if not each.is_withdrawn)
+        return error
+
+
+def stack_of_error(error: BaseException | None) -> Stack | None:
+    """Where the user's code raised an exception."""
+    if error is None:
+        return None
+    frames: list[Frame] = []
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        if _is_user(trace.tb_frame):
+            frames.append(_frame(trace.tb_frame.f_code, trace.tb_lineno))
+        trace = trace.tb_next
+    return Stack(doing="raised", frames=tuple(frames[-_MAX_FRAMES:]))
+
+
+def waiting(loop: Loop) -> Iterator[Stack]:
+    """Where the coroutines of a run wait."""
+    for task in loop.open_tasks():
+        frames: list[Frame] = []
+        awaited: Any = task.get_coro()  # coroutines await coroutines, and at last something else
+        while isinstance(awaited, CoroutineType):
+            if awaited.cr_frame is not None and _is_user(awaited.cr_frame):
+                frames.append(_frame(awaited.cr_code, awaited.cr_frame.f_lineno))
+            awaited = awaited.cr_await
+        if frames:
+            yield Stack(doing="waits", frames=tuple(frames), task=task.get_name())
+
+
+def _frames(frame: FrameType | None) -> list[Frame]:
+    """Lines of the user's code that are at work, the most recent call last."""
+    found: list[Frame] = []
+    while frame is not None and len(found) < _MAX_FRAMES:
+        if frame.f_code.co_name == "run" and frame.f_globals.get("__name__") == "protopact.replay.instance":
+            break
+        if _is_user(frame):
+            found.append(_frame(frame.f_code, frame.f_lineno))
+        frame = frame.f_back
+    return found[::-1]
+
+
+def _is_user(frame: FrameType) -> bool:
+    """Whether a line is neither ours, nor generated, nor of the standard library."""
+    file = frame.f_code.co_filename
+    if file.startswith((_OURS, "<")) or frame.f_globals.get("__name__", "").endswith("_protopact"):
+        return False
+    return not file.startswith(_STDLIB) or "/site-packages/" in file
+
+
+def _frame(code: CodeType, line: int) -> Frame:
+    return Frame(
+        file=code.co_filename,
+        line=line,
+        function=code.co_qualname,
+        code=linecache.getline(code.co_filename, line).strip(),
+    )
