@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from protopact.history.failure import Failure
-from protopact.history.policy import RetryPolicy
+from protopact.history.policy import Priority, RetryPolicy
 from protopact.history.time import Duration
 from protopact.payload.payload import Headers, Payload, Payloads
 
@@ -40,6 +40,7 @@ class StartChildWorkflowExecutionInitiated(msgspec.Struct, frozen=True, omit_def
     header: Headers = {}
     memo: dict[str, Payload] = {}
     search_attributes: dict[str, Payload] = {}
+    priority: Priority | None = None
 
 
 class StartChildWorkflowExecutionFailed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):

@@ -30,7 +30,7 @@ from protopact.history.external import (
     SignalExternalWorkflowExecutionInitiated,
 )
 from protopact.history.failure import Failure
-from protopact.history.policy import RetryPolicy
+from protopact.history.policy import Priority, RetryPolicy
 from protopact.history.time import Duration, Timestamp
 from protopact.payload.payload import Headers, Payload, Payloads
 
@@ -54,6 +54,7 @@ __all__ = [
     "ExternalWorkflowExecutionSignaled",
     "Ignorable",
     "MarkerRecorded",
+    "Priority",
     "RequestCancelExternalWorkflowExecutionFailed",
     "RequestCancelExternalWorkflowExecutionInitiated",
     "RetryPolicy",
@@ -66,6 +67,7 @@ __all__ = [
     "TimerStarted",
     "UpdateRequest",
     "UpsertWorkflowSearchAttributes",
+    "UserMetadata",
     "WorkflowExecutionCancelRequested",
     "WorkflowExecutionCanceled",
     "WorkflowExecutionCompleted",
@@ -117,6 +119,7 @@ class WorkflowExecutionStarted(msgspec.Struct, frozen=True, omit_defaults=True, 
     parent_initiated_event_id: int = 0
     root_workflow_id: str = ""
     root_run_id: str = ""
+    priority: Priority | None = None
 
 
 class WorkflowExecutionCompleted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
@@ -252,6 +255,9 @@ class WorkflowTaskCompleted(msgspec.Struct, frozen=True, omit_defaults=True, tag
     lang_used_flags: tuple[int, ...] = ()
     sdk_name: str = ""
     sdk_version: str = ""
+    versioning_behavior: str = ""
+    deployment_name: str = ""
+    deployment_build_id: str = ""
 
 
 class WorkflowTaskFailed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
@@ -289,6 +295,7 @@ class ActivityTaskScheduled(msgspec.Struct, frozen=True, omit_defaults=True, tag
     heartbeat_timeout: Duration = Duration(0)
     workflow_task_completed_event_id: int = 0
     retry_policy: RetryPolicy | None = None
+    priority: Priority | None = None
 
 
 class ActivityTaskStarted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
@@ -451,15 +458,24 @@ Attributes: TypeAlias = (
 )
 
 
-class Event(msgspec.Struct, frozen=True):
+class UserMetadata(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`temporal.api.sdk.v1.UserMetadata`: words for people, which change nothing."""
+
+    summary: Payload | None = None
+    details: Payload | None = None
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     """One event of a history.
 
     Attributes:
         event_id: Position in the history, from 1.
         event_time: When it was written.
         attributes: What happened.
+        user_metadata: What whoever caused it says about it.
     """
 
     event_id: int
     event_time: Timestamp
     attributes: Attributes
+    user_metadata: UserMetadata | None = None

@@ -28,6 +28,7 @@ class ApplicationFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, ta
     non_retryable: bool = False
     details: Payloads = ()
     next_retry_delay: Duration | None = None
+    category: str = ""
 
 
 class TimeoutFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="timeout"):
@@ -41,10 +42,13 @@ class CanceledFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_f
     """It was cancelled."""
 
     details: Payloads = ()
+    identity: str = ""
 
 
 class TerminatedFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="terminated"):
     """It was terminated."""
+
+    identity: str = ""
 
 
 class ServerFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="server"):

@@ -1,4 +1,4 @@
-"""The retry policy as history holds it."""
+"""Policies of calls as history holds them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ import msgspec
 
 from protopact.history.time import Duration
 
-__all__ = ["RetryPolicy"]
+__all__ = ["Priority", "RetryPolicy"]
+
+
+class Priority(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`temporal.api.common.v1.Priority`."""
+
+    priority_key: int = 0
+    fairness_key: str = ""
+    fairness_weight: float = 0.0
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):

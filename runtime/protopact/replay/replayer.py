@@ -141,8 +141,7 @@ class Replayer:
         return [self.replay(history, raise_on_failure=raise_on_failure) for history in histories]
 
     async def _decode(self, history: History) -> History:
-        events = await self._codecs.decode_structs(history)
-        return History(events, workflow_id=history.workflow_id, run_id=history.run_id)
+        return history.replace(await self._codecs.decode_structs(history))
 
     def _replay(self, history: History, *, raise_on_failure: bool) -> ReplayResult:
         definition = self._definitions.get(history.workflow_type)
