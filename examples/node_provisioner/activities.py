@@ -22,9 +22,13 @@ from generated.betterproto2.nodes.provisioning.v1 import (
 )
 from generated.betterproto2.nodes.provisioning.v1.node_protopact import NodeProvisionerService as node
 
-from protopact import activity
+from protopact import CancelledError, activity
+from protopact.activity import CancellationReason
 
 __all__ = ["NotJoinedError", "Provisioner"]
+
+_UNWANTED = (CancellationReason.CANCEL_REQUESTED, CancellationReason.NOT_FOUND)
+"""The workflow has gone on without it, or has ended. After a time-out the next attempt counts on what is there."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -44,8 +48,14 @@ class Provisioner(node.Activities):
         self._cloud = cloud
 
     def create_vm(self, request: CreateVmRequest) -> CreateVmResponse:
-        """Return the node's machine; create it when it is not there."""
-        vm = self._cloud.find_vm(request.node_id) or self._cloud.create_vm(request.node_id, request.machine_type)
+        """Return the node's machine; create it when it is not there, and undo that when nobody wants it any more."""
+        vm = self._cloud.find_vm(request.node_id)
+        if vm is None:
+            vm = self._cloud.create_vm(request.node_id, request.machine_type)
+            if activity.cancellation_reason() in _UNWANTED:
+                # A thread is not interrupted: whoever deletes the node may have looked before the machine was there.
+                self._cloud.delete_vm(vm.vm_id)
+                raise CancelledError(f"{vm.vm_id} was created too late")
         return CreateVmResponse(vm_id=vm.vm_id)
 
     async def wait_for_vm_ready(self, request: WaitForVmReadyRequest) -> WaitForVmReadyResponse:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from examples.node_provisioner.activities import Provisioner
-from examples.node_provisioner.cloud import BOOT_LOG, Cloud
+from examples.node_provisioner.cloud import BOOT_LOG, Cloud, Vm
 from examples.node_provisioner.workflows import AddNode, DeleteNode
 from generated.betterproto2.nodes.provisioning.v1 import (
     AddNodeRequest,
@@ -48,7 +50,8 @@ def done(cloud: Cloud) -> list[str]:
 
 def test_a_machine_is_created_once(cloud: Cloud) -> None:
     request = CreateVmRequest(node_id="n1", machine_type="small")
-    assert [Provisioner(cloud).create_vm(request) for _ in range(2)] == [CreateVmResponse(vm_id="vm-1")] * 2
+    created = [testing.ActivityEnvironment().run(Provisioner(cloud).create_vm, request) for _ in range(2)]
+    assert created == [CreateVmResponse(vm_id="vm-1")] * 2
     assert done(cloud) == ["create"]
 
 
@@ -62,7 +65,7 @@ def test_a_machine_is_announced_once(cloud: Cloud) -> None:
 
 def test_a_machine_is_deleted_once(cloud: Cloud) -> None:
     provisioner = Provisioner(cloud)
-    provisioner.create_vm(CreateVmRequest(node_id="n1", machine_type="small"))
+    cloud.create_vm("n1", "small")
     assert [provisioner.delete_vm(DeleteVmRequest(node_id="n1")) for _ in range(2)] == [DeleteVmResponse()] * 2
     assert done(cloud) == ["create", "delete"]
 
@@ -102,3 +105,28 @@ async def test_a_node_may_come_back_after_it_was_deleted(cloud: Cloud) -> None:
             await client.execute_delete_node(DeleteNodeRequest(node_id="n1"))
         await client.execute_delete_node(DeleteNodeRequest(node_id="n1"))
     assert done(cloud) == ["create", "announce", "delete"] * 2
+
+
+@pytest.mark.parametrize("end", ["delete", "cancel"])
+async def test_a_machine_that_is_created_too_late_does_not_stay(tmp_path: Path, end: str) -> None:
+    asked, granted = threading.Event(), threading.Event()
+
+    class Slow(Cloud):
+        def create_vm(self, node_id: str, machine_type: str) -> Vm:
+            asked.set()
+            assert granted.wait(10)
+            return super().create_vm(node_id, machine_type)
+
+    cloud = Slow(tmp_path / "cloud")
+    async with provisioner(cloud) as client:
+        adding = await client.start_add_node(AddNodeRequest(node_id="n1", machine_type="small"))
+        assert await asyncio.to_thread(asked.wait, 10)
+        if end == "delete":
+            await client.execute_delete_node(DeleteNodeRequest(node_id="n1"))
+        else:
+            await adding.cancel()
+            with pytest.raises(protopact.WorkflowFailedError):
+                await adding.result()
+        granted.set()
+    assert cloud.find_vm("n1") is None
+    assert done(cloud) == ["create", "delete"]

@@ -36,6 +36,7 @@
     └── EngineError                 the engine cannot work
         ├── EngineUrlError          the engine's URL is wrong
         ├── EngineClosedError       the engine was closed, or is used after a fork
+        ├── StalledError            in a test environment, what is awaited cannot come
         └── StoreError              the file cannot be used
             ├── NotAStoreError      it is not a protopact database
             ├── StoreVersionError   a newer protopact wrote it
@@ -89,6 +90,7 @@ __all__ = [
     "RegistrationError",
     "RetryState",
     "ServerError",
+    "StalledError",
     "StoreBusyError",
     "StoreCorruptError",
     "StoreError",
@@ -522,6 +524,10 @@ class EngineUrlError(EngineError, ValueError):
 
 class EngineClosedError(EngineError):
     """The engine was closed, or is used in a process forked from the one that connected it."""
+
+
+class StalledError(EngineError):
+    """In a test environment, what is awaited cannot come: nothing happens any more that could bring it."""
 
 
 class StoreError(EngineError):

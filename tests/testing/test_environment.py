@@ -329,3 +329,65 @@ async def test_a_call_may_override_the_contract_here_as_anywhere() -> None:
     assert isinstance(error, protopact.ActivityError)
     assert error.retry_state is protopact.RetryState.MAXIMUM_ATTEMPTS_REACHED
     assert fake.calls == [("Alice", 1), ("Alice", 2)]
+
+
+class Doorkeeper(greeting.Greet):
+    """Waits for what nobody brings."""
+
+    async def run(self, request: GreetRequest) -> GreetResponse:
+        await asyncio.Event().wait()
+        return GreetResponse()
+
+
+async def hang() -> None:
+    await activity.wait_for_cancelled()
+
+
+@pytest.mark.parametrize(
+    ("workflows", "activities", "obstacle"),
+    [
+        ([], [Fake()], "waits for a worker that serves greeting.v1.GreetingService.Greet"),
+        ([Doorkeeper], [], "waits, with no timer or activity pending: for a signal or an update, perhaps"),
+        ([Prompt], [], "waits for greeting.v1.GreetingService.ComposeGreeting, which no worker serves"),
+        (
+            [Prompt],
+            [Fake(hang)],
+            "these do not end: greeting.v1.GreetingService.ComposeGreeting of workflow",
+        ),
+    ],
+    ids=["no worker", "no signal", "no activity", "hanging activity"],
+)
+async def test_what_can_never_come_is_an_error_that_says_why(
+    workflows: list[type[workflow.Workflow]], activities: list[Fake], obstacle: str
+) -> None:
+    silence = timedelta(milliseconds=50)
+    async with (
+        testing.Environment(stalled_after=silence) as env,
+        env.worker(workflows=workflows, activities=activities),
+    ):
+        with pytest.raises(
+            protopact.StalledError, match=rf"^nothing has happened for 0.05 s of real time: .*{obstacle}"
+        ):
+            await greeting.Client(env).execute_greet(ALICE)
+
+
+async def test_time_that_is_held_is_named_too() -> None:
+    silence = timedelta(milliseconds=50)
+    async with testing.Environment(stalled_after=silence, time_skipping=False) as env, env.worker(workflows=[Patient]):
+        handle = await greeting.Client(env).start_greet(ALICE)
+        with pytest.raises(protopact.StalledError, match="time skipping is disabled"):
+            await handle.result()
+
+
+async def test_slow_work_is_no_silence_without_end() -> None:
+    async def work() -> None:
+        for _ in range(6):
+            await asyncio.sleep(0.02)
+            activity.heartbeat()
+
+    silence = timedelta(milliseconds=500)
+    async with (
+        testing.Environment(stalled_after=silence) as env,
+        env.worker(workflows=[Prompt], activities=[Fake(work)]),
+    ):
+        assert (await greeting.Client(env).execute_greet(ALICE)).greeting == "Hello, Alice!"

@@ -89,6 +89,11 @@ class Dispatch:
         """Number of attempts that run in this process."""
         return len(self._running)
 
+    @property
+    def attempts(self) -> list[Attempt]:
+        """The attempts that run in this process."""
+        return [running.attempt for running in self._running.values()]
+
     # -- attempts to start
 
     def offer(self, tick: Tick, run: Run, activity: Activity) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from protopact.embedded.clock import Ids, Timer, VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
 from protopact.embedded.store import Store
 from protopact.engine import UpdateStarted, UpdateWorkflow, WorkerOptions, WorkflowRef
-from protopact.errors import NotFoundError, WorkflowTaskError
+from protopact.errors import NotFoundError, StalledError, WorkflowTaskError
 from protopact.history.time import Duration, Timestamp, from_datetime, from_timedelta, to_datetime
 from protopact.interceptor import Interceptor
 from protopact.payload import Encoding, PayloadCodec
@@ -35,14 +35,20 @@ class _Clock(VirtualClock):
     def __init__(self, start: Timestamp) -> None:
         super().__init__(start)
         self.stirred = asyncio.Event()
+        self.stirs = 0
 
     def now(self) -> Timestamp:
-        self.stirred.set()
+        self.stir()
         return super().now()
 
     def call_at(self, when: Timestamp, callback: Callable[[], None], /) -> Timer:
-        self.stirred.set()
+        self.stir()
         return super().call_at(when, callback)
+
+    def stir(self) -> None:
+        """Something has happened."""
+        self.stirs += 1
+        self.stirred.set()
 
 
 class Environment(EmbeddedEngine):
@@ -53,6 +59,9 @@ class Environment(EmbeddedEngine):
     for a result of this environment. What a test calls one after the other happens at one instant; only when it waits,
     for a result, an event, a sleep, does time go on.
 
+    What can never come raises `StalledError` at whoever awaits it, with what stands in the way, once nothing has
+    happened for `stalled_after` of real time.
+
     A workflow task that fails, which a worker tries again for ever, raises `WorkflowTaskError` at whoever awaits a
     result or an update of the run, as soon as nothing but the next try is left.
 
@@ -60,6 +69,8 @@ class Environment(EmbeddedEngine):
         start: The first instant, an aware datetime; by default 2026-01-01T00:00:00Z.
         seed: Where the sequence of run ids begins. Random numbers of workflows follow from the run id.
         time_skipping: Whether time jumps while everything waits; otherwise only `sleep` and `advance` move it.
+        stalled_after: Longest silence, in real time, while a result, an update or a `sleep` is awaited; None is no
+            limit.
         encoding: How messages are written.
         codecs: Applied to every payload, as by `protopact.connect`.
         interceptors: Hooks around clients, workflows and activities.
@@ -71,6 +82,7 @@ class Environment(EmbeddedEngine):
         start: datetime = _START,
         seed: int = 0,
         time_skipping: bool = True,
+        stalled_after: timedelta | None = timedelta(seconds=10),
         encoding: Encoding = "json/protobuf",
         codecs: Sequence[PayloadCodec] = (),
         interceptors: Sequence[Interceptor] = (),
@@ -85,6 +97,7 @@ class Environment(EmbeddedEngine):
             interceptors=interceptors,
             identity="test",
         )
+        self._stalled_after = stalled_after
         self._holds = 0 if time_skipping else 1
         self._sleepers: list[tuple[int, asyncio.Event]] = []
         self._waiting_activities = 0
@@ -130,7 +143,7 @@ class Environment(EmbeddedEngine):
             yield
         finally:
             self._holds -= 1
-            self._virtual.stirred.set()
+            self._virtual.stir()
 
     async def _fly(self) -> None:
         clock = self._virtual
@@ -204,19 +217,21 @@ class Environment(EmbeddedEngine):
         entry = (ref, failed)
         self._awaited.append(entry)
         try:
-            return await self._or_trouble(asyncio.ensure_future(answer), failed)
+            return await self._or_trouble(asyncio.ensure_future(answer), failed, ref=ref)
         finally:
             self._awaited.remove(entry)
 
-    async def _or_trouble(self, answer: asyncio.Future[R], *trouble: asyncio.Future[None]) -> R:
+    async def _or_trouble(
+        self, answer: asyncio.Future[R], *trouble: asyncio.Future[None], ref: WorkflowRef | None = None
+    ) -> R:
         """The answer; or what keeps it from coming."""
         troubles = trouble if self._pilot is None else (*trouble, self._pilot)
         awaited: list[asyncio.Future[Any]] = [answer, *troubles]
         waits = activity.in_activity()
         self._waiting_activities += waits
-        self._virtual.stirred.set()
+        self._virtual.stir()
         try:
-            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            await self._first(awaited, None if waits else self._stalled_after, ref)
             if not answer.done():
                 for each in troubles:
                     if each.done():
@@ -225,6 +240,49 @@ class Environment(EmbeddedEngine):
         finally:
             self._waiting_activities -= waits
             answer.cancel()
+
+    async def _first(
+        self, awaited: list[asyncio.Future[Any]], patience: timedelta | None, ref: WorkflowRef | None
+    ) -> None:
+        """Wait until one of them is done.
+
+        Raises:
+            StalledError: Nothing has happened for as long as `patience`, in real time.
+        """
+        seconds = None if patience is None else patience.total_seconds()
+        while True:
+            stirs = self._virtual.stirs
+            done, _ = await asyncio.wait(awaited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                await self._virtual.settle()  # a debugger may have held everything
+            if any(each.done() for each in awaited):
+                return
+            if self._virtual.stirs == stirs:
+                raise StalledError(f"nothing has happened for {seconds:g} s of real time: {await self._obstacle(ref)}")
+
+    async def _obstacle(self, ref: WorkflowRef | None) -> str:
+        """What keeps the awaited from coming."""
+        attempts = [] if self._shell is None else self._shell.dispatch.attempts
+        if attempts:
+            running = ", ".join(f"{each.activity_type} of workflow {each.workflow_id}" for each in attempts)
+            return (
+                f"virtual time stands still while activities run, and these do not end: {running}; let them end, or let "
+                "time pass with advance(), for their time-outs"
+            )
+        if self._holds and self._virtual.next_timer is not None:
+            return "time skipping is disabled, and only a timer could go on; let time pass with sleep() or advance()"
+        if ref is None:
+            return "nothing is left that could"
+        with suppress(NotFoundError):
+            description = await self.describe_workflow(ref)
+            unserved = [each.activity_type for each in description.pending_activities if not each.started]
+            if unserved:
+                return f"workflow {ref.workflow_id} waits for {', '.join(unserved)}, which no worker serves"
+            if description.history_length == 1:
+                return f"workflow {ref.workflow_id} waits for a worker that serves {description.workflow_type}"
+        return (
+            f"workflow {ref.workflow_id} waits, with no timer or activity pending: for a signal or an update, perhaps"
+        )
 
     async def _look_at_task(self) -> None:
         """Look whether an awaited run is stuck; each time at another one."""
