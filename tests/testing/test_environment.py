@@ -365,9 +365,7 @@ async def test_what_can_never_come_is_an_error_that_says_why(
         testing.Environment(stalled_after=silence) as env,
         env.worker(workflows=workflows, activities=activities),
     ):
-        with pytest.raises(
-            protopact.StalledError, match=rf"^nothing has happened for 0.05 s of real time: .*{obstacle}"
-        ):
+        with pytest.raises(protopact.StalledError, match=rf"^nothing has happened for 0.05 s .*{obstacle}"):
             await greeting.Client(env).execute_greet(ALICE)
 
 
@@ -377,17 +375,3 @@ async def test_time_that_is_held_is_named_too() -> None:
         handle = await greeting.Client(env).start_greet(ALICE)
         with pytest.raises(protopact.StalledError, match="time skipping is disabled"):
             await handle.result()
-
-
-async def test_slow_work_is_no_silence_without_end() -> None:
-    async def work() -> None:
-        for _ in range(6):
-            await asyncio.sleep(0.02)
-            activity.heartbeat()
-
-    silence = timedelta(milliseconds=500)
-    async with (
-        testing.Environment(stalled_after=silence) as env,
-        env.worker(workflows=[Prompt], activities=[Fake(work)]),
-    ):
-        assert (await greeting.Client(env).execute_greet(ALICE)).greeting == "Hello, Alice!"

@@ -74,7 +74,7 @@ def what_follows(decided: Duration | RetryState, attempt: int) -> str:
     """What `next_attempt` has decided after the failed attempt `attempt`, in words for a log."""
     if isinstance(decided, RetryState):
         return f"it is not tried again ({decided.name})"
-    return f"attempt {attempt + 1} follows in {decided / 1e9:g} s"
+    return f"attempt {attempt + 1} follows {f'in {decided / 1e9:g} s' if decided else 'at once'}"
 
 
 def backoff(policy: RetryPolicy, attempt: int) -> Duration:

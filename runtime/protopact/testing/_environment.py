@@ -266,8 +266,8 @@ class Environment(EmbeddedEngine):
         if attempts:
             running = ", ".join(f"{each.activity_type} of workflow {each.workflow_id}" for each in attempts)
             return (
-                f"virtual time stands still while activities run, and these do not end: {running}; let them end, or let "
-                "time pass with advance(), for their time-outs"
+                f"virtual time stands still while activities run, and these do not end: {running}; let them end, or "
+                "let time pass with advance(), for their time-outs"
             )
         if self._holds and self._virtual.next_timer is not None:
             return "time skipping is disabled, and only a timer could go on; let time pass with sleep() or advance()"
