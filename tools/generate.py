@@ -37,14 +37,28 @@ def write_annotations(out: Path) -> None:
     module.write_text(text)
 
 
+def write_contracts_of_tests(out: Path) -> None:
+    """Write what is generated for the contracts that the tests are written on, beside them."""
+    for folder in ("tests/embedded", "tests/replay"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+        options = f"messages=google,import_root={folder.replace('/', '.')}"
+        run(
+            *(sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={folder}", "--proto_path=runtime"),
+            *(f"--python_out={out / folder}", f"--mypy_out=quiet:{out / folder}"),
+            f"--protopact_out={options}:{out / folder}",
+            *(path.relative_to(ROOT / folder) for path in sorted((ROOT / folder).rglob("*.proto"))),
+        )
+
+
 def main() -> None:
-    """Write the annotations' modules of runtime and plugin and, by buf.gen.yaml, the example contracts."""
+    """Write the annotations' modules, by buf.gen.yaml the example contracts, and the contracts of the tests."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT
     write_annotations(root / "runtime")
     codegen = root / "codegen/protopact_codegen"
     codegen.mkdir(parents=True, exist_ok=True)
     run(sys.executable, "tools/plugin_annotations.py", codegen)
     run("buf", "generate", "--output", root)
+    write_contracts_of_tests(root)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,10 @@ class Methods:
         abstract = self._use("abstractmethod")
         doc = "Run the workflow; what this returns is its result."
         yield Method("async def run", self._takes(workflow), self._type(workflow.response), doc, decorator=abstract)
+        takes = [*self._takes(workflow)[1:], self._options("ContinueAsNewOptions")]
+        body = _call("", f"{self._use('workflow')}.continue_as_new", *self._given(workflow), "options")
+        doc = f"End this run, and go on as a new run of `{workflow.rpc}`."
+        yield Method("def continue_as_new", takes, self._use("NoReturn"), doc, body, "staticmethod")
         for signal in (ref.signal for ref in workflow.signals):
             name = method_name(signal)
             doc = f"Handle the signal `{signal.rpc}`. A class that overrides this has no channel `{name}`."

@@ -25,6 +25,7 @@ _STANDARD = {
     "Awaitable": "collections.abc",
     "timedelta": "datetime",
     "import_module": "importlib",
+    "NoReturn": "typing",
     "TypeAlias": "typing",
     "Unpack": "typing",
 }

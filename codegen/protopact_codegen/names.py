@@ -46,7 +46,7 @@ _RESERVED_SERVICES = frozenset({"ImportError", "annotations", "getattr", "str", 
 # What the runtime's own classes have, or may get.
 _RESERVED_CLASSES = frozenset({"Activities", "Client"})
 _RESERVED_HANDLERS = frozenset(
-    {"cancel", "changed", "describe", "history", "id", "result", "run", "run_id", "terminate"}
+    {"cancel", "changed", "continue_as_new", "describe", "history", "id", "result", "run", "run_id", "terminate"}
 )
 
 _Owner: TypeAlias = Service | Element

@@ -43,6 +43,8 @@
             ├── StoreCorruptError   it is damaged
             ├── StoreFullError      the disk is full
             └── StoreBusyError      another process holds it for too long
+
+`ContinueAsNewError` stands beside the tree: it ends a run that goes on as another one, and is no failure.
 """
 
 from __future__ import annotations
@@ -68,6 +70,7 @@ __all__ = [
     "CancelledError",
     "ChannelClosedError",
     "ChildWorkflowError",
+    "ContinueAsNewError",
     "Details",
     "EngineClosedError",
     "EngineError",
@@ -377,6 +380,13 @@ class WorkflowContinuedAsNewError(ProtopactError):
     def __init__(self, message: str, *, new_run_id: str) -> None:
         super().__init__(message)
         self.new_run_id = new_run_id
+
+
+class ContinueAsNewError(BaseException):
+    """Raised by a workflow class's `continue_as_new` to end the run; let it pass.
+
+    It is no `Exception`, so that code which handles failures does not take it for one.
+    """
 
 
 class UpdateFailedError(ProtopactError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from protopact import contract
 from protopact.engine import (
@@ -22,10 +22,11 @@ from protopact.engine import (
     UpdateWorkflow,
 )
 from protopact.payload.payload import Headers, Payload
-from protopact.policy import ActivityOptions
+from protopact.policy import ActivityOptions, ContinueAsNewOptions
 
 __all__ = [
     "AnyWorkflow",
+    "ContinueAsNew",
     "ExecuteActivity",
     "ExecuteWorkflow",
     "HandleQuery",
@@ -85,6 +86,16 @@ class StartActivity:
     activity: contract.Activity[Any, Any]
     request: object
     options: ActivityOptions
+    headers: Headers = field(default_factory=dict[str, Payload])
+
+
+@dataclass(slots=True, kw_only=True)
+class ContinueAsNew:
+    """A run ends, and goes on as a new one: the workflow, request and headers that the new one starts with."""
+
+    workflow: AnyWorkflow
+    request: object
+    options: ContinueAsNewOptions
     headers: Headers = field(default_factory=dict[str, Payload])
 
 
@@ -189,6 +200,10 @@ class Interceptor:
     ) -> Awaitable[object]:
         """Around a workflow's call of an activity, inside the workflow."""
         return next_hook(call)
+
+    def continue_as_new(self, call: ContinueAsNew, next_hook: Callable[[ContinueAsNew], NoReturn]) -> NoReturn:
+        """Around a workflow's `continue_as_new`, inside the workflow."""
+        next_hook(call)
 
     async def execute_activity(
         self, call: ExecuteActivity, next_hook: Callable[[ExecuteActivity], Awaitable[object]]

@@ -14,6 +14,7 @@ __all__ = [
     "CHANGE_VERSION",
     "ActivityCancellationType",
     "ActivityOptions",
+    "ContinueAsNewOptions",
     "ParentClosePolicy",
     "Priority",
     "RetryPolicy",
@@ -181,6 +182,21 @@ class StartOptions(TypedDict, total=False):
     search_attributes: Mapping[str, SearchAttributeValue]
     priority: Priority
     request_id: str
+
+
+class ContinueAsNewOptions(TypedDict, total=False):
+    """What the next run has otherwise than the run that continues as new.
+
+    Without a key it keeps what the run has, or takes what the contract says when it is another workflow.
+    """
+
+    task_queue: str
+    run_timeout: timedelta
+    task_timeout: timedelta
+    backoff_start_interval: timedelta
+    retry_policy: RetryPolicy
+    memo: Mapping[str, str]
+    search_attributes: Mapping[str, SearchAttributeValue]
 
 
 class UpdateOptions(TypedDict, total=False):

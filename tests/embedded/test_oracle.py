@@ -17,7 +17,7 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from tests.embedded.bench import Lab, Waiting, all_kinds, open_engine, soon, text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
-from tests.embedded.test_seams import Squeezing
+from tests.embedded.test_seams import Gated
 
 from protopact import activity, workflow
 from protopact.embedded.clock import VirtualClock
@@ -25,7 +25,6 @@ from protopact.embedded.engine import EmbeddedEngine
 from protopact.errors import ActivityError, ApplicationError, UpdateFailedError, WorkflowFailedError
 from protopact.history.event import Event
 from protopact.history.json import to_json
-from protopact.payload import Payload as OurPayload
 from protopact.policy import RetryPolicy, WaitForStage
 
 SERVICE = "lab.v1.LabService"
@@ -289,13 +288,6 @@ async def test_ends_that_the_workflow_did_not_choose(engine: EmbeddedEngine, clo
 
 
 async def test_a_task_that_was_superseded(clock: VirtualClock) -> None:
-    class Gated(Squeezing):
-        gate = asyncio.Event()
-
-        async def decode(self, payloads: Sequence[OurPayload]) -> list[OurPayload]:
-            await self.gate.wait()
-            return await super().decode(payloads)
-
     codec = Gated()
     codec.gate.set()
     async with open_engine(clock=clock, codecs=[codec]) as engine, engine.worker(workflows=[Waiting]):

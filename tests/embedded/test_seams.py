@@ -241,15 +241,20 @@ async def test_a_slow_codec_covers_everything_on_disk(tmp_path: Path, clock: Vir
             assert SECRET.encode() not in file.read_bytes(), file
 
 
+class Gated(Squeezing):
+    """Decodes when its gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        await self.gate.wait()
+        return await super().decode(payloads)
+
+
 async def test_a_task_under_a_slow_codec_is_never_half_on_disk(tmp_path: Path, clock: VirtualClock) -> None:
     """What arrives while the codec works waits in the inbox; a run that would close meanwhile is told first."""
-
-    class Gated(Squeezing):
-        gate = asyncio.Event()
-
-        async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-            await self.gate.wait()
-            return await super().decode(payloads)
 
     class Draining(Waiting):
         async def run(self, request: Text) -> Text:

@@ -25,7 +25,7 @@ def regenerated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("folder", ["runtime", "codegen", "generated"])
+@pytest.mark.parametrize("folder", ["runtime", "codegen", "generated", "tests"])
 def test_generating_again_changes_nothing(regenerated: Path, folder: str) -> None:
     written = files(regenerated / folder)
     assert written

@@ -33,6 +33,10 @@ FIELDS: dict[type[ev.Attributes], tuple[type, tuple[str, ...]]] = {
     ev.WorkflowExecutionCompleted: (cmd.CompleteWorkflowExecution, ("result",)),
     ev.WorkflowExecutionFailed: (cmd.FailWorkflowExecution, ()),
     ev.WorkflowExecutionCanceled: (cmd.CancelWorkflowExecution, ("details",)),
+    ev.WorkflowExecutionContinuedAsNew: (
+        cmd.ContinueAsNewWorkflowExecution,
+        ("workflow_type", "task_queue", "input", "workflow_run_timeout", "workflow_task_timeout", "header", "memo"),
+    ),
     ev.WorkflowExecutionUpdateAccepted: (cmd.AcceptUpdate, ()),
     ev.WorkflowExecutionUpdateCompleted: (cmd.CompleteUpdate, ("update_id", "success")),
 }

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NoReturn, TypeAlias
 
 from temporalio import workflow as temporal
 from temporalio.client import WorkflowHistory
@@ -30,6 +30,7 @@ from protopact.replay.comparison import Comparer, Difference
 P = "histories.v1.Histories."
 ACCEPTED, NONDETERMINISM, ERROR = "accepted", "nondeterminism", "error"
 SECOND = 1_000_000_000
+_LONG = 10
 START = Timestamp(1_750_000_000 * SECOND)
 
 
@@ -45,6 +46,8 @@ class Sdk:
     is_replaying: Callable[[], bool]
     all_handlers_finished: Callable[[], bool]
     application_error: type[Exception]
+    continue_as_new: Callable[[], NoReturn]
+    history: Callable[[], tuple[int, int, bool]]
 
 
 def _work(name: str, cancellation_type: str = "TRY_CANCEL") -> workflow.ActivityHandle[Reading]:
@@ -61,6 +64,10 @@ def _their_work(name: str, cancellation_type: str = "TRY_CANCEL") -> temporal.Ac
     )
 
 
+def _history(info: workflow.Info | temporal.Info) -> tuple[int, int, bool]:
+    return info.get_current_history_length(), info.get_current_history_size(), info.is_continue_as_new_suggested()
+
+
 OURS = Sdk(
     _work,
     workflow.sleep,
@@ -70,6 +77,8 @@ OURS = Sdk(
     workflow.is_replaying,
     workflow.all_handlers_finished,
     ApplicationError,
+    lambda: Ours.continue_as_new(Job(id="story")),
+    lambda: _history(workflow.info()),
 )
 THEIRS = Sdk(
     _their_work,
@@ -80,6 +89,8 @@ THEIRS = Sdk(
     temporal.unsafe.is_replaying,
     temporal.all_handlers_finished,
     TheirApplicationError,
+    lambda: temporal.continue_as_new(Job(id="story")),
+    lambda: _history(temporal.info()),
 )
 
 
@@ -207,7 +218,13 @@ class Story:
     def task(self) -> Story:
         """A task is scheduled and started."""
         self._scheduled = self._put(ev.WorkflowTaskScheduled(task_queue="histories"))
-        self.started = self._put(ev.WorkflowTaskStarted(scheduled_event_id=self._scheduled))
+        self.started = self._put(
+            ev.WorkflowTaskStarted(
+                scheduled_event_id=self._scheduled,
+                history_size_bytes=100 * len(self.events),
+                suggest_continue_as_new=len(self.events) > _LONG,
+            )
+        )
         return self
 
     def fails(self, cause: str = "WORKFLOW_WORKER_UNHANDLED_FAILURE", new_run_id: str = "") -> Story:
@@ -365,6 +382,10 @@ def completes(update_id: str) -> Command:
 
 def ends() -> Command:
     return lambda _: ev.WorkflowExecutionCompleted(result=payloads(_CONTRACT.response, Outcome(id="story")))
+
+
+def continues() -> Command:
+    return lambda _: ev.WorkflowExecutionContinuedAsNew(new_execution_run_id="next", initiator="WORKFLOW")
 
 
 def ends_failed() -> Command:

@@ -20,6 +20,7 @@ from tests.replay.stories import (
     cancels,
     check_told_alike,
     completes,
+    continues,
     ends,
     ends_cancelled,
     ends_failed,
@@ -348,6 +349,91 @@ class Reset(Program):
 class Terminated(Program):
     async def run(self) -> None:
         await self.sdk.work("a")
+
+
+# Continuing as new.
+
+
+@case(Story().task().answer(work("1")).returns("1").task().answer(continues()))
+@case(Story().task().answer(work("1")).returns("1").task().answer(ends()), NONDETERMINISM, name="ContinuesAndDidNot")
+class Continues(Program):
+    async def run(self) -> None:
+        try:
+            await self.sdk.work("a")
+            self.sdk.continue_as_new()
+        except Exception:  # noqa: BLE001 - it is none
+            self.note("caught")
+        finally:
+            self.note("on the way out")
+
+
+@case(Story().task().answer(ends()), NONDETERMINISM, name="EndsButContinued")
+class ContinuesAtOnce(Program):
+    async def run(self) -> None:
+        self.sdk.continue_as_new()
+
+
+judged_continued = case(Story().task().answer(continues()), NONDETERMINISM, name="ContinuedButEnds")
+
+
+@judged_continued
+class EndsAtOnce(Program):
+    async def run(self) -> None:
+        self.note("end")
+
+
+@case(Story().task().answer(timer("1")).nudge("go").task().answer(continues()))
+class ContinuesFromASignal(Program):
+    async def nudge(self, note: str) -> None:
+        self.note(note)
+        self.sdk.continue_as_new()
+
+    async def run(self) -> None:
+        await self.sdk.sleep(1)
+        self.note("slept")
+
+
+@case(Story().task().answer(timer("1")).fires("1").task().answer(work("1"), continues()))
+class ContinuesFromATask(Program):
+    async def beside(self) -> None:
+        await self.sdk.sleep(1)
+        self.sdk.continue_as_new()
+
+    async def run(self) -> None:
+        try:
+            await asyncio.create_task(self.beside())
+        finally:
+            self.handle = self.sdk.work("a")
+
+
+@case(Story().task().answer().nudge("a").task().answer(accepts("u")), ERROR)
+class ContinuesFromAnUpdate(Program):
+    async def add(self, note: str) -> None:
+        self.note(note)
+        self.sdk.continue_as_new()
+
+
+@case(Story().task().answer(timer("1")).asks_to_cancel().fires("1").task().answer(continues()))
+class ContinuesThoughCancelled(Program):
+    async def run(self) -> None:
+        try:
+            await self.sdk.sleep(1)
+        except asyncio.CancelledError:
+            self.sdk.continue_as_new()
+
+
+@case(
+    Story().task().answer().nudge("a").nudge("b").task().answer().nudge("c").task().answer().finish().task(),
+    name="TheHistoryGrows",
+)
+class History(Program):
+    async def nudge(self, note: str) -> None:
+        self.note(note, *self.sdk.history())
+
+    async def run(self) -> None:
+        self.note("run", *self.sdk.history())
+        await super().run()
+        self.note("end", *self.sdk.history())
 
 
 # Updates.

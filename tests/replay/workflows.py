@@ -29,6 +29,14 @@ class Sequence(histories.Sequence):
         return Outcome(id=request.id, log=log, total=total)
 
 
+class Looper(histories.Looper):
+    async def run(self, request: Job) -> Outcome:
+        await asyncio.sleep(0.02)
+        if request.n > 0:
+            self.continue_as_new(Job(id=request.id, n=request.n - 1))
+        return Outcome(id=request.id, total=request.n)
+
+
 class Fanout(histories.Fanout):
     async def run(self, request: Job) -> Outcome:
         readings = await asyncio.gather(*[histories.work(Step(name=f"{request.id}-{i}")) for i in range(request.n)])
@@ -170,6 +178,7 @@ RECORDED: list[tuple[str, type[Workflow]]] = [
     ("deterministic", Deterministic),
     ("doomed", Doomed),
     ("fanout", Fanout),
+    ("looper", Looper),
     ("patched", Patched),
     ("reset", Deterministic),
     ("saga", Saga),

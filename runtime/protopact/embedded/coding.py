@@ -20,7 +20,12 @@ from protopact.embedded.run import Run
 from protopact.embedded.tick import Caller, Tick
 from protopact.history.failure import Failure
 from protopact.payload import CodecChain
-from protopact.replay.command import CancelWorkflowExecution, CompleteWorkflowExecution, FailWorkflowExecution
+from protopact.replay.command import (
+    CancelWorkflowExecution,
+    CompleteWorkflowExecution,
+    ContinueAsNewWorkflowExecution,
+    FailWorkflowExecution,
+)
 from protopact.replay.execution import Advance
 
 if TYPE_CHECKING:
@@ -32,7 +37,12 @@ __all__ = ["Coding"]
 
 T = TypeVar("T")
 
-_CLOSING = (CompleteWorkflowExecution, FailWorkflowExecution, CancelWorkflowExecution)
+_CLOSING = (
+    CompleteWorkflowExecution,
+    FailWorkflowExecution,
+    CancelWorkflowExecution,
+    ContinueAsNewWorkflowExecution,
+)
 
 
 class _Job:

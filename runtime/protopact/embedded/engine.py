@@ -51,6 +51,7 @@ from protopact.errors import (
     QueryError,
     TerminatedError,
     UpdateFailedError,
+    WorkflowContinuedAsNewError,
     WorkflowFailedError,
 )
 from protopact.failure import FailureConverter
@@ -62,6 +63,7 @@ from protopact.history.event import (
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
+    WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
@@ -448,6 +450,10 @@ class EmbeddedEngine(Engine):
             if not (successor and follow_runs):
                 break
             ref = WorkflowRef(closed.workflow_id, successor)
+        if isinstance(closed.event, WorkflowExecutionContinuedAsNew):
+            raise WorkflowContinuedAsNewError(
+                f"workflow {closed.workflow_id} (run {closed.run_id}) went on as run {successor}", new_run_id=successor
+            )
         event = await self._decode(closed.event)
         if isinstance(event, WorkflowExecutionCompleted):
             where = f"response of workflow {closed.workflow_id}"

@@ -337,6 +337,7 @@ _CLOSES: dict[type[Attributes], int] = {
     events.WorkflowExecutionCompleted: STATUSES.index(WorkflowStatus.COMPLETED),
     events.WorkflowExecutionFailed: STATUSES.index(WorkflowStatus.FAILED),
     events.WorkflowExecutionCanceled: STATUSES.index(WorkflowStatus.CANCELED),
+    events.WorkflowExecutionContinuedAsNew: STATUSES.index(WorkflowStatus.CONTINUED_AS_NEW),
     events.WorkflowExecutionTerminated: STATUSES.index(WorkflowStatus.TERMINATED),
     events.WorkflowExecutionTimedOut: STATUSES.index(WorkflowStatus.TIMED_OUT),
 }

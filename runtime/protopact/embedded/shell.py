@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from protopact.embedded.agenda import Agenda, Errand
 from protopact.embedded.calls import Calls, closed_error
+from protopact.embedded.chains import Chains
 from protopact.embedded.clock import Clock, Ids
 from protopact.embedded.coding import Coding
 from protopact.embedded.dispatch import Dispatch
@@ -99,6 +100,7 @@ class Shell:
         self.workers: list[Worker] = []
         self.dispatch = Dispatch(self)
         self.tasks = WorkflowTasks(self)
+        self.chains = Chains(self)
         self.queries = Queries(self)
         self.coding = Coding(self, codecs) if codecs else None
         self.waits = Waits(self)
@@ -470,7 +472,7 @@ class Shell:
             elif kind == ACTIVITY:
                 self.dispatch.deadline(tick, run, run.activities[event_id])
             elif kind == CLOSE:
-                self.tasks.time_out(tick, run, _WORKFLOW_TIMEOUT)
+                self.chains.time_out(tick, run, _WORKFLOW_TIMEOUT)
 
     def _perform_tasks(self, tick: Tick) -> None:
         performed = 0

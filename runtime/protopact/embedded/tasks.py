@@ -9,11 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from protopact._version import __version__
-from protopact.embedded.retry import next_attempt
 from protopact.embedded.run import Activity, Run
 from protopact.embedded.sizes import LIMIT, oversize
 from protopact.embedded.tick import Caller, Refusal, Tick
-from protopact.errors import NondeterminismError, RetryState, UpdateFailedError, WorkflowTaskError
+from protopact.errors import NondeterminismError, UpdateFailedError, WorkflowTaskError
 from protopact.history.event import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
@@ -26,9 +25,7 @@ from protopact.history.event import (
     WorkflowExecutionCanceled,
     WorkflowExecutionCompleted,
     WorkflowExecutionFailed,
-    WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
-    WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
     WorkflowPropertiesModified,
@@ -47,6 +44,7 @@ from protopact.replay.command import (
     Command,
     CompleteUpdate,
     CompleteWorkflowExecution,
+    ContinueAsNewWorkflowExecution,
     FailWorkflowExecution,
     ModifyWorkflowProperties,
     RecordMarker,
@@ -113,6 +111,7 @@ class WorkflowTasks:
             RecordMarker: self._record_marker,
             UpsertSearchAttributes: self._upsert_search_attributes,
             ModifyWorkflowProperties: self._modify_properties,
+            ContinueAsNewWorkflowExecution: self._continue_as_new,
             AcceptUpdate: self._accept_update,
             CompleteUpdate: self._complete_update,
             RejectUpdate: self._reject_update,
@@ -452,34 +451,10 @@ class WorkflowTasks:
             failure=command.failure,
             workflow_task_completed_event_id=task.completed_event_id,
         )
-        self._close_or_retry(tick, task.run, command.failure, close)
+        self._shell.chains.close_or_retry(tick, task.run, command.failure, close)
 
-    def time_out(self, tick: Tick, run: Run, failure: Failure) -> None:
-        """A run has passed its run or execution time-out."""
-        self._close_or_retry(tick, run, failure, WorkflowExecutionTimedOut)
-
-    def _close_or_retry(
-        self,
-        tick: Tick,
-        run: Run,
-        failure: Failure,
-        close: Callable[..., WorkflowExecutionFailed | WorkflowExecutionTimedOut],
-    ) -> None:
-        """Close a run; when its retry policy says so, another run goes on in its place."""
-        started = run.started
-        decided = next_attempt(
-            started.retry_policy,
-            failure,
-            attempt=started.attempt,
-            now=tick.now,
-            expiration=started.workflow_execution_expiration_time,
-        )
-        if isinstance(decided, RetryState):
-            self._shell.close_run(tick, run, close(retry_state=decided.name))
-            return
-        run_id = self._shell.ids.run_id(tick.now)
-        self._shell.close_run(tick, run, close(retry_state=RetryState.IN_PROGRESS.name, new_execution_run_id=run_id))
-        self._shell.create_run(tick, _retried(run, run_id, failure, decided), request_id="")
+    def _continue_as_new(self, tick: Tick, task: Task, command: ContinueAsNewWorkflowExecution) -> None:
+        self._shell.chains.continue_as_new(tick, task.run, command, task.completed_event_id)
 
     def _accept_update(self, tick: Tick, task: Task, command: AcceptUpdate) -> None:
         request = command.request
@@ -519,38 +494,13 @@ class WorkflowTasks:
             tick.refuse(caller, refusal)
 
 
-def _retried(run: Run, run_id: str, failure: Failure, delay: Duration) -> WorkflowExecutionStarted:
-    started = run.started
-    return WorkflowExecutionStarted(
-        workflow_type=started.workflow_type,
-        task_queue=started.task_queue,
-        input=started.input,
-        workflow_execution_timeout=started.workflow_execution_timeout,
-        workflow_run_timeout=started.workflow_run_timeout,
-        workflow_task_timeout=started.workflow_task_timeout,
-        continued_execution_run_id=run.run_id,
-        initiator="RETRY",
-        continued_failure=failure,
-        last_completion_result=started.last_completion_result,
-        original_execution_run_id=run_id,
-        first_execution_run_id=run.first_run_id,
-        workflow_id=run.workflow_id,
-        identity=started.identity,
-        retry_policy=started.retry_policy,
-        attempt=started.attempt + 1,
-        workflow_execution_expiration_time=started.workflow_execution_expiration_time,
-        first_workflow_task_backoff=delay,
-        memo=started.memo,
-        search_attributes=started.search_attributes,
-        header=started.header,
-    )
-
-
 def _oversize_command(commands: Iterable[Command]) -> tuple[str, str] | None:
     """Cause and message for a command with payloads over the limit, in the server's words; None without one."""
     for command in commands:
         if isinstance(command, ScheduleActivityTask):
             size, kind = oversize(command.input), _OVERSIZE_INPUT
+        elif isinstance(command, ContinueAsNewWorkflowExecution):
+            size, kind = oversize(command.input), _OVERSIZE_NEXT_INPUT
         elif isinstance(command, CompleteWorkflowExecution):
             size, kind = oversize(command.result), _OVERSIZE_RESULT
         elif isinstance(command, CompleteUpdate):
@@ -571,6 +521,7 @@ def _oversize_command(commands: Iterable[Command]) -> tuple[str, str] | None:
 
 
 _OVERSIZE_INPUT = ("BAD_SCHEDULE_ACTIVITY_ATTRIBUTES", "ScheduleActivityTaskCommandAttributes.Input")
+_OVERSIZE_NEXT_INPUT = ("BAD_CONTINUE_AS_NEW_ATTRIBUTES", "ContinueAsNewWorkflowExecutionCommandAttributes.Input")
 _OVERSIZE_RESULT = (
     "BAD_COMPLETE_WORKFLOW_EXECUTION_ATTRIBUTES",
     "CompleteWorkflowExecutionCommandAttributes.Result",

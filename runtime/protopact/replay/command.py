@@ -99,6 +99,7 @@ class ContinueAsNewWorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
     input: Payloads = ()
     workflow_run_timeout: Duration = Duration(0)
     workflow_task_timeout: Duration = Duration(0)
+    backoff_start_interval: Duration = Duration(0)
     retry_policy: RetryPolicy | None = None
     header: Headers = {}
     memo: dict[str, Payload] = {}

@@ -478,6 +478,7 @@ TABLES: Mapping[type[ev.Attributes], Table] = {
             _warn("task_queue"),
             _warn("run_timeout", field="workflow_run_timeout", text=_duration),
             _warn("task_timeout", field="workflow_task_timeout", text=_duration),
+            _warn("backoff_start_interval", same=_where_said, text=_duration),
             _HEADER,
             _warn("memo", same=_map_where_said, text=_map),
             _warn("search_attributes", same=_map_where_said, text=_map),

@@ -19,7 +19,15 @@ C = TypeVar("C")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_HOOKS = ("execute_workflow", "handle_signal", "handle_query", "validate_update", "handle_update", "start_activity")
+_HOOKS = (
+    "execute_workflow",
+    "handle_signal",
+    "handle_query",
+    "validate_update",
+    "handle_update",
+    "start_activity",
+    "continue_as_new",
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

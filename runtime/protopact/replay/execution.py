@@ -318,6 +318,8 @@ class Execution:
     def _activate(self, started: Event, updates: Sequence[UpdateRequest], *, is_open: bool) -> None:
         """Tell the code what has happened: signals and updates first, then everything else."""
         instance = self._instance
+        if type(started.attributes) is WorkflowTaskStarted:
+            instance.begin_task(started.event_id, started.attributes)
         instance.loop.time_ns = max(instance.loop.time_ns, started.event_time)
         instance.loop.is_replaying = not is_open
         # A rejected update leaves nothing in history, so what it let through could not be repeated.

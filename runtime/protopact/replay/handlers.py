@@ -9,7 +9,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from protopact import contract
-from protopact.errors import ApplicationError, NondeterministicCallError, PayloadError, ReadOnlyContextError
+from protopact.errors import (
+    ApplicationError,
+    ContinueAsNewError,
+    NondeterministicCallError,
+    PayloadError,
+    ReadOnlyContextError,
+    WorkflowCodeError,
+)
 from protopact.errors import CancelledError as CancelledFailure
 from protopact.history.event import (
     UpdateRequest,
@@ -157,6 +164,13 @@ class Handlers:
             self._complete(request.update_id, success=success)
         except KeyboardInterrupt:
             raise
+        except ContinueAsNewError:
+            instance.fail_task(
+                WorkflowCodeError(
+                    f"the handler of update {request.name} continues as new: expected `run` or the handler of a signal "
+                    "to do so. Let the handler note what is wanted, and `run` wait for it"
+                )
+            )
         except BaseException as error:  # noqa: BLE001 - becomes the update's failure, or the task's
             if instance.loop.is_unwound:
                 return

@@ -11,7 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from zlib import crc32
 
 from protopact import contract
@@ -26,12 +26,14 @@ from protopact.errors import CancelledError as CancelledFailure
 from protopact.history.event import (
     Attributes,
     WorkflowExecutionCanceled,
+    WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
     WorkflowExecutionStarted,
+    WorkflowTaskStarted,
 )
 from protopact.history.failure import Failure
 from protopact.history.time import Duration, Timestamp, to_datetime, to_timedelta
-from protopact.interceptor import StartActivity
+from protopact.interceptor import ContinueAsNew, StartActivity
 from protopact.limits import LONGEST
 from protopact.payload.attributes import (
     memo_from_payloads,
@@ -41,9 +43,10 @@ from protopact.payload.attributes import (
     search_attributes_to_payloads,
 )
 from protopact.payload.payload import Headers, Payload, Payloads
-from protopact.policy import ActivityOptions, SearchAttributeValue
+from protopact.policy import ActivityOptions, ContinueAsNewOptions, SearchAttributeValue
 from protopact.replay.activity import ActivityTask
 from protopact.replay.command import CancelWorkflowExecution, Command, FailWorkflowExecution
+from protopact.replay.continuation import Continuation
 from protopact.replay.definition import Definition
 from protopact.replay.entries import CalledActivity, Closing, StartedTimer
 from protopact.replay.ledger import Ledger
@@ -103,6 +106,7 @@ class Instance(Runtime):
         self._run_id = run_id
         self._started: tuple[WorkflowExecutionStarted, Timestamp] | None = None
         self._info: Info | None = None
+        self._history: tuple[int, WorkflowTaskStarted] = (0, WorkflowTaskStarted())
         self._seed = run_id
         self._random: random.Random | None = None
         self._main: Task[None] | None = None
@@ -125,6 +129,10 @@ class Instance(Runtime):
         # A run that a reset made draws as the run that it was made of, up to the reset.
         self._seed = started.original_execution_run_id or self._run_id
         self.loop.set_salt(crc32(self._seed.encode()))
+
+    def begin_task(self, event_id: int, started: WorkflowTaskStarted) -> None:
+        """A workflow task has begun, by the event `event_id`."""
+        self._history = event_id, started
 
     def start_main(self, run: Callable[[], Awaitable[None]]) -> None:
         """Start what the run is."""
@@ -208,6 +216,8 @@ class Instance(Runtime):
             await call()
         except KeyboardInterrupt:
             raise
+        except Continuation as error:
+            self.close(WorkflowExecutionContinuedAsNew, error.command)
         except BaseException as error:  # noqa: BLE001 - becomes the run's failure, or the task's
             if not self.loop.is_unwound:
                 self._end(error)
@@ -338,6 +348,18 @@ class Instance(Runtime):
             parent=parent,
             headers=started.header,
         )
+
+    def history_length(self) -> int:
+        """Number of events, up to the task that the code runs in."""
+        return self._history[0]
+
+    def history_size(self) -> int:
+        """Bytes of history, up to that task."""
+        return self._history[1].history_size_bytes
+
+    def is_continue_as_new_suggested(self) -> bool:
+        """Whether the engine suggests to continue as new."""
+        return self._history[1].suggest_continue_as_new
 
     def time_ns(self) -> int:
         """Workflow time: nanoseconds since the Unix epoch."""
@@ -472,6 +494,24 @@ class Instance(Runtime):
         called.task = task
         self.ledger.add(called)
         return task
+
+    def continue_as_new(
+        self,
+        workflow: contract.Workflow[Any, Any],  # the generated method types the request
+        request: object,
+        options: ContinueAsNewOptions,
+    ) -> NoReturn:
+        """End the run and go on as a new one."""
+        self._check_running("continue as new")
+        call = ContinueAsNew(workflow=workflow, request=request, options=options)
+        self._definition.around("continue_as_new", self._continue_as_new)(call)
+        raise TypeError("an interceptor's `continue_as_new` returned: expected it to call the next hook, which raises")
+
+    def _continue_as_new(self, call: ContinueAsNew) -> NoReturn:
+        assert self._started is not None, "code runs after its run has begun"
+        payloads = self.encoder(call.workflow.request, call.request, request_of(call.workflow.name))
+        started, _ = self._started
+        raise Continuation(call, started, self.search_attribute_payloads, payloads)
 
     def _check_running(self, what: str) -> None:
         if self.loop.is_unwound:

@@ -11,12 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any, ClassVar, TypedDict, TypeVar
+from typing import Any, ClassVar, NoReturn, TypedDict, TypeVar
 
 from protopact import contract
 from protopact.errors import OptionError
 from protopact.options import check as check_options
-from protopact.policy import CHANGE_VERSION, ActivityOptions, SearchAttributeValue
+from protopact.policy import CHANGE_VERSION, ActivityOptions, ContinueAsNewOptions, SearchAttributeValue
 from protopact.workflow import unsafe
 from protopact.workflow._logging import logger
 from protopact.workflow._runtime import (
@@ -40,6 +40,7 @@ __all__ = [
     "SignalChannelOf",
     "Workflow",
     "all_handlers_finished",
+    "continue_as_new",
     "deprecate_patch",
     "in_workflow",
     "info",
@@ -255,6 +256,31 @@ def start_activity(
     """
     check_options(ActivityOptions, options, f"call of {activity.name}")
     return get_runtime().start_activity(activity, request, options)
+
+
+def continue_as_new(
+    workflow: contract.Workflow[Any, Any],  # the generated method types the request
+    request: object,
+    options: ContinueAsNewOptions,
+) -> NoReturn:
+    """End the run and go on as a new one, which has the same id and a history of its own.
+
+    Generated workflow classes have a method that calls this, and is what workflow code calls: in `run`, or in the
+    handler of a signal. In the handler of an update it fails the workflow task, as in Temporal's Python SDK.
+
+    Args:
+        workflow: The contract's workflow.
+        request: The request of the new run; None for `google.protobuf.Empty`.
+        options: What the new run has otherwise than this one.
+
+    Raises:
+        ContinueAsNewError: Always, save for what follows; let it pass.
+        MessageMismatchError: `request` is not of the contract's type.
+        OptionError: An option is wrong.
+        ReadOnlyContextError: Called from a query or a validator.
+    """
+    check_options(ContinueAsNewOptions, options, f"continue_as_new of {workflow.name}")
+    get_runtime().continue_as_new(workflow, request, options)
 
 
 def _seconds(duration: timedelta | float) -> float:

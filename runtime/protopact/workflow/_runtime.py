@@ -12,13 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from protopact import contract
 from protopact.errors import NotInWorkflowError
 from protopact.history.event import RetryPolicy
 from protopact.payload.payload import Payload
-from protopact.policy import ActivityOptions, SearchAttributeValue
+from protopact.policy import ActivityOptions, ContinueAsNewOptions, SearchAttributeValue
 
 __all__ = ["RUNTIME_ATTRIBUTE", "ActivityHandle", "Info", "ParentInfo", "Runtime", "find_runtime", "get_runtime"]
 
@@ -82,6 +82,18 @@ class Info:
     parent: ParentInfo | None
     headers: Mapping[str, Payload]
 
+    def get_current_history_length(self) -> int:
+        """Number of events in the history, up to the workflow task that the code runs in."""
+        return get_runtime().history_length()
+
+    def get_current_history_size(self) -> int:
+        """Bytes that the history takes, as the engine counts them, up to that task."""
+        return get_runtime().history_size()
+
+    def is_continue_as_new_suggested(self) -> bool:
+        """Whether the history has become long: a run that goes on for ever continues as new now."""
+        return get_runtime().is_continue_as_new_suggested()
+
 
 class Runtime(ABC):
     """One run, as its own code sees it. Every engine implements it; the functions of `protopact.workflow` call it."""
@@ -89,6 +101,18 @@ class Runtime(ABC):
     @abstractmethod
     def info(self) -> Info:
         """What is known of the run."""
+
+    @abstractmethod
+    def history_length(self) -> int:
+        """Number of events in the history, up to the workflow task that the code runs in."""
+
+    @abstractmethod
+    def history_size(self) -> int:
+        """Bytes that the history takes, up to that task."""
+
+    @abstractmethod
+    def is_continue_as_new_suggested(self) -> bool:
+        """Whether the engine suggests to continue as new."""
 
     @abstractmethod
     def time_ns(self) -> int:
@@ -184,6 +208,22 @@ class Runtime(ABC):
             MessageMismatchError: `request` is not of the contract's type.
             ReadOnlyContextError: Called from a query or a validator.
         """
+
+    @abstractmethod
+    def continue_as_new(
+        self,
+        workflow: contract.Workflow[Any, Any],  # the generated method types the request
+        request: object,
+        options: ContinueAsNewOptions,
+    ) -> NoReturn:
+        """End the run and go on as a new one.
+
+        Raises:
+            ContinueAsNewError: Always, save for what follows.
+            MessageMismatchError: `request` is not of the contract's type.
+            ReadOnlyContextError: Called from a query or a validator.
+        """
+        raise NotImplementedError
 
 
 def find_runtime() -> Runtime | None:

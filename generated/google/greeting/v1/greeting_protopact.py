@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod as _abstractmethod
 from collections.abc import Awaitable as _Awaitable
 from datetime import timedelta as _timedelta
+from typing import NoReturn as _NoReturn
 from typing import Unpack as _Unpack
 
 from protopact import activity as _activity
@@ -84,6 +85,11 @@ class GreetingService(_generated.Service):
         @_abstractmethod
         async def run(self, request: GreetRequest, /) -> GreetResponse:
             """Run the workflow; what this returns is its result."""
+
+        @staticmethod
+        def continue_as_new(request: GreetRequest, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Greet`."""
+            _workflow.continue_as_new(_GREET, request, options)
 
         class Handle(_client.WorkflowHandle[GreetResponse]):
             """A run of `Greet`, from outside."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod as _abstractmethod
 from collections.abc import Awaitable as _Awaitable
 from datetime import timedelta as _timedelta
+from typing import NoReturn as _NoReturn
 from typing import Unpack as _Unpack
 
 from protopact import activity as _activity
@@ -124,6 +125,11 @@ class LabService(_generated.Service):
         async def run(self, request: Text, /) -> Text:
             """Run the workflow; what this returns is its result."""
 
+        @staticmethod
+        def continue_as_new(request: Text, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Free`."""
+            _workflow.continue_as_new(_FREE, request, options)
+
         async def on_go(self, request: Text, /) -> None:
             """Handle the signal `Go`. A class that overrides this has no channel `go`."""
 
@@ -178,6 +184,11 @@ class LabService(_generated.Service):
         @_abstractmethod
         async def run(self, request: Text, /) -> Text:
             """Run the workflow; what this returns is its result."""
+
+        @staticmethod
+        def continue_as_new(request: Text, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Other`."""
+            _workflow.continue_as_new(_OTHER, request, options)
 
         class Handle(_client.WorkflowHandle[Text]):
             """A run of `Other`, from outside."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod as _abstractmethod
 from collections.abc import Awaitable as _Awaitable
 from datetime import timedelta as _timedelta
+from typing import NoReturn as _NoReturn
 from typing import Unpack as _Unpack
 
 from protopact import activity as _activity
@@ -21,7 +22,7 @@ _generated.check(
     plugin="0.1.0",
     minimum_runtime="0.1.0",
     source="histories/v1/histories.proto",
-    digest="ef1c6862af8b596c0f39e55a0b111929d96f2bb4a0dc4c333851bc71fc2c1db0",
+    digest="0c00bf1247d71b8ef50e1f9722d92e4b20ad7e6b5dd7b52e307c66d774a03ccc",
 )
 try:
     from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome, Reading, Step
@@ -177,6 +178,15 @@ _TASKS = _contract.Workflow(
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
 )
+_LOOPER = _contract.Workflow(
+    name="histories.v1.Histories.Looper",
+    method="looper",
+    request=_SCHEMA.message("histories.v1.Job", Job),
+    response=_SCHEMA.message("histories.v1.Outcome", Outcome),
+    service="histories.v1.Histories",
+    id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
+    task_queue="histories",
+)
 _PATCHED = _contract.Workflow(
     name="histories.v1.Histories.Patched",
     method="patched",
@@ -198,7 +208,7 @@ _LOCAL = _contract.Workflow(
 _HISTORIES = _contract.Service(
     name="histories.v1.Histories",
     source="histories/v1/histories.proto",
-    digest="c7318a9746025d3c118c4a06f06aeb61fc0152d2f85b48304fa0a1552094c109",
+    digest="f45f91715f9237f788f46fb0ca5beaec22e7c41a422fe5ba6ff9bfe67379a9c6",
     task_queue="histories",
     workflows=(
         _PROGRAM,
@@ -211,6 +221,7 @@ _HISTORIES = _contract.Service(
         _CANCELLABLE,
         _DETERMINISTIC,
         _TASKS,
+        _LOOPER,
         _PATCHED,
         _LOCAL,
     ),
@@ -248,6 +259,11 @@ class Histories(_generated.Service):
         @_abstractmethod
         async def run(self, request: Job, /) -> Outcome:
             """Run the workflow; what this returns is its result."""
+
+        @staticmethod
+        def continue_as_new(request: Job, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Program`."""
+            _workflow.continue_as_new(_PROGRAM, request, options)
 
         async def on_nudge(self, request: Nudge, /) -> None:
             """Handle the signal `Nudge`. A class that overrides this has no channel `nudge`."""
@@ -311,6 +327,11 @@ class Histories(_generated.Service):
         async def run(self, request: Job, /) -> Outcome:
             """Run the workflow; what this returns is its result."""
 
+        @staticmethod
+        def continue_as_new(request: Job, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Sequence`."""
+            _workflow.continue_as_new(_SEQUENCE, request, options)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Sequence`, from outside."""
 
@@ -331,6 +352,11 @@ class Histories(_generated.Service):
         async def run(self, request: Job, /) -> Outcome:
             """Run the workflow; what this returns is its result."""
 
+        @staticmethod
+        def continue_as_new(request: Job, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Fanout`."""
+            _workflow.continue_as_new(_FANOUT, request, options)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Fanout`, from outside."""
 
@@ -350,6 +376,11 @@ class Histories(_generated.Service):
         @_abstractmethod
         async def run(self, request: Job, /) -> Outcome:
             """Run the workflow; what this returns is its result."""
+
+        @staticmethod
+        def continue_as_new(request: Job, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Race`."""
+            _workflow.continue_as_new(_RACE, request, options)
 
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Race`, from outside."""
@@ -376,6 +407,11 @@ class Histories(_generated.Service):
         @_abstractmethod
         async def run(self, request: Job, /) -> Outcome:
             """Run the workflow; what this returns is its result."""
+
+        @staticmethod
+        def continue_as_new(request: Job, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Chatty`."""
+            _workflow.continue_as_new(_CHATTY, request, options)
 
         async def on_nudge(self, request: Nudge, /) -> None:
             """Handle the signal `Nudge`. A class that overrides this has no channel `nudge`."""
@@ -439,6 +475,11 @@ class Histories(_generated.Service):
         async def run(self, request: Job, /) -> Outcome:
             """Run the workflow; what this returns is its result."""
 
+        @staticmethod
+        def continue_as_new(request: Job, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Doomed`."""
+            _workflow.continue_as_new(_DOOMED, request, options)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Doomed`, from outside."""
 
@@ -458,6 +499,11 @@ class Histories(_generated.Service):
         @_abstractmethod
         async def run(self, request: Job, /) -> Outcome:
             """Run the workflow; what this returns is its result."""
+
+        @staticmethod
+        def continue_as_new(request: Job, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Saga`."""
+            _workflow.continue_as_new(_SAGA, request, options)
 
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Saga`, from outside."""
@@ -479,6 +525,11 @@ class Histories(_generated.Service):
         async def run(self, request: Job, /) -> Outcome:
             """Run the workflow; what this returns is its result."""
 
+        @staticmethod
+        def continue_as_new(request: Job, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Cancellable`."""
+            _workflow.continue_as_new(_CANCELLABLE, request, options)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Cancellable`, from outside."""
 
@@ -498,6 +549,11 @@ class Histories(_generated.Service):
         @_abstractmethod
         async def run(self, request: Job, /) -> Outcome:
             """Run the workflow; what this returns is its result."""
+
+        @staticmethod
+        def continue_as_new(request: Job, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Deterministic`."""
+            _workflow.continue_as_new(_DETERMINISTIC, request, options)
 
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Deterministic`, from outside."""
@@ -519,8 +575,38 @@ class Histories(_generated.Service):
         async def run(self, request: Job, /) -> Outcome:
             """Run the workflow; what this returns is its result."""
 
+        @staticmethod
+        def continue_as_new(request: Job, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Tasks`."""
+            _workflow.continue_as_new(_TASKS, request, options)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Tasks`, from outside."""
+
+    class Looper(_workflow.Workflow):
+        """Looper continues as new as often as it is told.
+
+        Registered as `histories.v1.Histories.Looper`.
+        Its id is `{id}`.
+        Its task queue is `histories`.
+        """
+
+        @classmethod
+        def __protopact__(cls) -> _contract.Workflow[Job, Outcome]:
+            """The contract of the workflow."""
+            return _LOOPER
+
+        @_abstractmethod
+        async def run(self, request: Job, /) -> Outcome:
+            """Run the workflow; what this returns is its result."""
+
+        @staticmethod
+        def continue_as_new(request: Job, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Looper`."""
+            _workflow.continue_as_new(_LOOPER, request, options)
+
+        class Handle(_client.WorkflowHandle[Outcome]):
+            """A run of `Looper`, from outside."""
 
     class Patched(_workflow.Workflow):
         """Patched makes use of a patch and of one that is deprecated, and sets its memo.
@@ -538,6 +624,11 @@ class Histories(_generated.Service):
         @_abstractmethod
         async def run(self, request: Job, /) -> Outcome:
             """Run the workflow; what this returns is its result."""
+
+        @staticmethod
+        def continue_as_new(request: Job, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Patched`."""
+            _workflow.continue_as_new(_PATCHED, request, options)
 
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Patched`, from outside."""
@@ -558,6 +649,11 @@ class Histories(_generated.Service):
         @_abstractmethod
         async def run(self, request: Job, /) -> Outcome:
             """Run the workflow; what this returns is its result."""
+
+        @staticmethod
+        def continue_as_new(request: Job, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Local`."""
+            _workflow.continue_as_new(_LOCAL, request, options)
 
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Local`, from outside."""
@@ -782,6 +878,26 @@ class Histories(_generated.Service):
         def tasks_handle(self, workflow_id: str, /, *, run_id: str | None = None) -> Histories.Tasks.Handle:
             """A handle on the latest run of `Tasks` with an id, or on exactly `run_id`."""
             return Histories.Tasks.Handle(self.engine, _TASKS, workflow_id, run_id=run_id)
+
+        async def start_looper(
+            self, request: Job, /, **options: _Unpack[_policy.StartOptions]
+        ) -> Histories.Looper.Handle:
+            """Start the workflow `Looper`.
+
+            Looper continues as new as often as it is told.
+            """
+            return await _client.start_workflow(self, Histories.Looper.Handle, _LOOPER, request, options)
+
+        async def execute_looper(self, request: Job, /, **options: _Unpack[_policy.StartOptions]) -> Outcome:
+            """Start the workflow `Looper`, and wait for its result.
+
+            Looper continues as new as often as it is told.
+            """
+            return await _client.execute_workflow(self, _LOOPER, request, options)
+
+        def looper_handle(self, workflow_id: str, /, *, run_id: str | None = None) -> Histories.Looper.Handle:
+            """A handle on the latest run of `Looper` with an id, or on exactly `run_id`."""
+            return Histories.Looper.Handle(self.engine, _LOOPER, workflow_id, run_id=run_id)
 
         async def start_patched(
             self, request: Job, /, **options: _Unpack[_policy.StartOptions]

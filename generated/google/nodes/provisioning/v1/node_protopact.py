@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod as _abstractmethod
 from collections.abc import Awaitable as _Awaitable
 from datetime import timedelta as _timedelta
+from typing import NoReturn as _NoReturn
 from typing import Unpack as _Unpack
 
 from protopact import activity as _activity
@@ -200,6 +201,11 @@ class NodeProvisionerService(_generated.Service):
         async def run(self, request: AddNodeRequest, /) -> AddNodeResponse:
             """Run the workflow; what this returns is its result."""
 
+        @staticmethod
+        def continue_as_new(request: AddNodeRequest, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `AddNode`."""
+            _workflow.continue_as_new(_ADD_NODE, request, options)
+
         async def on_pause(self, request: PauseRequest, /) -> None:
             """Handle the signal `Pause`. A class that overrides this has no channel `pause`."""
 
@@ -263,6 +269,13 @@ class NodeProvisionerService(_generated.Service):
         @_abstractmethod
         async def run(self, request: DeleteNodeRequest, /) -> DeleteNodeResponse:
             """Run the workflow; what this returns is its result."""
+
+        @staticmethod
+        def continue_as_new(
+            request: DeleteNodeRequest, /, **options: _Unpack[_policy.ContinueAsNewOptions]
+        ) -> _NoReturn:
+            """End this run, and go on as a new run of `DeleteNode`."""
+            _workflow.continue_as_new(_DELETE_NODE, request, options)
 
         class Handle(_client.WorkflowHandle[DeleteNodeResponse]):
             """A run of `DeleteNode`, from outside."""
