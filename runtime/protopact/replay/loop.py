@@ -32,6 +32,9 @@ ExceptionHandler = Callable[[asyncio.AbstractEventLoop, ExceptionContext], objec
 _HASH_BITS = 40
 """Low bits of a hash, which count creations; the bits above tell runs apart in asyncio's registry of all tasks."""
 
+_SWEEP = 8
+"""How many tasks, beyond twice the open ones, are collected before those that are done are let go."""
+
 _MAX_CLOSES = 100
 """How often a coroutine that awaits on its way out is closed anew."""
 
@@ -163,7 +166,7 @@ class Loop(asyncio.AbstractEventLoop):
         self._start_timer = start_timer
         self._next_hash = 0
         self._tasks: list[Task[Any]] = []
-        self._sweep_at = 64
+        self._sweep_at = _SWEEP
         self._asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] | None = None
         self._exception_handler: ExceptionHandler | None = None
         self._outer: asyncio.AbstractEventLoop | None = None
@@ -206,7 +209,7 @@ class Loop(asyncio.AbstractEventLoop):
         tasks.append(task)
         if len(tasks) > self._sweep_at:
             tasks[:] = [task for task in tasks if not task.done()]
-            self._sweep_at = 2 * len(tasks) + 64
+            self._sweep_at = 2 * len(tasks) + _SWEEP
 
     def open_tasks(self) -> list[Task[Any]]:
         """Tasks that are not done, in the order of their creation."""
