@@ -19,6 +19,7 @@ from protopact.embedded.engine import EmbeddedEngine
 from protopact.embedded.shell import Shell
 from protopact.embedded.store import Store
 from protopact.errors import (
+    AlreadyClosedError,
     ApplicationError,
     EngineClosedError,
     NotFoundError,
@@ -211,6 +212,27 @@ async def test_an_update_under_a_codec_survives_a_commit_that_fails(
         store.fails_at = -1
         await handle.go(text("go"))
         assert (await soon(handle.result())).value == "go x"
+
+
+async def test_who_updates_a_parked_run_is_told_of_its_end_although_a_commit_fails(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Waiting):
+        async def run(self, request: Text) -> Text:
+            raise ValueError("a bug")
+
+    caplog.set_level("CRITICAL")
+    store = Flaky(path)
+    async with open_engine(store=store, clock=SystemClock()) as engine, engine.worker(workflows=[Broken]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        waiting = asyncio.create_task(handle.set(text("x")))
+        await asyncio.sleep(0.01)
+        store.fail(1)
+        with pytest.raises(StoreFullError):
+            await soon(handle.terminate())
+        await soon(handle.terminate())
+        with pytest.raises(AlreadyClosedError, match="is closed: Terminated"):
+            await soon(waiting)
 
 
 @pytest.mark.parametrize("commit", [1, 3, 5, 7])

@@ -69,6 +69,14 @@ async def test_a_query_that_raises(engine: EmbeddedEngine) -> None:
     assert isinstance(raised.value.__cause__, ApplicationError)
 
 
+async def test_a_query_of_a_run_that_never_ran(engine: EmbeddedEngine) -> None:
+    handle = await lab.Client(engine).start_free(text("a"))
+    await handle.terminate()
+    async with engine.worker(workflows=[Waiting]):
+        with pytest.raises(QueryError, match="none of its workflow tasks has run, so there is no state to ask for"):
+            await soon(handle.status(text("")))
+
+
 async def test_a_query_that_nobody_can_answer(engine: EmbeddedEngine, clock: VirtualClock) -> None:
     handle = await lab.Client(engine).start_free(text("a"))
     waiting = asyncio.create_task(handle.status(text("")))

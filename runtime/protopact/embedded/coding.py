@@ -171,7 +171,7 @@ class Coding:
     def _complete(self, tick: Tick, job: _Job, task: Task, advance: Advance) -> None:
         if self._jobs.get(task.run.key) is not job:
             return  # the run was terminated, its worker has stopped, or the tick that wrote it has failed
-        tick.updates += [(task.run, update) for update in task.updates.values()]
+        tick.updates += [(task.run.key, update) for update in task.updates.values()]
         if job.interrupted and any(isinstance(command, _CLOSING) for command in advance.commands):
             self._shell.tasks.supersede(tick, task)
         else:

@@ -279,9 +279,13 @@ class EmbeddedEngine(Engine):
         shell = self._open
         begin, request = await self._start_of(shell, start), await self._update_of(update)
         accepted: asyncio.Future[str] = shell.promise()
-        started: Started = await shell.ask(
-            lambda tick, caller: shell.calls.update_with_start(tick, caller, begin, request, accepted)
-        )
+        try:
+            started: Started = await shell.ask(
+                lambda tick, caller: shell.calls.update_with_start(tick, caller, begin, request, accepted)
+            )
+        except BaseException:
+            accepted.cancel()  # nobody will ask
+            raise
         run_id = await self._answered(accepted)
         return started, UpdateStarted(WorkflowRef(started.workflow_id, run_id), request.update_id)
 

@@ -82,7 +82,7 @@ class Matching:
         for key in shell.tasks.updated_runs():
             row = shell.records.run(key)
             if row is not None and (row.workflow_type, row.task_queue) in released:
-                for update in shell.tasks.take_updates(key).values():
+                for update in shell.tasks.take_updates(tick, key):
                     for caller in update.callers:
                         shell.post(tick, row, Update(update.request), shell.calls.remote(caller))
         for workflow_type, task_queue in released:

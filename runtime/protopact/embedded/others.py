@@ -134,7 +134,7 @@ class Others:
                     run.holder = None
                     run.changed = True
                     shell.waits.watch(tick, run.key)
-                    for update in shell.tasks.take_updates(run.key).values():
+                    for update in shell.tasks.take_updates(tick, run.key):
                         for caller in update.callers:
                             shell.post(tick, row, Update(update.request), shell.calls.remote(caller))
                     tick.wake.update(shell.serving_workflow(row.workflow_type, row.task_queue))

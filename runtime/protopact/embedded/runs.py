@@ -47,8 +47,10 @@ class Runs:
 
     def drop(self, run: Run) -> None:
         """Let a run go; its coroutines end here."""
-        if self._runs.pop(run.key, None) is not None and self._open.get(run.workflow_id) is run:
-            del self._open[run.workflow_id]
+        if self._runs.get(run.key) is run:
+            del self._runs[run.key]
+            if self._open.get(run.workflow_id) is run:
+                del self._open[run.workflow_id]
         if run.execution is not None:
             run.execution.unwind()
             run.execution = None

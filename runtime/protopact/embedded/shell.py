@@ -307,7 +307,7 @@ class Shell:
         run.holder = None
         tick.touch(run)
         tick.closed.append(run)
-        for update in self.tasks.take_updates(run.key).values():
+        for update in self.tasks.take_updates(tick, run.key):
             for caller in update.callers:
                 tick.refuse(caller, closed_error(run))
 
@@ -323,7 +323,7 @@ class Shell:
             self.unlock(tick, run)
             self.runs.drop(run)
         self.agenda.set(key, None)
-        for update in self.tasks.take_updates(key).values():
+        for update in self.tasks.take_updates(tick, key):
             for caller in update.callers:
                 tick.refuse(caller, AlreadyClosedError("the workflow was terminated before it saw the update"))
 
@@ -358,7 +358,7 @@ class Shell:
                     run.append(request, tick.now)
                 tick.answer(caller)
             case Update(request=request):
-                self.tasks.add_update(run, request, caller)
+                self.tasks.add_update(run.key, request, caller)
 
     def post(self, tick: Tick, row: RunRow | Run, item: Item, caller: tuple[int, int] | None) -> None:
         """Leave something for a run that this process does not hold, and wake who does, or who may take it."""

@@ -119,9 +119,9 @@ class WorkflowTasks:
 
     # -- updates that wait for a task
 
-    def add_update(self, run: Run, request: UpdateRequest, caller: Caller) -> None:
+    def add_update(self, key: int, request: UpdateRequest, caller: Caller) -> None:
         """Let an update go with the run's next task; one that waits already with the same id gets one more caller."""
-        pending = self._updates.setdefault(run.key, {})
+        pending = self._updates.setdefault(key, {})
         update = pending.setdefault(request.update_id, PendingUpdate(request))
         update.callers.append(caller)
 
@@ -129,9 +129,11 @@ class WorkflowTasks:
         """Whether updates wait for the run's next task."""
         return run.key in self._updates
 
-    def take_updates(self, key: int) -> dict[str, PendingUpdate]:
-        """Take the updates that wait for a run, by id."""
-        return self._updates.pop(key, {})
+    def take_updates(self, tick: Tick, key: int) -> list[PendingUpdate]:
+        """Take the updates that wait for a run; they wait again when the tick fails."""
+        updates = list(self._updates.pop(key, {}).values())
+        tick.updates += [(key, update) for update in updates]
+        return updates
 
     def updated_runs(self) -> list[int]:
         """Keys of the runs that updates wait for."""
@@ -139,10 +141,10 @@ class WorkflowTasks:
 
     def undo(self, tick: Tick) -> None:
         """A tick has failed: updates that it handed over wait again, unless nobody waits for them any more."""
-        for run, update in tick.updates:
+        for key, update in tick.updates:
             for caller in update.callers:
                 if isinstance(caller, tuple) or (caller is not None and not caller.done()):
-                    self.add_update(run, update.request, caller)
+                    self.add_update(key, update.request, caller)
 
     # -- tasks
 
@@ -158,7 +160,7 @@ class WorkflowTasks:
     def perform(self, tick: Tick, run: Run, worker: Worker) -> None:
         """Schedule, start and complete (or fail) one workflow task."""
         task = self.open(run, worker, tick.now)
-        tick.updates += [(run, update) for update in task.updates.values()]
+        tick.updates += [(run.key, update) for update in task.updates.values()]
         try:
             advance = self.advance(task, run.unfed, [update.request for update in task.updates.values()])
         except Exception as error:  # noqa: BLE001 - even a fault of the engine parks one run, and stops no other
@@ -198,7 +200,7 @@ class WorkflowTasks:
             ),
             now,
         )
-        updates = self.take_updates(run.key)
+        updates = self._updates.pop(run.key, {})
         return Task(run, worker, length, changed, scheduled.event_id, started.event_id, updates)
 
     def complete(self, tick: Tick, task: Task, advance: Advance) -> None:
@@ -319,7 +321,7 @@ class WorkflowTasks:
     def _give_back(self, run: Run, updates: Iterable[PendingUpdate]) -> None:
         for update in updates:
             for caller in update.callers:
-                self.add_update(run, update.request, caller)
+                self.add_update(run.key, update.request, caller)
 
     def _terminate_oversize(self, tick: Tick, task: Task, cause: str, message: str) -> None:
         """Close a run whose code asked for what fits into no history: trying again would not help."""

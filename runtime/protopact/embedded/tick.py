@@ -61,7 +61,7 @@ class Tick:
         queries: Queries to answer, when everything else has been done.
         coded_queries: Queries that codecs are needed for, and the workers that answer.
         coded_tasks: Workflow tasks that codecs are needed for.
-        updates: Updates that were handed to workflow tasks.
+        updates: Updates that were taken from where they wait, by run.
         buried: Dead processes whose claims were voided.
         wake: Processes to wake.
     """
@@ -85,7 +85,7 @@ class Tick:
         self.queries: list[PendingQuery] = []
         self.coded_queries: list[tuple[PendingQuery, Worker]] = []
         self.coded_tasks: list[tuple[Run, Worker]] = []
-        self.updates: list[tuple[Run, PendingUpdate]] = []
+        self.updates: list[tuple[int, PendingUpdate]] = []
         self.buried: list[int] = []
         self.wake: set[int] = set()
 

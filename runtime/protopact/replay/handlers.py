@@ -230,6 +230,9 @@ class Handlers:
     def query(self, name: str, args: Payloads, header: Headers) -> Payloads | Failure:
         """Answer a query; inside the loop."""
         definition = self._definition
+        if self._object is None:
+            message = "none of its workflow tasks has run, so there is no state to ask for"
+            return definition.failures.to_failure(ApplicationError(message, type="WorkflowNotReady"))
         try:
             query = self._known("query", definition.queries, name)
             request = definition.converter.from_payloads(query.request, args, request_of(query.name))
