@@ -21,6 +21,7 @@ KEEPERS = {
     "sqlite3": ("protopact.embedded",),
     "fcntl": ("protopact.embedded",),
     "temporalio": ("protopact.temporal",),
+    "pytest": ("protopact.pytest_plugin",),
     "betterproto2": ("protopact.payload",),
     "jinja2": ("protopact_codegen",),
 }

@@ -13,6 +13,7 @@ import typer
 
 from protopact._version import __version__
 from protopact.cli import history, proto
+from protopact.cli.replay import replay
 from protopact.errors import ProtopactError
 
 __all__ = ["app", "main"]
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(proto.app, name="proto")
 app.add_typer(history.app, name="history")
+app.command()(replay)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag
