@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
-from typing import TypeVar, cast
+from typing import TypeVar, cast, get_type_hints
 
 from protopact import contract
 from protopact.activity import Activities
@@ -23,7 +23,7 @@ from protopact.engine import WorkerOptions
 from protopact.errors import RegistrationError
 from protopact.workflow import Workflow
 
-__all__ = ["RegisteredActivity", "RegisteredWorkflow", "Registry", "registered_workflows"]
+__all__ = ["RegisteredActivity", "RegisteredWorkflow", "Registry", "registered_workflows", "takes_request"]
 
 _logger = logging.getLogger(__name__)
 
@@ -186,12 +186,47 @@ def _workflow(cls: type[Workflow], problems: list[str]) -> RegisteredWorkflow | 
     if missing := _abstract(cls):
         problems.append(f"{where} does not implement {', '.join(missing)}")
         return None
-    try:
-        inspect.signature(cls).bind()
-    except TypeError as error:
-        problems.append(f"{where} cannot be created: __init__ must be callable without arguments ({error})")
+    problems += [f"{where} cannot be created: {problem}" for problem in _check_constructor(cls, described)]
     problems += [f"{where}: {problem}" for problem in _check_handlers(cls, described)]
     return RegisteredWorkflow(described, cls)
+
+
+def takes_request(cls: type[Workflow]) -> bool:
+    """Whether the constructor of a workflow class takes the request of the run: it cannot be called without."""
+    return not _binds(inspect.signature(cls))
+
+
+def _binds(signature: inspect.Signature, *arguments: object) -> bool:
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        return False
+    return True
+
+
+def _check_constructor(cls: type[Workflow], described: contract.Workflow[object, object]) -> Iterable[str]:
+    signature, request = inspect.signature(cls), described.request.type
+    if _binds(signature):
+        return
+    if request is type(None):
+        yield f"__init__ must be callable without arguments: the workflow has no request (found {signature})"
+    elif not _binds(signature, None):
+        yield (
+            f"__init__ must be callable without arguments, or with the {request.__name__} as its only argument "
+            f"(found {signature})"
+        )
+    else:
+        try:
+            hints = get_type_hints(cls.__init__)
+        except Exception:  # noqa: BLE001 - names that only type checkers see; the annotation may be right
+            return
+        parameter = next(iter(signature.parameters))
+        hint: object = hints.get(parameter, request)
+        if inspect.isclass(hint) and not issubclass(request, hint):
+            yield (
+                f"__init__ gets the request of the run: expected its parameter {parameter!r} to be a "
+                f"{request.__name__}, found {hint.__name__}"
+            )
 
 
 def _check_handlers(cls: type[Workflow], described: contract.Workflow[object, object]) -> Iterable[str]:

@@ -16,7 +16,7 @@ from protopact import contract
 from protopact.activity import Activities
 from protopact.engine import WorkerOptions
 from protopact.errors import RegistrationError
-from protopact.worker import Registry
+from protopact.worker import Registry, takes_request
 from protopact.workflow import Workflow
 
 TEXT = contract.Schema("google").message("google.protobuf.StringValue", StringValue)
@@ -224,8 +224,8 @@ def test_all_problems_at_once() -> None:
 
 def test_handlers_of_the_wrong_kind() -> None:
     class Wrong(Shop.Order):
-        def __init__(self, shelf: int) -> None:
-            self.shelf = shelf
+        def __init__(self, shelf: int, row: int) -> None:
+            self.place = shelf, row
 
         def run(self, request: StringValue) -> StringValue:  # type: ignore[override]  # what a checker would refuse
             return request
@@ -245,8 +245,10 @@ def test_handlers_of_the_wrong_kind() -> None:
 
     where = f"workflow class {__name__}.{Wrong.__qualname__} (shop.v1.Order)"
     creation, *handlers = problems(WorkerOptions(workflows=[Wrong]))
-    assert creation.startswith(f"{where} cannot be created: __init__ must be callable without arguments (")
-    assert "'shelf'" in creation
+    assert creation == (
+        f"{where} cannot be created: __init__ must be callable without arguments, or with the StringValue as its only "
+        "argument (found (shelf: 'int', row: 'int') -> 'None')"
+    )
     assert handlers == [
         f"{where}: run must be an `async def`",
         f"{where}: status must be a plain `def`: it answers at once, without `await`",
@@ -254,6 +256,40 @@ def test_handlers_of_the_wrong_kind() -> None:
         f"{where}: address must take one positional argument, the StringValue (too many positional arguments)",
         f"{where}: validate_address must be a method of its instances, not a staticmethod",
     ]
+
+
+def test_a_constructor_takes_the_request_or_nothing() -> None:
+    class Takes(Order):
+        def __init__(self, request: StringValue) -> None:
+            self.value = request.value
+
+    class May(Order):
+        def __init__(self, request: StringValue | None = None) -> None:
+            self.request = request
+
+    class Any(Order):
+        def __init__(self, *requests: object) -> None:
+            self.requests = requests
+
+    class Other(Order):
+        def __init__(self, shelf: int) -> None:
+            self.shelf = shelf
+
+    class Named(Order):
+        def __init__(self, *, request: StringValue) -> None:
+            self.request = request
+
+    classes: list[type[Workflow]] = [Order, Takes, May, Any]
+    assert all(Registry(WorkerOptions(workflows=[cls])) for cls in classes)
+    found = [takes_request(cls) for cls in classes]
+    assert found == [False, True, False, False]
+    (problem,) = problems(WorkerOptions(workflows=[Other]))
+    assert problem.endswith(
+        "cannot be created: __init__ gets the request of the run: expected its parameter 'shelf' to be a StringValue, "
+        "found int"
+    )
+    (problem,) = problems(WorkerOptions(workflows=[Named]))
+    assert "or with the StringValue as its only argument (found (*, request:" in problem
 
 
 def test_activities_of_the_wrong_kind() -> None:

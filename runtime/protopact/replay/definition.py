@@ -11,6 +11,7 @@ from protopact.errors import FailureError, RegistrationError
 from protopact.failure import FailureConverter
 from protopact.interceptor import Interceptor
 from protopact.payload import PayloadConverter
+from protopact.worker import takes_request
 from protopact.workflow import SignalChannelOf, Workflow
 
 __all__ = ["Definition", "ReceivedSignal"]
@@ -59,6 +60,7 @@ class Definition:
         signals: Signals by name and alias.
         updates: Updates by name and alias.
         queries: Queries by name and alias.
+        takes_request: Whether the constructor of the class takes the request.
         hooks: For each hook inside the workflow, those that an interceptor overrides, the innermost first.
 
     Raises:
@@ -75,6 +77,7 @@ class Definition:
     signals: Mapping[str, ReceivedSignal] = field(init=False)
     updates: Mapping[str, ct.UpdateRef[object, object]] = field(init=False)
     queries: Mapping[str, ct.Query[object, object]] = field(init=False)
+    takes_request: bool = field(init=False)
     hooks: Mapping[str, tuple[Callable[[Any, Any], Any], ...]] = field(init=False)  # of six signatures
 
     def __post_init__(self) -> None:
@@ -91,6 +94,7 @@ class Definition:
             "signals": _by_name((ref.signal, _received(cls, ref.signal)) for ref in own.signals),
             "updates": _by_name((ref.update, ref) for ref in own.updates),
             "queries": _by_name((query, query) for query in own.queries),
+            "takes_request": takes_request(cls),
             "hooks": {
                 hook: tuple(
                     getattr(interceptor, hook)

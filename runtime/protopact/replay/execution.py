@@ -379,7 +379,8 @@ class Execution:
         self._instance.begin(started, event.event_time)
         if self._ledger.comparer is not None:
             self._ledger.comparer.begin(started)
-        self._jobs.append((self._handlers.start, (started,)))
+        self._handlers.begin(started)
+        self._jobs.append((self._handlers.start, ()))
 
     def _schedule_task(self, event: Event, _: WorkflowTaskScheduled) -> None:
         self._previous_task, self._task = self._task, (event.event_id, _SCHEDULED)

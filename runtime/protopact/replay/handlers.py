@@ -37,6 +37,8 @@ __all__ = ["Handlers"]
 
 T = TypeVar("T")
 
+_NOT_READ = object()
+
 _logger = logging.getLogger("protopact.workflow")
 
 
@@ -51,25 +53,42 @@ class Handlers:
         instance: The run's code at work.
     """
 
-    __slots__ = ("_definition", "_instance", "_object")
+    __slots__ = ("_definition", "_instance", "_object", "_request", "_started")
 
     def __init__(self, definition: Definition, instance: Instance) -> None:
         self._definition = definition
         self._instance = instance
         self._object: Workflow | None = None
+        self._started = WorkflowExecutionStarted()
+        self._request: object = _NOT_READ
+
+    def begin(self, started: WorkflowExecutionStarted) -> None:
+        """The run has begun."""
+        self._started = started
 
     def instantiate(self) -> None:
-        """Make the workflow object, if there is none; inside the loop."""
+        """Make the workflow object, if there is none; inside the loop.
+
+        Raises:
+            PayloadError: Its constructor takes the request, which cannot be read.
+        """
         if self._object is None:
-            self._object = self._definition.workflow()
+            create: Callable[..., Workflow] = self._definition.workflow
+            self._object = create(self._read_request()) if self._definition.takes_request else create()
 
-    def start(self, started: WorkflowExecutionStarted) -> None:
+    def start(self) -> None:
         """Start `run`."""
-        self._instance.start_main(partial(self._execute, started))
+        self._instance.start_main(self._execute)
 
-    async def _execute(self, started: WorkflowExecutionStarted) -> None:
-        definition, own = self._definition, self._definition.contract
-        request = definition.converter.from_payloads(own.request, started.input, request_of(own.name))
+    def _read_request(self) -> object:
+        if self._request is _NOT_READ:
+            definition, own = self._definition, self._definition.contract
+            self._request = definition.converter.from_payloads(own.request, self._started.input, request_of(own.name))
+        return self._request
+
+    async def _execute(self) -> None:
+        definition, own, started = self._definition, self._definition.contract, self._started
+        request = self._read_request()
         if definition.hooks["execute_workflow"]:
             call = definition.around("execute_workflow", self._run)
             result = await call(ExecuteWorkflow(workflow=own, request=request, headers=dict(started.header)))

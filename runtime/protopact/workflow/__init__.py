@@ -72,8 +72,13 @@ class _Upsert(TypedDict, total=False):
 class Workflow(ABC):
     """Root of every workflow class; generated code derives an abstract class per workflow from it.
 
-    One instance is one run. Its `__init__` takes no arguments, runs before the first signal is delivered, and obeys the
-    rules of workflow code.
+    One instance is one run. Its `__init__` takes no argument, or one: the request, which `run` gets too. It runs before
+    the first signal or update is delivered, and those may be delivered before `run` begins; it obeys the rules of
+    workflow code. Whatever handlers rely on is set there::
+
+        class AddNode(node.AddNode):
+            def __init__(self, request: AddNodeRequest) -> None:
+                self.machine_type = request.machine_type
 
     Exceptions other than protopact's failures fail the workflow task, which is retried until the code is fixed. A class
     that wants some of them to fail the run says so::
