@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from protopact import contract
 from protopact.errors import (
@@ -73,7 +73,7 @@ class Handlers:
             PayloadError: Its constructor takes the request, which cannot be read.
         """
         if self._object is None:
-            create: Callable[..., Workflow] = self._definition.workflow
+            create = cast("Callable[..., Workflow]", self._definition.workflow)
             self._object = create(self._read_request()) if self._definition.takes_request else create()
 
     def start(self) -> None:
