@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.embedded.bench import Chain, Lab, Waiting, open_engine, soon, text
+from tests.embedded.bench import Chain, Lab, Waiting, find, open_engine, soon, text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
 
@@ -30,6 +30,7 @@ from protopact.errors import (
     UpdateFailedError,
     WorkflowFailedError,
 )
+from protopact.history.event import WorkflowTaskFailed
 from protopact.payload import Payload, PayloadCodec
 from protopact.policy import RetryPolicy, WaitForStage, WorkflowIdConflictPolicy
 
@@ -85,6 +86,17 @@ class Turning(PayloadCodec):
         for _ in range(3):
             await asyncio.sleep(0)
         return payloads
+
+
+class Gated(Turning):
+    """Decodes while its gate is open."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+
+    async def decode(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
+        await self.gate.wait()
+        return await super().decode(payloads)
 
 
 class Endless(Waiting):
@@ -254,13 +266,6 @@ async def test_activities_under_a_codec_survive_a_commit_that_fails(
 async def test_an_attempt_claimed_while_codecs_are_at_work_survives_a_commit_that_fails(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Gated(Turning):
-        gate = asyncio.Event()
-
-        async def decode(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
-            await self.gate.wait()
-            return await super().decode(payloads)
-
     class Slow(Lab):
         async def echo(self, request: Text) -> Text:
             if request.value == "first":
@@ -323,6 +328,49 @@ async def test_a_codec_that_cannot_encode_why_a_query_failed(clock: VirtualClock
         codec.broken = False
         await handle.go(text("go"))
         assert (await soon(handle.result())).value == "go new"
+
+
+async def test_a_query_that_waited_for_a_task_that_was_superseded(clock: VirtualClock) -> None:
+    class Draining(Waiting):
+        async def run(self, request: Text) -> Text:
+            values = [(await self.go.receive()).value]
+            while (more := self.go.try_receive()) is not None:
+                values.append(more.value)
+            return text(" ".join(values))
+
+    codec = Gated()
+    async with open_engine(clock=clock, codecs=[codec]) as engine, engine.worker(workflows=[Draining]):
+        codec.gate.set()
+        handle = await lab.Client(engine).start_free(text("a"))
+        assert (await soon(handle.status(text("")))).value == "new"
+        codec.gate.clear()
+        await handle.go(text("one"))
+        await clock.settle()
+        asking = [asyncio.create_task(handle.status(text(mark))) for mark in "?!"]
+        await clock.settle()
+        await handle.go(text("two"))
+        codec.gate.set()
+        assert [(await soon(each)).value for each in asking] == ["new?", "new!"]
+        assert (await soon(handle.result())).value == "one two"
+        assert find(await handle.history(), WorkflowTaskFailed).cause == "UNHANDLED_COMMAND"
+
+
+async def test_queries_of_a_parked_run_under_a_codec(clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> None:
+    class Stumbling(Waiting):
+        async def run(self, request: Text) -> Text:
+            await self.go.receive()
+            raise ValueError("a bug")
+
+    caplog.set_level("CRITICAL")
+    async with open_engine(clock=clock, codecs=[Turning()]) as engine, engine.worker(workflows=[Stumbling]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await handle.go(text("go"))
+        await clock.settle()
+        asking = list[asyncio.Task[Text]]()
+        for mark in "?!.":
+            asking.append(asyncio.create_task(handle.status(text(mark))))
+            await asyncio.sleep(0)
+        assert [(await soon(each)).value for each in asking] == ["new?", "new!", "new."]
 
 
 async def test_codecs_at_work_keep_a_run_in_memory(clock: VirtualClock) -> None:

@@ -194,12 +194,12 @@ class Coding:
 
     # -- queries
 
-    def query(self, query: PendingQuery, worker: Worker) -> None:
-        """Answer a query, in a while."""
+    def query(self, query: PendingQuery, worker: Worker, *, alone: bool) -> None:
+        """Answer a query, in a while; `alone` when its run is about to leave memory."""
         run = query.run
         if run.locked:
             self._jobs[run.key].queries.append(query)
-        elif run.holder is None:
+        elif alone or run.holder is None:
             stray = self._shell.loop.create_task(self._answer_alone(query, worker))
             self._strays.add(stray)
             stray.add_done_callback(self._strays.discard)
@@ -212,6 +212,8 @@ class Coding:
         def unlock(tick: Tick) -> None:
             if self._jobs.get(query.run.key) is job:
                 self._unlock(tick, query.run, job)
+                if query.run.task_failure is not None:
+                    tick.forget[query.run.key] = query.run
 
         self._shell.tell(unlock)
 
@@ -220,7 +222,10 @@ class Coding:
         row = self._shell.records.run(query.run.key)
         if row is not None:
             run = self._shell.runs.load(row, self._shell.clock.now())
-            await self._answer(dataclasses.replace(query, run=run), worker)
+            try:
+                await self._answer(dataclasses.replace(query, run=run), worker)
+            finally:
+                self._shell.loop.call_soon(self._shell.runs.drop, run)
 
     async def _answer(self, query: PendingQuery, worker: Worker) -> None:
         run, queries = query.run, self._shell.queries
@@ -236,4 +241,3 @@ class Coding:
             self._shell.tell(lambda tick: tick.refuse(query.caller, refusal))
         else:
             self._shell.tell(lambda tick: tick.answer(query.caller, answer))
-        self._shell.loop.call_soon(queries.let_go, run)

@@ -520,7 +520,7 @@ class Shell:
             # Before some runs leave memory: those that codecs are at work for stay.
             self.coding.begin(tick.coded_tasks)
             for query, worker in tick.coded_queries:
-                self.coding.query(query, worker)
+                self.coding.query(query, worker, alone=query.run.key in tick.forget)
         self._keep(tick)
         for worker, attempt in tick.start:
             worker.runner.start(attempt)
