@@ -1,9 +1,9 @@
 """What a worker serves: workflow classes and activities instances, checked as a whole before anything is polled.
 
 A workflow class claims itself, an activities instance claims its service's activities, and `services` claims
-everything in a service. Claims are kept by registered name, aliases included. Whoever serves workflows has the
-determinism guard in place. Queues follow from the claims: by default
-every queue that the claimed elements name in their contract, or the one that `task_queue` says.
+everything in a service. Claims are kept by registered name, aliases included. The code of workflow classes is checked
+for what replay could not repeat, and has the determinism guard around it while it runs. Queues follow from the claims:
+by default every queue that the claimed elements name in their contract, or the one that `task_queue` says.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TypeVar, cast, get_type_hints
 from protopact import contract
 from protopact.activity import Activities
 from protopact.determinism import guard
+from protopact.determinism.check import check, render
 from protopact.engine import WorkerOptions
 from protopact.errors import RegistrationError
 from protopact.workflow import Workflow
@@ -188,6 +189,9 @@ def _workflow(cls: type[Workflow], problems: list[str]) -> RegisteredWorkflow | 
         return None
     problems += [f"{where} cannot be created: {problem}" for problem in _check_constructor(cls, described)]
     problems += [f"{where}: {problem}" for problem in _check_handlers(cls, described)]
+    if findings := [finding for finding in check(cls) if not finding.code.is_warning]:
+        listed = "\n".join(map(render, findings)).replace("\n", "\n    ")
+        problems.append(f"{where} does what replay could not repeat:\n    {listed}")
     return RegisteredWorkflow(described, cls)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from protopact._version import __version__
-from protopact.cli import history, proto
+from protopact.cli import history, lint_workflows, proto
 from protopact.cli.replay import replay
 from protopact.errors import ProtopactError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.add_typer(proto.app, name="proto")
 app.add_typer(history.app, name="history")
 app.command()(replay)
+app.command("lint-workflows")(lint_workflows.lint_workflows)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag

@@ -26,7 +26,7 @@ from protopact.determinism.rules import AUDITED, RULES, Code
 from protopact.errors import NondeterministicCallError
 from protopact.workflow import RUNTIME_ATTRIBUTE, Runtime, unsafe
 
-__all__ = ["install", "is_installed_package", "is_standard_library"]
+__all__ = ["install", "is_guarded", "is_installed_package", "is_standard_library"]
 
 _BYSTANDERS = frozenset(
     [
@@ -58,6 +58,11 @@ def is_standard_library(filename: str) -> bool:
 def is_installed_package(filename: str) -> bool:
     """Whether a file of code was installed with a package."""
     return "/site-packages/" in filename or "/dist-packages/" in filename
+
+
+def is_guarded(value: object) -> bool:
+    """Whether an object stands in for a function of a module."""
+    return isinstance(value, _Guarded)
 
 
 def install() -> None:

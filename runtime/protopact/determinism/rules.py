@@ -191,7 +191,7 @@ def _outside() -> Iterator[Rule]:
     yield from _rules("_thread", "start_new_thread", Code.THREAD, _THREAD, patched=True)
     yield from _rules("threading", "Thread Timer", Code.THREAD, _THREAD)
     yield from _rules("asyncio", "to_thread", Code.THREAD, _THREAD)
-    yield from _rules("builtins", "input breakpoint", Code.CONSOLE, _CONSOLE)
+    yield from _rules("builtins", "input", Code.CONSOLE, _CONSOLE)
     yield from _rules("getpass", "getpass", Code.CONSOLE, _CONSOLE)
     yield from _rules("getpass", "getuser", Code.ENVIRONMENT, _ENVIRONMENT)
     yield from _rules("signal", "signal alarm setitimer pause sigwait", Code.SIGNAL_HANDLER, _SIGNALS, patched=True)
@@ -203,6 +203,17 @@ def _of_asyncio() -> Iterator[Rule]:
     network = "open_connection start_server open_unix_connection start_unix_server"
     yield from _rules("asyncio", network, Code.NETWORK, _NETWORK)
     yield from _rules("asyncio", "create_subprocess_exec create_subprocess_shell", Code.PROCESS, _PROCESS)
+    loop = "asyncio.AbstractEventLoop"
+    drives = "run_forever run_until_complete stop close call_soon_threadsafe set_default_executor"
+    yield from _rules(loop, drives, Code.EVENT_LOOP, _LOOP)
+    yield from _rules(loop, "run_in_executor", Code.THREAD, _THREAD)
+    yield from _rules(loop, "subprocess_exec subprocess_shell", Code.PROCESS, _PROCESS)
+    yield from _rules(loop, "add_signal_handler remove_signal_handler", Code.SIGNAL_HANDLER, _SIGNALS)
+    network = (
+        "getaddrinfo getnameinfo create_connection create_server create_unix_connection create_unix_server "
+        "create_datagram_endpoint add_reader add_writer sock_recv sock_sendall sock_connect sock_accept"
+    )
+    yield from _rules(loop, network, Code.NETWORK, _NETWORK)
     for name in ("wait", "as_completed", "TaskGroup"):
         yield Rule(
             f"asyncio.{name}",
