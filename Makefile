@@ -47,8 +47,9 @@ generate: venv ## Write everything that is generated and committed.
 .PHONY: bench
 bench: venv ## Measure against peers.
 	@tools/venv .cache/bench requirements/bench.txt
-	$(BIN)/python benchmarks/durable --peer-python .cache/bench/bin/python
-	$(BIN)/python benchmarks/generation
+	$(BIN)/python -m benchmarks.durable --peer-python .cache/bench/bin/python
+	$(BIN)/python -m benchmarks.generation
+	$(BIN)/python -m benchmarks.replay
 
 # What the slow tests install from, so that they need no network themselves.
 .cache/wheels/%/complete: requirements/%.txt | venv

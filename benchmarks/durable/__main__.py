@@ -1,8 +1,8 @@
 """Workloads (a) seq, (b) conc and (c) one against DBOS on SQLite, both WAL and FULL, interleaved in one run.
 
-Usage: `python benchmarks/durable [--rounds N] [--count N] [--peer-python PATH]`. Every round runs every side once, each
-in a process and a file of its own, with the cost of a raw append and fsync measured beside it. Medians over rounds; the
-ratio is to the peer's median of the same run.
+Usage: `python -m benchmarks.durable [--rounds N] [--count N] [--peer-python PATH]`. Every round runs every side once,
+each in a process and a file of its own, with the cost of a raw append and fsync measured beside it. Medians over
+rounds; the ratio is to the peer's median of the same run.
 """
 
 from __future__ import annotations
@@ -21,26 +21,10 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+from benchmarks.generated import generate
+
 HERE = Path(__file__).parent
 WORKLOADS = {"seq": "three activities, one after the other", "conc": "the same, all at once", "one": "one activity"}
-BUF_GEN = """\
-version: v2
-plugins:
-  - local: protoc-gen-python_betterproto2
-    out: betterproto2/contracts
-    strategy: all
-    opt: [client_generation=none]
-  - local: protoc-gen-protopact
-    out: betterproto2/contracts
-    strategy: all
-  - protoc_builtin: python
-    protoc_path: [python, -m, grpc_tools.protoc]
-    out: google
-  - local: protoc-gen-protopact
-    out: google
-    strategy: all
-    opt: [messages=google]
-"""
 
 
 @dataclass
@@ -51,28 +35,6 @@ class Side:
     rates: list[float] = field(default_factory=list[float])
     p50: list[float] = field(default_factory=list[float])
     p99: list[float] = field(default_factory=list[float])
-
-
-def generate(folder: Path) -> None:
-    """Generate the contract for both message libraries below `folder`."""
-    (folder / "buf.gen.yaml").write_text(BUF_GEN)
-    annotations = HERE.parents[1] / "runtime"
-    (folder / "buf.yaml").write_text("version: v2\nmodules:\n  - path: contract\n  - path: annotations\n")
-    (folder / "annotations" / "protopact" / "v1").mkdir(parents=True)
-    (folder / "annotations/protopact/v1/annotations.proto").write_bytes(
-        (annotations / "protopact/v1/annotations.proto").read_bytes()
-    )
-    (folder / "contract/bench/v1").mkdir(parents=True)
-    (folder / "contract/bench/v1/bench.proto").write_bytes((HERE / "contract/bench/v1/bench.proto").read_bytes())
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run(
-        ["buf", "generate", "contract"],
-        cwd=folder,
-        env=environment,
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
 
 
 def fsync_ms(folder: Path, count: int = 200) -> float:
@@ -114,7 +76,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        generate(folder)
+        generate(HERE / "contract", folder)
         for workload in arguments.workload or WORKLOADS:
             peer = Side("DBOS", [arguments.peer_python, str(HERE / "dbos_side.py")])
             ours = [

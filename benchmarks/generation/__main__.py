@@ -1,6 +1,6 @@
 """Generation: 200 services with 1,400 rpcs in 200 files, and a single service, beside protoc-gen-go-temporal.
 
-Usage: `python benchmarks/generation [--rounds N]`. Both plugins run under `python -m grpc_tools.protoc` on the same
+Usage: `python -m benchmarks.generation [--rounds N]`. Both plugins run under `python -m grpc_tools.protoc` on the same
 shape of contract, each in its own annotation dialect, interleaved. The peer is built with Go from the module proxy into
 `.cache/`; without Go the ratio is left out and said to be. "protoc alone" compiles without a plugin.
 """
