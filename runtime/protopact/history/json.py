@@ -14,7 +14,8 @@ import msgspec
 
 from protopact.errors import HistoryError
 from protopact.history import event as ev
-from protopact.history.message import message
+from protopact.history.canonical import read as read_canonical
+from protopact.history.message import attributes_name, message
 from protopact.history.spelling import (
     Codec,
     Json,
@@ -74,6 +75,9 @@ def read(text: str) -> tuple[list[ev.Event], HistoryError | None]:
     Args:
         text: JSON text, perhaps the beginning of one.
     """
+    canonical = read_canonical(text)
+    if canonical is not None:
+        return canonical, None
     values, damage = _elements(text)
     events: list[ev.Event] = []
     for index, value in enumerate(values):
@@ -129,7 +133,7 @@ _NAME = enum(_PREFIX)
 _EVENT_TYPES: Mapping[type[msgspec.Struct], _EventType] = {
     kind: _EventType(
         name=upper_snake(kind.__name__),
-        attributes=f"{kind.__name__[0].lower()}{kind.__name__[1:]}EventAttributes",
+        attributes=attributes_name(kind),
         codec=message(kind),
     )
     for kind in get_args(ev.Attributes)

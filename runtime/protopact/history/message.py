@@ -29,24 +29,28 @@ from protopact.history.spelling import (
 )
 from protopact.payload.payload import Headers, Payload, Payloads
 
-__all__ = ["message"]
+__all__ = ["Field", "Message", "attributes_name", "message"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class Field:
     """A field of the event model and where the protobuf message holds it.
 
     Attributes:
         name: Its name in the event model.
         path: JSON names of the fields that lead to it.
         codec: How it is spelt.
+        hint: Its type in the event model.
         only: The field is written under this path when its value is of this type; None for every value but the zero.
+        enum: Prefix of its names, of an enum; None otherwise.
     """
 
     name: str
     path: tuple[str, ...]
     codec: Codec
+    hint: Any  # a type expression
     only: type | None = None
+    enum: str | None = None
 
 
 class Message:
@@ -57,11 +61,11 @@ class Message:
 
     def __init__(self, struct: type[msgspec.Struct]) -> None:
         self._struct = struct
-        self._fields: tuple[_Field, ...] | None = None
+        self._fields: tuple[Field, ...] | None = None
         self._tree: dict[str, Json] = {}
         self._zeros: dict[str, object] = {}
 
-    def _compile(self) -> tuple[_Field, ...]:
+    def _compile(self) -> tuple[Field, ...]:
         fields = tuple(_fields(self._struct))
         for field in fields:
             for spelling in (field.path, tuple(map(snake, field.path))):
@@ -75,7 +79,21 @@ class Message:
         self._fields = fields
         return fields
 
+    @classmethod
+    def of(cls, struct: type[msgspec.Struct]) -> Message:
+        """The protobuf message of a struct."""
+        found = _messages.get(struct)
+        if found is None:
+            found = _messages[struct] = cls(struct)
+        return found
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields of the struct, in their order."""
+        return self._fields or self._compile()
+
     def read(self, value: Json) -> msgspec.Struct:
+        """The struct out of its JSON."""
         if self._fields is None:
             self._compile()
         values = dict(self._zeros)
@@ -88,7 +106,7 @@ class Message:
             if branch is None or each is None:
                 continue
             try:
-                if isinstance(branch, _Field):
+                if isinstance(branch, Field):
                     values[branch.name] = branch.codec.read(each)
                 else:
                     self._gather(branch, fields_of(each), values)
@@ -97,6 +115,7 @@ class Message:
                 raise
 
     def write(self, value: msgspec.Struct) -> dict[str, Json]:
+        """The JSON of a struct."""
         message: dict[str, Json] = {}
         for field in self._fields or self._compile():
             held = getattr(value, field.name)
@@ -124,7 +143,7 @@ class Message:
                 left[key] = each
             elif each is None:
                 continue
-            elif not isinstance(branch, _Field):
+            elif not isinstance(branch, Field):
                 left[camel(key)] = self._left(
                     branch, each
                 )  # though nothing be left: that it is there may say something
@@ -133,12 +152,12 @@ class Message:
         return left
 
 
-def _fields(struct: type[msgspec.Struct]) -> Iterator[_Field]:
+def _fields(struct: type[msgspec.Struct]) -> Iterator[Field]:
     paths = _PATHS.get(struct, {})
     for name, hint in get_type_hints(struct).items():
         if hint == fl.FailureInfo | None:
             for kind in get_args(fl.FailureInfo):
-                yield _Field(name, (_FAILURE_INFO[kind],), message(kind), only=kind)
+                yield Field(name, (_FAILURE_INFO[kind],), message(kind), hint, only=kind)
             continue
         if (struct, name) in _ENUMS:
             codec = enum(_ENUMS[struct, name])
@@ -151,7 +170,13 @@ def _fields(struct: type[msgspec.Struct]) -> Iterator[_Field]:
             path += ".payloads"
         elif hint == Headers and name == "header":
             path += ".fields"
-        yield _Field(name, tuple(path.split(".")), codec)
+        yield Field(
+            name,
+            tuple(path.split(".")),
+            codec,
+            hint,
+            enum=_ENUMS.get((struct, name)),
+        )
 
 
 def _codec(hint: Any) -> Codec:  # noqa: ANN401 - a type expression
@@ -171,9 +196,7 @@ def _codec(hint: Any) -> Codec:  # noqa: ANN401 - a type expression
 
 def message(struct: type[msgspec.Struct]) -> Codec:
     """How a struct of the event model is spelt."""
-    found = _messages.get(struct)
-    if found is None:
-        found = _messages[struct] = Message(struct)
+    found = Message.of(struct)
     return Codec(found.read, found.write, None, found.rest)
 
 
@@ -198,6 +221,11 @@ def _wrapped(item: Codec) -> Codec:
 
 
 _PAYLOADS = _wrapped(message(Payload))
+
+
+def attributes_name(kind: type[msgspec.Struct]) -> str:
+    """The JSON name of an event's field for attributes of this class."""
+    return f"{kind.__name__[0].lower()}{kind.__name__[1:]}EventAttributes"
 
 
 def camel(name: str) -> str:
