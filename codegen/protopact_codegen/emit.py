@@ -88,6 +88,8 @@ class _WorkflowView:
         ]
         self.worker = [*methods.worker(workflow)]
         self.handle = [*methods.handle(workflow)]
+        self.child = [*methods.child(workflow)]
+        self.external = [*methods.external(workflow)]
 
 
 def _facts(workflow: Workflow) -> str:

@@ -48,7 +48,8 @@ class Methods:
     """The methods of the classes of one service.
 
     Attributes:
-        reference: Name of the service's class within its client: another one, where its own means something else there.
+        reference: Name of the service's class within its other classes: another one, where its own means something
+            else there.
     """
 
     def __init__(self, service: Service, imports: Imports, constant: Callable[[Element], str]) -> None:
@@ -57,7 +58,9 @@ class Methods:
         self._type = imports.message
         self._constant = constant
         name = service_class(service)
-        taken = PARAMETERS.union(*(self._client_names(workflow) for workflow in service.workflows))
+        taken = PARAMETERS.union(
+            *(self._client_names(workflow) | _handler_names(workflow) for workflow in service.workflows)
+        )
         self.reference = f"_{name}" if name in taken else name
 
     def worker(self, workflow: Workflow) -> Iterator[Method]:
@@ -82,6 +85,38 @@ class Methods:
             if validate:
                 doc = f"Reject the update `{update.rpc}` by raising; by default every one is accepted."
                 yield Method(f"def validate_{method_name(update)}", self._takes(update), "None", doc)
+        yield from self._child_starts(workflow)
+
+    def _child_starts(self, workflow: Workflow) -> Iterator[Method]:
+        """Methods of a workflow's class with which the code of other workflows starts it, or finds its runs."""
+        runtime, name = self._use("workflow"), f"{self.reference}.{workflow_class(workflow)}"
+        takes = [*self._takes(workflow)[1:], self._options("ChildWorkflowOptions")]
+        child, external = f"{name}.ChildHandle", f"{name}.ExternalHandle"
+        body = _call("return await ", f"{runtime}.start_child_workflow", child, *self._given(workflow), "options")
+        doc = f"Start `{workflow.rpc}` as a child of the workflow whose code calls, and wait until it has started."
+        yield Method("async def start_child", takes, child, doc, body, "staticmethod")
+        body = _call("return await ", f"{runtime}.execute_child_workflow", *self._given(workflow), "options")
+        doc = f"Start `{workflow.rpc}` as a child of the workflow whose code calls, and wait for its result."
+        yield Method("async def execute_child", takes, self._type(workflow.response), doc, body, "staticmethod")
+        arguments = (external, self._constant(workflow), "workflow_id", "run_id")
+        body = _call("return ", f"{runtime}.external_workflow", *arguments)
+        takes = ["workflow_id: str", "/", "*", "run_id: str | None = None"]
+        doc = f"A handle in another workflow's code, on the latest run of `{workflow.rpc}` with an id, or on `run_id`."
+        yield Method("def external", takes, external, doc, body, "staticmethod")
+
+    def child(self, workflow: Workflow) -> Iterator[Method]:
+        """Methods of a workflow's handle in its parent."""
+        return self._signals(workflow, "signal_child_workflow")
+
+    def external(self, workflow: Workflow) -> Iterator[Method]:
+        """Methods of a workflow's handle in another workflow."""
+        return self._signals(workflow, "signal_external_workflow")
+
+    def _signals(self, workflow: Workflow, function: str) -> Iterator[Method]:
+        for signal in (ref.signal for ref in workflow.signals):
+            body = _call("await ", f"{self._use('workflow')}.{function}", "self", *self._given(signal))
+            start = f"async def {method_name(signal)}"
+            yield Method(start, self._takes(signal), "None", describe(signal), body)
 
     def handle(self, workflow: Workflow) -> Iterator[Method]:
         """Methods of a workflow's handle."""
@@ -187,6 +222,13 @@ def describe(element: Element | Service, first: str = "") -> str:
     if element.deprecated:
         paragraphs.append("Deprecated.")
     return "\n\n".join(filter(None, paragraphs))
+
+
+def _handler_names(workflow: Workflow) -> set[str]:
+    """Names that the handlers of a workflow have in its class."""
+    handlers = [ref.signal for ref in workflow.signals] + [ref.query for ref in workflow.queries]
+    names = {method_name(each) for each in [*handlers, *(ref.update for ref in workflow.updates)]}
+    return names | {f"{prefix}_{name}" for name in names for prefix in ("on", "validate")}
 
 
 def _call(before: str, function: str, *arguments: str) -> tuple[str, Call]:

@@ -35,7 +35,16 @@ PARAMETERS = frozenset({"cls", "options", "request", "run_id", "self", "signal",
 """Names of parameters of generated functions."""
 
 # What else a message class must not be called in a generated module.
-_TAKEN = PARAMETERS | {*dir(builtins), *keyword.kwlist, "annotations", "Activities", "Client", "Handle"}
+_TAKEN = PARAMETERS | {
+    *dir(builtins),
+    *keyword.kwlist,
+    "annotations",
+    "Activities",
+    "ChildHandle",
+    "Client",
+    "ExternalHandle",
+    "Handle",
+}
 
 
 class Imports:

@@ -46,7 +46,22 @@ _RESERVED_SERVICES = frozenset({"ImportError", "annotations", "getattr", "str", 
 # What the runtime's own classes have, or may get.
 _RESERVED_CLASSES = frozenset({"Activities", "Client"})
 _RESERVED_HANDLERS = frozenset(
-    {"cancel", "changed", "continue_as_new", "describe", "history", "id", "result", "run", "run_id", "terminate"}
+    {
+        "cancel",
+        "changed",
+        "continue_as_new",
+        "describe",
+        "execute_child",
+        "external",
+        "history",
+        "id",
+        "result",
+        "run",
+        "run_id",
+        "start_child",
+        "str",
+        "terminate",
+    }
 )
 
 _Owner: TypeAlias = Service | Element
@@ -154,7 +169,8 @@ def _workflow_names(service: str, workflow: Workflow) -> Iterator[PublicName]:
         signal = signal_ref.signal
         yield PublicName(scope, method_name(signal), signal)
         yield PublicName(scope, f"on_{method_name(signal)}", signal)
-        yield PublicName(f"{scope}.Handle", method_name(signal), signal)
+        for handle in ("Handle", "ChildHandle", "ExternalHandle"):
+            yield PublicName(f"{scope}.{handle}", method_name(signal), signal)
         if signal_ref.start:
             yield PublicName(client, methods.start_with(signal), signal)
     for update_ref in workflow.updates:

@@ -10,13 +10,13 @@
     │   ├── TimeoutError            a time-out of an activity or a workflow (also the builtin TimeoutError)
     │   ├── CancelledError          a cancellation (also asyncio.CancelledError)
     │   ├── TerminatedError         a termination
-    │   └── ServerError             the engine itself failed the operation
+    │   ├── ServerError             the engine itself failed the operation
+    │   └── AlreadyStartedError     the workflow id is taken, as its policies say
     ├── WorkflowFailedError         a client awaited the result of a run that did not complete; its cause says why
     ├── WorkflowContinuedAsNewError the awaited run went on as another one
     ├── UpdateFailedError           an update was rejected or failed; its cause says why
     ├── QueryError                  a query was refused, failed, or nobody answered it in time
     ├── NotFoundError               no such workflow, run or update
-    ├── AlreadyStartedError         the workflow id is taken, as its policies say
     ├── AlreadyClosedError          the run is closed
     ├── OptionError                 an option of a call is unknown, or has a value that it cannot have
     ├── TemplateError               an id cannot be computed from the request
@@ -406,13 +406,13 @@ class NotFoundError(ProtopactError):
     """There is no such workflow, run or update."""
 
 
-class AlreadyStartedError(ProtopactError):
+class AlreadyStartedError(FailureError):
     """The workflow id is taken: by an open run, or by a closed one whose id may not be used again.
 
     Attributes:
         workflow_id: The id.
-        run_id: The run that has it.
-        workflow_type: Registered name of that run's workflow.
+        run_id: The run that has it; empty when a workflow tried to start a child.
+        workflow_type: Registered name of that run's workflow; of the child's, when a workflow tried to start one.
     """
 
     def __init__(self, message: str, *, workflow_id: str, run_id: str, workflow_type: str) -> None:

@@ -22,10 +22,11 @@ from protopact.engine import (
     UpdateWorkflow,
 )
 from protopact.payload.payload import Headers, Payload
-from protopact.policy import ActivityOptions, ContinueAsNewOptions
+from protopact.policy import ActivityOptions, ChildWorkflowOptions, ContinueAsNewOptions
 
 __all__ = [
     "AnyWorkflow",
+    "CancelExternalWorkflow",
     "ContinueAsNew",
     "ExecuteActivity",
     "ExecuteWorkflow",
@@ -33,7 +34,9 @@ __all__ = [
     "HandleSignal",
     "HandleUpdate",
     "Interceptor",
+    "SignalExternalWorkflow",
     "StartActivity",
+    "StartChildWorkflow",
 ]
 
 AnyWorkflow: TypeAlias = contract.Workflow[Any, Any]  # an interceptor sees every contract's types
@@ -97,6 +100,41 @@ class ContinueAsNew:
     request: object
     options: ContinueAsNewOptions
     headers: Headers = field(default_factory=dict[str, Payload])
+
+
+@dataclass(slots=True, kw_only=True)
+class StartChildWorkflow:
+    """A workflow starts a child."""
+
+    workflow: AnyWorkflow
+    workflow_id: str
+    request: object
+    options: ChildWorkflowOptions
+    headers: Headers = field(default_factory=dict[str, Payload])
+
+
+@dataclass(slots=True, kw_only=True)
+class SignalExternalWorkflow:
+    """A workflow signals another one: the latest run of its id, or exactly `run_id`.
+
+    `is_child` says that it is a child of the one that signals, and of no other.
+    """
+
+    workflow_id: str
+    run_id: str | None
+    signal: contract.Signal[Any]
+    request: object
+    is_child: bool
+    headers: Headers = field(default_factory=dict[str, Payload])
+
+
+@dataclass(slots=True, kw_only=True)
+class CancelExternalWorkflow:
+    """A workflow asks another one to cancel: the latest run of its id, or exactly `run_id`."""
+
+    workflow_id: str
+    run_id: str | None
+    reason: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -204,6 +242,24 @@ class Interceptor:
     def continue_as_new(self, call: ContinueAsNew, next_hook: Callable[[ContinueAsNew], NoReturn]) -> NoReturn:
         """Around a workflow's `continue_as_new`, inside the workflow."""
         next_hook(call)
+
+    async def start_child_workflow(
+        self, call: StartChildWorkflow, next_hook: Callable[[StartChildWorkflow], Awaitable[object]]
+    ) -> object:
+        """Around a workflow's start of a child, inside the parent; ends when the child has started."""
+        return await next_hook(call)
+
+    async def signal_external_workflow(
+        self, call: SignalExternalWorkflow, next_hook: Callable[[SignalExternalWorkflow], Awaitable[None]]
+    ) -> None:
+        """Around a workflow's signal to another one, inside the one that sends it."""
+        await next_hook(call)
+
+    async def cancel_external_workflow(
+        self, call: CancelExternalWorkflow, next_hook: Callable[[CancelExternalWorkflow], Awaitable[None]]
+    ) -> None:
+        """Around a workflow's request that another one cancel, inside the one that asks."""
+        await next_hook(call)
 
     async def execute_activity(
         self, call: ExecuteActivity, next_hook: Callable[[ExecuteActivity], Awaitable[object]]

@@ -14,6 +14,8 @@ __all__ = [
     "CHANGE_VERSION",
     "ActivityCancellationType",
     "ActivityOptions",
+    "ChildWorkflowCancellationType",
+    "ChildWorkflowOptions",
     "ContinueAsNewOptions",
     "ParentClosePolicy",
     "Priority",
@@ -81,6 +83,18 @@ class ActivityCancellationType(Enum):
     TRY_CANCEL = "try-cancel"
     WAIT_CANCELLATION_COMPLETED = "wait-cancellation-completed"
     ABANDON = "abandon"
+
+
+class ChildWorkflowCancellationType(Enum):
+    """What cancelling a child workflow from its parent does.
+
+    Temporal Core, and so every engine here, treats `WAIT_CANCELLATION_REQUESTED` as `WAIT_CANCELLATION_COMPLETED`.
+    """
+
+    TRY_CANCEL = "try-cancel"
+    WAIT_CANCELLATION_COMPLETED = "wait-cancellation-completed"
+    ABANDON = "abandon"
+    WAIT_CANCELLATION_REQUESTED = "wait-cancellation-requested"
 
 
 class SearchAttributeType(Enum):
@@ -197,6 +211,27 @@ class ContinueAsNewOptions(TypedDict, total=False):
     retry_policy: RetryPolicy
     memo: Mapping[str, str]
     search_attributes: Mapping[str, SearchAttributeValue]
+
+
+class ChildWorkflowOptions(TypedDict, total=False):
+    """What a start of a child workflow may override; each key on its own, the contract's value stands for the rest.
+
+    Without an id in the call or a template in the contract, the child's id is a UUID that replay draws again. Without a
+    task queue in the call or the contract, the child is on its parent's.
+    """
+
+    id: str
+    task_queue: str
+    id_reuse_policy: WorkflowIdReusePolicy
+    execution_timeout: timedelta | None
+    run_timeout: timedelta | None
+    task_timeout: timedelta | None
+    retry_policy: RetryPolicy | None
+    memo: Mapping[str, str]
+    search_attributes: Mapping[str, SearchAttributeValue]
+    priority: Priority
+    parent_close_policy: ParentClosePolicy
+    cancellation_type: ChildWorkflowCancellationType
 
 
 class UpdateOptions(TypedDict, total=False):

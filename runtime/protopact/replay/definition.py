@@ -28,6 +28,9 @@ _HOOKS = (
     "handle_update",
     "start_activity",
     "continue_as_new",
+    "start_child_workflow",
+    "signal_external_workflow",
+    "cancel_external_workflow",
 )
 
 
@@ -78,7 +81,7 @@ class Definition:
     updates: Mapping[str, ct.UpdateRef[object, object]] = field(init=False)
     queries: Mapping[str, ct.Query[object, object]] = field(init=False)
     takes_request: bool = field(init=False)
-    hooks: Mapping[str, tuple[Callable[[Any, Any], Any], ...]] = field(init=False)  # of six signatures
+    hooks: Mapping[str, tuple[Callable[[Any, Any], Any], ...]] = field(init=False)  # of as many signatures
 
     def __post_init__(self) -> None:
         """Look up once what every run needs."""

@@ -62,10 +62,12 @@ from protopact.history.failure import ActivityFailureInfo, CanceledFailureInfo, 
 from protopact.payload.payload import Headers, Payloads
 from protopact.policy import CHANGE_VERSION
 from protopact.replay.activation import COMMAND_EVENTS, group_ends
+from protopact.replay.child import ChildEnd
 from protopact.replay.command import Command
 from protopact.replay.comparison import Comparer
 from protopact.replay.definition import Definition
 from protopact.replay.entries import CalledActivity
+from protopact.replay.external import cancel_failure, signal_failure
 from protopact.replay.handlers import Handlers
 from protopact.replay.instance import Instance
 from protopact.replay.ledger import Ledger
@@ -329,11 +331,14 @@ class Execution:
             self._run_jobs(updates, started.event_id - 1, is_open=is_open)
             self._settle(is_open=is_open)
             while cancelled := self._ledger.cancelled:
-                # Activities that are told of their cancellation at once are told in an activation of their own.
+                # The code is told of cancellations that need no answer in an activation of their own.
                 self._ledger.cancelled = []
                 instance.tests_conditions = True
-                for activity in cancelled:
-                    instance.fail_activity(activity, _cancellation(activity, ActivityTaskCanceled()))
+                for each in cancelled:
+                    if isinstance(each, CalledActivity):
+                        instance.fail_activity(each, _cancellation(each, ActivityTaskCanceled()))
+                    else:
+                        each.tell_cancelled()
                 instance.run()
                 self._settle(is_open=is_open)
         except WorkflowTaskError:
@@ -459,6 +464,42 @@ class Execution:
     def _fire_timer(self, event: Event, fired: TimerFired) -> None:
         self._jobs.append((self._instance.fire_timer, (self._ledger.fire_timer(event, fired),)))
 
+    def _start_child(self, event: Event, started: ChildWorkflowExecutionStarted) -> None:
+        child = self._instance.children.at(event, started.initiated_event_id)
+        if child.has_started(event, started):
+            self._jobs.append((child.start.complete, (None,)))
+
+    def _fail_child_start(self, event: Event, failed: StartChildWorkflowExecutionFailed) -> None:
+        child = self._instance.children.at(event, failed.initiated_event_id)
+        if child.has_failed_to_start(event):
+            self._jobs.append((child.refuse, (failed.cause,)))
+        del self._instance.children.open[failed.initiated_event_id]
+
+    def _end_child(self, event: Event, end: ChildEnd) -> None:
+        child = self._instance.children.at(event, end.initiated_event_id)
+        if child.has_ended(event):
+            if isinstance(end, ChildWorkflowExecutionCompleted):
+                self._jobs.append((child.complete, (end.result,)))
+            else:
+                self._jobs.append((child.fail, (child.end_failure(end),)))
+        del self._instance.children.open[end.initiated_event_id]
+
+    def _answer_external(
+        self, event: Event, answer: ExternalWorkflowExecutionSignaled | ExternalWorkflowExecutionCancelRequested
+    ) -> None:
+        self._resolve_external(event, answer.initiated_event_id, None)
+
+    def _fail_signal(self, event: Event, failed: SignalExternalWorkflowExecutionFailed) -> None:
+        self._resolve_external(event, failed.initiated_event_id, signal_failure(failed))
+
+    def _fail_cancel(self, event: Event, failed: RequestCancelExternalWorkflowExecutionFailed) -> None:
+        self._resolve_external(event, failed.initiated_event_id, cancel_failure(failed))
+
+    def _resolve_external(self, event: Event, initiated_event_id: int, failure: Failure | None) -> None:
+        job = self._instance.externals.answer(event, initiated_event_id, failure)
+        if job is not None:
+            self._jobs.append((job, ()))
+
     def _impossible(self, event: Event, why: str) -> HistoryError:
         return HistoryError(
             f"the history of workflow {self._workflow_id!r} cannot be: event {event.event_id}, "
@@ -496,19 +537,19 @@ class Execution:
         UpsertWorkflowSearchAttributes: _match_search_attributes,
         WorkflowPropertiesModified: _match,
         StartChildWorkflowExecutionInitiated: _match,
-        StartChildWorkflowExecutionFailed: _match,
-        ChildWorkflowExecutionStarted: _match,
-        ChildWorkflowExecutionCompleted: _match,
-        ChildWorkflowExecutionFailed: _match,
-        ChildWorkflowExecutionCanceled: _match,
-        ChildWorkflowExecutionTimedOut: _match,
-        ChildWorkflowExecutionTerminated: _match,
+        StartChildWorkflowExecutionFailed: _fail_child_start,
+        ChildWorkflowExecutionStarted: _start_child,
+        ChildWorkflowExecutionCompleted: _end_child,
+        ChildWorkflowExecutionFailed: _end_child,
+        ChildWorkflowExecutionCanceled: _end_child,
+        ChildWorkflowExecutionTimedOut: _end_child,
+        ChildWorkflowExecutionTerminated: _end_child,
         SignalExternalWorkflowExecutionInitiated: _match,
-        SignalExternalWorkflowExecutionFailed: _match,
-        ExternalWorkflowExecutionSignaled: _match,
+        SignalExternalWorkflowExecutionFailed: _fail_signal,
+        ExternalWorkflowExecutionSignaled: _answer_external,
         RequestCancelExternalWorkflowExecutionInitiated: _match,
-        RequestCancelExternalWorkflowExecutionFailed: _match,
-        ExternalWorkflowExecutionCancelRequested: _match,
+        RequestCancelExternalWorkflowExecutionFailed: _fail_cancel,
+        ExternalWorkflowExecutionCancelRequested: _answer_external,
         Ignorable: None,
     }
     """What each type of event does."""

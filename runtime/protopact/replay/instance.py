@@ -11,13 +11,14 @@ import random
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 from zlib import crc32
 
 from protopact import contract
 from protopact.errors import (
     ActivityError,
     ChildWorkflowError,
+    FailureError,
     NondeterministicCallError,
     ReadOnlyContextError,
     WorkflowTaskError,
@@ -33,7 +34,13 @@ from protopact.history.event import (
 )
 from protopact.history.failure import Failure
 from protopact.history.time import Duration, Timestamp, to_datetime, to_timedelta
-from protopact.interceptor import ContinueAsNew, StartActivity
+from protopact.interceptor import (
+    CancelExternalWorkflow,
+    ContinueAsNew,
+    SignalExternalWorkflow,
+    StartActivity,
+    StartChildWorkflow,
+)
 from protopact.limits import LONGEST
 from protopact.payload.attributes import (
     memo_from_payloads,
@@ -43,18 +50,20 @@ from protopact.payload.attributes import (
     search_attributes_to_payloads,
 )
 from protopact.payload.payload import Headers, Payload, Payloads
-from protopact.policy import ActivityOptions, ContinueAsNewOptions, SearchAttributeValue
+from protopact.policy import ActivityOptions, ChildWorkflowOptions, ContinueAsNewOptions, SearchAttributeValue
 from protopact.replay.activity import ActivityTask
+from protopact.replay.child import Children
 from protopact.replay.command import CancelWorkflowExecution, Command, FailWorkflowExecution
 from protopact.replay.continuation import Continuation
 from protopact.replay.definition import Definition
 from protopact.replay.entries import CalledActivity, Closing, StartedTimer
+from protopact.replay.external import Externals
 from protopact.replay.ledger import Ledger
 from protopact.replay.loop import Handle, Loop, Task, Unwinding
 from protopact.replay.patch import Patches
 from protopact.replay.seed import seed_of
 from protopact.replay.upsert import UpsertedMemo, UpsertedSearchAttributes
-from protopact.workflow import RUNTIME_ATTRIBUTE, ActivityHandle, Info, ParentInfo, Runtime
+from protopact.workflow import RUNTIME_ATTRIBUTE, ActivityHandle, ChildRun, Info, ParentInfo, Runtime
 
 __all__ = ["RAISE_ON_CANCELLING_COMPLETED_ACTIVITY", "Instance", "request_of", "response_of"]
 
@@ -83,6 +92,9 @@ class Instance(Runtime):
         flags: Flags of the Python SDK that history has recorded.
         used_flags: Flags of the Python SDK that the code has made use of.
         tests_conditions: Whether conditions are tested in this activation.
+        children: Its children.
+        externals: What it asks of other workflows.
+        is_cancel_requested: Whether somebody has asked it to cancel.
         patches: The patches of the run.
         memo_payloads: Its memo, encoded.
         search_attribute_payloads: Its search attributes, encoded; without the one that lists patches.
@@ -97,6 +109,9 @@ class Instance(Runtime):
         self.flags: set[int] = set()
         self.used_flags: set[int] = set()
         self.tests_conditions = True
+        self.children = Children(self)
+        self.externals = Externals(self)
+        self.is_cancel_requested = False
         self.patches = Patches(ledger)
         self.memo_payloads: Mapping[str, Payload] = {}
         self.search_attribute_payloads: Mapping[str, Payload] = {}
@@ -110,7 +125,6 @@ class Instance(Runtime):
         self._seed = run_id
         self._random: random.Random | None = None
         self._main: Task[None] | None = None
-        self._is_cancel_requested = False
         self._task_error: BaseException | None = None
         self._read_only: str | None = None
         self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
@@ -153,7 +167,7 @@ class Instance(Runtime):
 
     def request_cancel(self) -> None:
         """Somebody has asked the run to cancel."""
-        self._is_cancel_requested = True
+        self.is_cancel_requested = True
         if self._main is not None:
             # In its turn, so that code that has not begun yet begins and can take it.
             self.loop.call_soon(self._main.cancel)
@@ -165,11 +179,11 @@ class Instance(Runtime):
             PayloadError: Its result cannot be read.
         """
         own = activity.activity
-        activity.task.complete(self._definition.converter.from_payloads(own.response, result, response_of(own.name)))
+        activity.task.complete(self.decode_response(own.response, result, own.name))
 
     def fail_activity(self, activity: CalledActivity, failure: Failure) -> None:
         """An activity has failed for good, or was cancelled."""
-        activity.task.fail(self._definition.failures.from_failure(failure))
+        activity.task.fail(self.decode_failure(failure))
 
     def fire_timer(self, timer: StartedTimer) -> None:
         """A timer has fired."""
@@ -226,7 +240,7 @@ class Instance(Runtime):
         failure = error
         if isinstance(error, asyncio.CancelledError) and not isinstance(error, CancelledFailure):
             failure = CancelledFailure(str(error) or "Cancelled")
-        if self._is_cancel_requested and _is_cancellation(failure):
+        if self.is_cancel_requested and _is_cancellation(failure):
             self.close(WorkflowExecutionCanceled, CancelWorkflowExecution, error)
         elif self.is_failure(failure):
             self.fail(failure)
@@ -280,6 +294,22 @@ class Instance(Runtime):
             return encode
         payloads = encode()
         return lambda: payloads
+
+    def encode_request(self, message: contract.Message[Any], value: object, name: str) -> Callable[[], Payloads]:
+        """What gives the payloads of the request of the contract's element `name`; see `encoder`."""
+        return self.encoder(message, value, request_of(name))
+
+    def decode_response(self, message: contract.Message[T], payloads: Payloads, name: str) -> T:
+        """The response of the contract's element `name`.
+
+        Raises:
+            PayloadError: It cannot be read.
+        """
+        return self._definition.converter.from_payloads(message, payloads, response_of(name))
+
+    def decode_failure(self, failure: Failure) -> FailureError:
+        """The exception that a failure stands for."""
+        return self._definition.failures.from_failure(failure)
 
     # -- what the code may not do
 
@@ -396,7 +426,7 @@ class Instance(Runtime):
 
     def patched(self, patch_id: str, *, deprecated: bool) -> bool:
         """Whether the run takes a patched branch."""
-        self._check_running("patch")
+        self.check_running("patch")
         return self.patches.answer(patch_id, deprecated=deprecated, is_replaying=self.loop.is_replaying)
 
     def memo(self) -> Mapping[str, str]:
@@ -405,7 +435,7 @@ class Instance(Runtime):
 
     def upsert_memo(self, memo: Mapping[str, str | None]) -> None:
         """Set entries of the run's memo."""
-        self._check_running("upsert the memo")
+        self.check_running("upsert the memo")
         if memo:
             payloads = memo_to_payloads(memo)
             self.ledger.add(UpsertedMemo(payloads))
@@ -417,7 +447,7 @@ class Instance(Runtime):
 
     def upsert_search_attributes(self, attributes: Mapping[str, SearchAttributeValue | None]) -> None:
         """Set search attributes of the run."""
-        self._check_running("upsert search attributes")
+        self.check_running("upsert search attributes")
         payloads = search_attributes_to_payloads(attributes, self._definition.contract.search_attributes)
         self.ledger.add(UpsertedSearchAttributes(payloads))
         self.search_attribute_payloads = merged(self.search_attribute_payloads, payloads)
@@ -431,13 +461,13 @@ class Instance(Runtime):
 
     async def wait_condition(self, fn: Callable[[], bool], timeout: float | None) -> None:  # noqa: ASYNC109 - the field's name and habit
         """Wait until `fn` returns true."""
-        self._check_running("wait for a condition")
+        self.check_running("wait for a condition")
         future: asyncio.Future[None] = self.loop.create_future()
         self._conditions.append((fn, future))
         await asyncio.wait_for(future, timeout)
 
     def _start_timer(self, delay: float, handle: Handle) -> asyncio.TimerHandle:
-        self._check_running("start a timer")
+        self.check_running("start a timer")
         if delay < 0:
             raise ValueError(f"a timer cannot be started {-delay} seconds ago: its delay must not be negative")
         if delay > _LONGEST_SECONDS:
@@ -454,7 +484,7 @@ class Instance(Runtime):
         options: ActivityOptions,
     ) -> ActivityHandle[T]:
         """Start an activity."""
-        self._check_running("start an activity")
+        self.check_running("start an activity")
         if not self._definition.hooks["start_activity"]:
             return self._start_activity(activity, request, options, _NO_HEADERS)
 
@@ -502,7 +532,7 @@ class Instance(Runtime):
         options: ContinueAsNewOptions,
     ) -> NoReturn:
         """End the run and go on as a new one."""
-        self._check_running("continue as new")
+        self.check_running("continue as new")
         call = ContinueAsNew(workflow=workflow, request=request, options=options)
         self._definition.around("continue_as_new", self._continue_as_new)(call)
         raise TypeError("an interceptor's `continue_as_new` returned: expected it to call the next hook, which raises")
@@ -513,7 +543,43 @@ class Instance(Runtime):
         started, _ = self._started
         raise Continuation(call, started, self.search_attribute_payloads, payloads)
 
-    def _check_running(self, what: str) -> None:
+    async def start_child_workflow(
+        self,
+        workflow: contract.Workflow[Any, T],  # as for activities
+        workflow_id: str,
+        request: object,
+        options: ChildWorkflowOptions,
+    ) -> ChildRun[T]:
+        """Start a child."""
+        call = StartChildWorkflow(workflow=workflow, workflow_id=workflow_id, request=request, options=options)
+        started: object = await self._definition.around("start_child_workflow", self.children.start)(call)
+        if not isinstance(started, ChildRun):
+            raise TypeError(
+                "an interceptor's `start_child_workflow` must return what the next hook returned, not "
+                f"{type(started).__name__}"
+            )
+        return cast("ChildRun[T]", started)
+
+    async def signal_external_workflow(
+        self, workflow_id: str, run_id: str | None, signal: contract.Signal[Any], request: object, *, is_child: bool
+    ) -> None:
+        """Signal another workflow."""
+        call = SignalExternalWorkflow(
+            workflow_id=workflow_id, run_id=run_id, signal=signal, request=request, is_child=is_child
+        )
+        await self._definition.around("signal_external_workflow", self.externals.signal)(call)
+
+    async def cancel_external_workflow(self, workflow_id: str, run_id: str | None, reason: str) -> None:
+        """Ask another workflow to cancel."""
+        call = CancelExternalWorkflow(workflow_id=workflow_id, run_id=run_id, reason=reason)
+        await self._definition.around("cancel_external_workflow", self.externals.cancel)(call)
+
+    def check_running(self, what: str) -> None:
+        """Refuse `what` where nothing may change, and while the run is let go.
+
+        Raises:
+            ReadOnlyContextError: It may not.
+        """
         if self.loop.is_unwound:
             raise Unwinding
         if self._read_only is not None:

@@ -6,7 +6,9 @@ in line when a task has been answered waits for the next answer, and goes out wi
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from typing import TYPE_CHECKING
 
 from protopact.errors import HistoryError, NondeterminismError
 from protopact.history.event import (
@@ -18,6 +20,7 @@ from protopact.history.event import (
     Attributes,
     Event,
     MarkerRecorded,
+    StartChildWorkflowExecutionInitiated,
     TimerCanceled,
     TimerFired,
     TimerStarted,
@@ -29,6 +32,7 @@ from protopact.replay.command import (
     RecordMarker,
     RejectUpdate,
     ScheduleActivityTask,
+    StartChildWorkflowExecution,
     StartTimer,
 )
 from protopact.replay.comparison import Comparer, Difference
@@ -41,6 +45,11 @@ from protopact.replay.entries import (
     TimerCancellation,
 )
 from protopact.replay.marker import MarkedPatch, PatchMark, patch_mark
+
+if TYPE_CHECKING:
+    from protopact.replay.child import Child
+    from protopact.replay.external import SentSignal
+    from protopact.replay.operation import Operation
 
 __all__ = ["ActivityEnd", "Ledger"]
 
@@ -58,9 +67,10 @@ class Ledger:
 
     Attributes:
         rejections: Updates that the open task refused.
-        cancelled: Activities of whose cancellation the code is told in this same task.
+        cancelled: What was cancelled and of whose cancellation the code is told in this same task.
         activities: Activities that history has and that are not over, by the event that scheduled them.
         timers: Timers that history has and that are not over, by the event that started them.
+        external: What waits for the answer of another workflow, by the event that asked; None when nobody does.
         accepted: Events that accepted updates that are not over, by update id.
         checks_ids: Whether ids and types of activities are compared (Core's flag 1).
         last_event_id: Last command event that the code agreed with.
@@ -78,6 +88,7 @@ class Ledger:
         "cancelled",
         "checks_ids",
         "comparer",
+        "external",
         "is_closed",
         "last_event_id",
         "rejections",
@@ -86,9 +97,10 @@ class Ledger:
 
     def __init__(self, workflow_type: str, workflow_id: str, run_id: str) -> None:
         self.rejections: list[RejectUpdate] = []
-        self.cancelled: list[CalledActivity] = []
+        self.cancelled: list[CalledActivity | Child | SentSignal] = []
         self.activities: dict[int, CalledActivity] = {}
         self.timers: dict[int, StartedTimer] = {}
+        self.external: dict[int, Operation[None] | asyncio.Future[None] | None] = {}
         self.accepted: dict[str, int] = {}
         self.checks_ids = True
         self.last_event_id = 0
@@ -226,9 +238,9 @@ class Ledger:
         activity = self._open_activity(event, end.scheduled_event_id)
         if isinstance(end, ActivityTaskCanceled):
             if not activity.is_cancel_requested:
-                raise self._impossible(event, "cancels an activity that the code did not cancel")
+                raise self.impossible(event, "cancels an activity that the code did not cancel")
         elif not activity.is_started and not isinstance(end, ActivityTaskTimedOut):
-            raise self._impossible(event, "ends an activity that has not started")
+            raise self.impossible(event, "ends an activity that has not started")
         del self.activities[end.scheduled_event_id]
         if activity.is_resolved:
             return None
@@ -256,10 +268,15 @@ class Ledger:
             raise self._disagree(event, None)
         return activity
 
-    def _impossible(self, event: Event, why: str) -> HistoryError:
+    def impossible(self, event: Event, why: str) -> HistoryError:
+        """The error to raise for an event that cannot be."""
         return HistoryError(
             f"{self._where()}: event {event.event_id}, {type(event.attributes).__name__}, {why}; the history is damaged"
         )
+
+    def unexpected(self, event: Event) -> NondeterminismError:
+        """The error to raise for an event of something that the code has not asked for."""
+        return self._disagree(event, None)
 
     def _where(self) -> str:
         workflow_type, workflow_id, run_id = self._run
@@ -290,6 +307,8 @@ def _event_text(attributes: Attributes) -> str:
     name = type(attributes).__name__
     if isinstance(attributes, ActivityTaskScheduled):
         return f"{name} of {attributes.activity_type} (activity id {attributes.activity_id})"
+    if isinstance(attributes, StartChildWorkflowExecutionInitiated):
+        return f"{name} of {attributes.workflow_type} (workflow id {attributes.workflow_id})"
     if isinstance(attributes, TimerStarted | TimerFired | TimerCanceled):
         return f"{name} (timer id {attributes.timer_id})"
     if isinstance(attributes, MarkerRecorded):
@@ -302,6 +321,8 @@ def _command_text(command: Command) -> str:
     name = type(command).__name__
     if isinstance(command, ScheduleActivityTask):
         return f"{name} of {command.activity_type} (activity id {command.activity_id})"
+    if isinstance(command, StartChildWorkflowExecution):
+        return f"{name} of {command.workflow_type} (workflow id {command.workflow_id})"
     if isinstance(command, StartTimer | CancelTimer):
         return f"{name} (timer id {command.timer_id})"
     if isinstance(command, RecordMarker):

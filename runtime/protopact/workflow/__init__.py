@@ -6,7 +6,6 @@ Everything here works only inside a workflow, on either engine, and is the same 
 
 from __future__ import annotations
 
-import uuid as _uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,21 +17,35 @@ from protopact.errors import OptionError
 from protopact.options import check as check_options
 from protopact.policy import CHANGE_VERSION, ActivityOptions, ContinueAsNewOptions, SearchAttributeValue
 from protopact.workflow import unsafe
+from protopact.workflow._children import (
+    ChildWorkflowHandle,
+    ExternalWorkflowHandle,
+    execute_child_workflow,
+    external_workflow,
+    signal_child_workflow,
+    signal_external_workflow,
+    start_child_workflow,
+)
 from protopact.workflow._logging import logger
 from protopact.workflow._runtime import (
     RUNTIME_ATTRIBUTE,
     ActivityHandle,
+    ChildRun,
     Info,
     ParentInfo,
     Runtime,
     find_runtime,
     get_runtime,
+    uuid4,
 )
 from protopact.workflow._signals import SignalChannel, SignalChannelOf
 
 __all__ = [
     "RUNTIME_ATTRIBUTE",
     "ActivityHandle",
+    "ChildRun",
+    "ChildWorkflowHandle",
+    "ExternalWorkflowHandle",
     "Info",
     "ParentInfo",
     "Runtime",
@@ -42,6 +55,8 @@ __all__ = [
     "all_handlers_finished",
     "continue_as_new",
     "deprecate_patch",
+    "execute_child_workflow",
+    "external_workflow",
     "in_workflow",
     "info",
     "is_replaying",
@@ -51,8 +66,11 @@ __all__ = [
     "patched",
     "random",
     "search_attributes",
+    "signal_child_workflow",
+    "signal_external_workflow",
     "sleep",
     "start_activity",
+    "start_child_workflow",
     "time_ns",
     "unsafe",
     "upsert_memo",
@@ -127,15 +145,6 @@ def random() -> Random:
         ReadOnlyContextError: Called from a query or a validator.
     """
     return get_runtime().random()
-
-
-def uuid4() -> _uuid.UUID:
-    """A random UUID out of `random()`; not for secrets.
-
-    Raises:
-        ReadOnlyContextError: Called from a query or a validator.
-    """
-    return _uuid.UUID(bytes=get_runtime().random().getrandbits(128).to_bytes(16, "big"), version=4)
 
 
 def is_replaying() -> bool:

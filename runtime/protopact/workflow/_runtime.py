@@ -8,21 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid as _uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from protopact import contract
 from protopact.errors import NotInWorkflowError
 from protopact.history.event import RetryPolicy
 from protopact.payload.payload import Payload
-from protopact.policy import ActivityOptions, ContinueAsNewOptions, SearchAttributeValue
+from protopact.policy import ActivityOptions, ChildWorkflowOptions, ContinueAsNewOptions, SearchAttributeValue
 
-__all__ = ["RUNTIME_ATTRIBUTE", "ActivityHandle", "Info", "ParentInfo", "Runtime", "find_runtime", "get_runtime"]
+__all__ = [
+    "RUNTIME_ATTRIBUTE",
+    "ActivityHandle",
+    "ChildRun",
+    "Info",
+    "ParentInfo",
+    "Runtime",
+    "find_runtime",
+    "get_runtime",
+    "uuid4",
+]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 RUNTIME_ATTRIBUTE = "__protopact_runtime__"
 """Attribute of an event loop that holds the `Runtime` of the workflow that it runs."""
@@ -35,6 +47,23 @@ class ActivityHandle(asyncio.Task[T]):
     cancellation type says. Awaiting raises `protopact.errors.ActivityError` when the activity failed for good; its
     cause says why.
     """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildRun(Generic[T_co]):
+    """A child that has started, as an engine has it.
+
+    Attributes:
+        workflow: The contract's workflow.
+        id: Its id.
+        run_id: Its first run.
+        task: Ends with its result; cancelling it cancels the child, as its cancellation type says.
+    """
+
+    workflow: contract.Workflow[Any, T_co]  # of whatever it takes
+    id: str
+    run_id: str
+    task: asyncio.Task[T_co]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +254,44 @@ class Runtime(ABC):
         """
         raise NotImplementedError
 
+    @abstractmethod
+    def start_child_workflow(
+        self,
+        workflow: contract.Workflow[Any, T],  # as for activities
+        workflow_id: str,
+        request: object,
+        options: ChildWorkflowOptions,
+    ) -> Awaitable[ChildRun[T]]:
+        """Start a child, and wait until it has started.
+
+        Raises:
+            AlreadyStartedError: The id is taken and the policy refuses.
+            ChildWorkflowError: It was cancelled before it started.
+            MessageMismatchError: `request` is not of the contract's type.
+            ReadOnlyContextError: Called from a query or a validator.
+        """
+
+    @abstractmethod
+    def signal_external_workflow(
+        self, workflow_id: str, run_id: str | None, signal: contract.Signal[Any], request: object, *, is_child: bool
+    ) -> Awaitable[None]:
+        """Signal another workflow, and wait until it has the signal.
+
+        Raises:
+            ApplicationError: There is none that takes it.
+            MessageMismatchError: `request` is not of the contract's type.
+            ReadOnlyContextError: Called from a query or a validator.
+        """
+
+    @abstractmethod
+    def cancel_external_workflow(self, workflow_id: str, run_id: str | None, reason: str) -> Awaitable[None]:
+        """Ask another workflow to cancel, and wait until it has the request.
+
+        Raises:
+            ApplicationError: There is none that takes it.
+            ReadOnlyContextError: Called from a query or a validator.
+        """
+
 
 def find_runtime() -> Runtime | None:
     """The runtime of the workflow whose code calls; None outside of a workflow."""
@@ -244,3 +311,12 @@ def get_runtime() -> Runtime:
             "its handlers, or by code that they call and await. Call an activity's method or a client instead."
         )
     return runtime
+
+
+def uuid4() -> _uuid.UUID:
+    """A random UUID out of `random()`; not for secrets.
+
+    Raises:
+        ReadOnlyContextError: Called from a query or a validator.
+    """
+    return _uuid.UUID(bytes=get_runtime().random().getrandbits(128).to_bytes(16, "big"), version=4)

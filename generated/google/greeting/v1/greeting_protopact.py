@@ -91,8 +91,33 @@ class GreetingService(_generated.Service):
             """End this run, and go on as a new run of `Greet`."""
             _workflow.continue_as_new(_GREET, request, options)
 
+        @staticmethod
+        async def start_child(
+            request: GreetRequest, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> GreetingService.Greet.ChildHandle:
+            """Start `Greet` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(GreetingService.Greet.ChildHandle, _GREET, request, options)
+
+        @staticmethod
+        async def execute_child(
+            request: GreetRequest, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> GreetResponse:
+            """Start `Greet` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_GREET, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> GreetingService.Greet.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Greet` with an id, or on `run_id`."""
+            return _workflow.external_workflow(GreetingService.Greet.ExternalHandle, _GREET, workflow_id, run_id)
+
         class Handle(_client.WorkflowHandle[GreetResponse]):
             """A run of `Greet`, from outside."""
+
+        class ChildHandle(_workflow.ChildWorkflowHandle[GreetResponse]):
+            """A run of `Greet`, as the workflow has it that started it as its child."""
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Greet`, from another workflow."""
 
     class Activities(_activity.Activities):
         """The activities of `GreetingService`: `async def` runs on the worker's event loop, `def` in a thread."""

@@ -144,6 +144,23 @@ class LabService(_generated.Service):
         def validate_set(self, request: Text, /) -> None:
             """Reject the update `Set` by raising; by default every one is accepted."""
 
+        @staticmethod
+        async def start_child(
+            request: Text, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> LabService.Free.ChildHandle:
+            """Start `Free` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(LabService.Free.ChildHandle, _FREE, request, options)
+
+        @staticmethod
+        async def execute_child(request: Text, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Text:
+            """Start `Free` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_FREE, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> LabService.Free.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Free` with an id, or on `run_id`."""
+            return _workflow.external_workflow(LabService.Free.ExternalHandle, _FREE, workflow_id, run_id)
+
         class Handle(_client.WorkflowHandle[Text]):
             """A run of `Free`, from outside."""
 
@@ -168,6 +185,20 @@ class LabService(_generated.Service):
                 """
                 return await _client.start_update(self, _SET, request, options)
 
+        class ChildHandle(_workflow.ChildWorkflowHandle[Text]):
+            """A run of `Free`, as the workflow has it that started it as its child."""
+
+            async def go(self, request: Text, /) -> None:
+                """Go lets a workflow go on."""
+                await _workflow.signal_child_workflow(self, _GO, request)
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Free`, from another workflow."""
+
+            async def go(self, request: Text, /) -> None:
+                """Go lets a workflow go on."""
+                await _workflow.signal_external_workflow(self, _GO, request)
+
     class Other(_workflow.Workflow):
         """Other is of another type than Free, under the same ids.
 
@@ -190,8 +221,31 @@ class LabService(_generated.Service):
             """End this run, and go on as a new run of `Other`."""
             _workflow.continue_as_new(_OTHER, request, options)
 
+        @staticmethod
+        async def start_child(
+            request: Text, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> LabService.Other.ChildHandle:
+            """Start `Other` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(LabService.Other.ChildHandle, _OTHER, request, options)
+
+        @staticmethod
+        async def execute_child(request: Text, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Text:
+            """Start `Other` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_OTHER, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> LabService.Other.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Other` with an id, or on `run_id`."""
+            return _workflow.external_workflow(LabService.Other.ExternalHandle, _OTHER, workflow_id, run_id)
+
         class Handle(_client.WorkflowHandle[Text]):
             """A run of `Other`, from outside."""
+
+        class ChildHandle(_workflow.ChildWorkflowHandle[Text]):
+            """A run of `Other`, as the workflow has it that started it as its child."""
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Other`, from another workflow."""
 
     class Activities(_activity.Activities):
         """The activities of `LabService`: `async def` runs on the worker's event loop, `def` in a thread."""

@@ -22,7 +22,7 @@ _generated.check(
     plugin="0.1.0",
     minimum_runtime="0.1.0",
     source="histories/v1/histories.proto",
-    digest="0c00bf1247d71b8ef50e1f9722d92e4b20ad7e6b5dd7b52e307c66d774a03ccc",
+    digest="1ad4272e39904cd3cc3b077d3f77bfab17c6b9bb26516f0b17504f62355bd23e",
 )
 try:
     from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome, Reading, Step
@@ -205,10 +205,19 @@ _LOCAL = _contract.Workflow(
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
 )
+_PARENT = _contract.Workflow(
+    name="histories.v1.Histories.Parent",
+    method="parent",
+    request=_SCHEMA.message("histories.v1.Job", Job),
+    response=_SCHEMA.message("histories.v1.Outcome", Outcome),
+    service="histories.v1.Histories",
+    id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
+    task_queue="histories",
+)
 _HISTORIES = _contract.Service(
     name="histories.v1.Histories",
     source="histories/v1/histories.proto",
-    digest="f45f91715f9237f788f46fb0ca5beaec22e7c41a422fe5ba6ff9bfe67379a9c6",
+    digest="887d792337f3b166349100da9dfd7f8309084d05249ca27a4e0f570807536592",
     task_queue="histories",
     workflows=(
         _PROGRAM,
@@ -224,6 +233,7 @@ _HISTORIES = _contract.Service(
         _LOOPER,
         _PATCHED,
         _LOCAL,
+        _PARENT,
     ),
     activities=(_WORK, _BREAK, _BEAT),
 )
@@ -282,6 +292,23 @@ class Histories(_generated.Service):
         def validate_add(self, request: Nudge, /) -> None:
             """Reject the update `Add` by raising; by default every one is accepted."""
 
+        @staticmethod
+        async def start_child(
+            request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> Histories.Program.ChildHandle:
+            """Start `Program` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(Histories.Program.ChildHandle, _PROGRAM, request, options)
+
+        @staticmethod
+        async def execute_child(request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Outcome:
+            """Start `Program` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_PROGRAM, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Program.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Program` with an id, or on `run_id`."""
+            return _workflow.external_workflow(Histories.Program.ExternalHandle, _PROGRAM, workflow_id, run_id)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Program`, from outside."""
 
@@ -310,6 +337,28 @@ class Histories(_generated.Service):
                 """
                 return await _client.start_update(self, _ADD, request, options)
 
+        class ChildHandle(_workflow.ChildWorkflowHandle[Outcome]):
+            """A run of `Program`, as the workflow has it that started it as its child."""
+
+            async def nudge(self, request: Nudge, /) -> None:
+                """Nudge tells something."""
+                await _workflow.signal_child_workflow(self, _NUDGE, request)
+
+            async def finish(self, request: Nudge, /) -> None:
+                """Finish asks for the end."""
+                await _workflow.signal_child_workflow(self, _FINISH, request)
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Program`, from another workflow."""
+
+            async def nudge(self, request: Nudge, /) -> None:
+                """Nudge tells something."""
+                await _workflow.signal_external_workflow(self, _NUDGE, request)
+
+            async def finish(self, request: Nudge, /) -> None:
+                """Finish asks for the end."""
+                await _workflow.signal_external_workflow(self, _FINISH, request)
+
     class Sequence(_workflow.Workflow):
         """Sequence calls activities one after the other.
 
@@ -332,8 +381,31 @@ class Histories(_generated.Service):
             """End this run, and go on as a new run of `Sequence`."""
             _workflow.continue_as_new(_SEQUENCE, request, options)
 
+        @staticmethod
+        async def start_child(
+            request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> Histories.Sequence.ChildHandle:
+            """Start `Sequence` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(Histories.Sequence.ChildHandle, _SEQUENCE, request, options)
+
+        @staticmethod
+        async def execute_child(request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Outcome:
+            """Start `Sequence` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_SEQUENCE, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Sequence.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Sequence` with an id, or on `run_id`."""
+            return _workflow.external_workflow(Histories.Sequence.ExternalHandle, _SEQUENCE, workflow_id, run_id)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Sequence`, from outside."""
+
+        class ChildHandle(_workflow.ChildWorkflowHandle[Outcome]):
+            """A run of `Sequence`, as the workflow has it that started it as its child."""
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Sequence`, from another workflow."""
 
     class Fanout(_workflow.Workflow):
         """Fanout calls activities at once.
@@ -357,8 +429,31 @@ class Histories(_generated.Service):
             """End this run, and go on as a new run of `Fanout`."""
             _workflow.continue_as_new(_FANOUT, request, options)
 
+        @staticmethod
+        async def start_child(
+            request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> Histories.Fanout.ChildHandle:
+            """Start `Fanout` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(Histories.Fanout.ChildHandle, _FANOUT, request, options)
+
+        @staticmethod
+        async def execute_child(request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Outcome:
+            """Start `Fanout` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_FANOUT, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Fanout.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Fanout` with an id, or on `run_id`."""
+            return _workflow.external_workflow(Histories.Fanout.ExternalHandle, _FANOUT, workflow_id, run_id)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Fanout`, from outside."""
+
+        class ChildHandle(_workflow.ChildWorkflowHandle[Outcome]):
+            """A run of `Fanout`, as the workflow has it that started it as its child."""
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Fanout`, from another workflow."""
 
     class Race(_workflow.Workflow):
         """Race is a timer against an activity.
@@ -382,8 +477,31 @@ class Histories(_generated.Service):
             """End this run, and go on as a new run of `Race`."""
             _workflow.continue_as_new(_RACE, request, options)
 
+        @staticmethod
+        async def start_child(
+            request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> Histories.Race.ChildHandle:
+            """Start `Race` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(Histories.Race.ChildHandle, _RACE, request, options)
+
+        @staticmethod
+        async def execute_child(request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Outcome:
+            """Start `Race` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_RACE, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Race.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Race` with an id, or on `run_id`."""
+            return _workflow.external_workflow(Histories.Race.ExternalHandle, _RACE, workflow_id, run_id)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Race`, from outside."""
+
+        class ChildHandle(_workflow.ChildWorkflowHandle[Outcome]):
+            """A run of `Race`, as the workflow has it that started it as its child."""
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Race`, from another workflow."""
 
     class Chatty(_workflow.Workflow):
         """Chatty takes signals and updates until it is told to finish.
@@ -430,6 +548,23 @@ class Histories(_generated.Service):
         def validate_add(self, request: Nudge, /) -> None:
             """Reject the update `Add` by raising; by default every one is accepted."""
 
+        @staticmethod
+        async def start_child(
+            request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> Histories.Chatty.ChildHandle:
+            """Start `Chatty` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(Histories.Chatty.ChildHandle, _CHATTY, request, options)
+
+        @staticmethod
+        async def execute_child(request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Outcome:
+            """Start `Chatty` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_CHATTY, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Chatty.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Chatty` with an id, or on `run_id`."""
+            return _workflow.external_workflow(Histories.Chatty.ExternalHandle, _CHATTY, workflow_id, run_id)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Chatty`, from outside."""
 
@@ -458,6 +593,28 @@ class Histories(_generated.Service):
                 """
                 return await _client.start_update(self, _ADD, request, options)
 
+        class ChildHandle(_workflow.ChildWorkflowHandle[Outcome]):
+            """A run of `Chatty`, as the workflow has it that started it as its child."""
+
+            async def nudge(self, request: Nudge, /) -> None:
+                """Nudge tells something."""
+                await _workflow.signal_child_workflow(self, _NUDGE, request)
+
+            async def finish(self, request: Nudge, /) -> None:
+                """Finish asks for the end."""
+                await _workflow.signal_child_workflow(self, _FINISH, request)
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Chatty`, from another workflow."""
+
+            async def nudge(self, request: Nudge, /) -> None:
+                """Nudge tells something."""
+                await _workflow.signal_external_workflow(self, _NUDGE, request)
+
+            async def finish(self, request: Nudge, /) -> None:
+                """Finish asks for the end."""
+                await _workflow.signal_external_workflow(self, _FINISH, request)
+
     class Doomed(_workflow.Workflow):
         """Doomed fails because its activity does.
 
@@ -480,8 +637,31 @@ class Histories(_generated.Service):
             """End this run, and go on as a new run of `Doomed`."""
             _workflow.continue_as_new(_DOOMED, request, options)
 
+        @staticmethod
+        async def start_child(
+            request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> Histories.Doomed.ChildHandle:
+            """Start `Doomed` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(Histories.Doomed.ChildHandle, _DOOMED, request, options)
+
+        @staticmethod
+        async def execute_child(request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Outcome:
+            """Start `Doomed` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_DOOMED, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Doomed.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Doomed` with an id, or on `run_id`."""
+            return _workflow.external_workflow(Histories.Doomed.ExternalHandle, _DOOMED, workflow_id, run_id)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Doomed`, from outside."""
+
+        class ChildHandle(_workflow.ChildWorkflowHandle[Outcome]):
+            """A run of `Doomed`, as the workflow has it that started it as its child."""
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Doomed`, from another workflow."""
 
     class Saga(_workflow.Workflow):
         """Saga compensates in reverse.
@@ -505,8 +685,31 @@ class Histories(_generated.Service):
             """End this run, and go on as a new run of `Saga`."""
             _workflow.continue_as_new(_SAGA, request, options)
 
+        @staticmethod
+        async def start_child(
+            request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> Histories.Saga.ChildHandle:
+            """Start `Saga` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(Histories.Saga.ChildHandle, _SAGA, request, options)
+
+        @staticmethod
+        async def execute_child(request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Outcome:
+            """Start `Saga` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_SAGA, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Saga.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Saga` with an id, or on `run_id`."""
+            return _workflow.external_workflow(Histories.Saga.ExternalHandle, _SAGA, workflow_id, run_id)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Saga`, from outside."""
+
+        class ChildHandle(_workflow.ChildWorkflowHandle[Outcome]):
+            """A run of `Saga`, as the workflow has it that started it as its child."""
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Saga`, from another workflow."""
 
     class Cancellable(_workflow.Workflow):
         """Cancellable cleans up behind a shield.
@@ -530,8 +733,33 @@ class Histories(_generated.Service):
             """End this run, and go on as a new run of `Cancellable`."""
             _workflow.continue_as_new(_CANCELLABLE, request, options)
 
+        @staticmethod
+        async def start_child(
+            request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> Histories.Cancellable.ChildHandle:
+            """Start `Cancellable` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(
+                Histories.Cancellable.ChildHandle, _CANCELLABLE, request, options
+            )
+
+        @staticmethod
+        async def execute_child(request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Outcome:
+            """Start `Cancellable` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_CANCELLABLE, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Cancellable.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Cancellable` with an id, or on `run_id`."""
+            return _workflow.external_workflow(Histories.Cancellable.ExternalHandle, _CANCELLABLE, workflow_id, run_id)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Cancellable`, from outside."""
+
+        class ChildHandle(_workflow.ChildWorkflowHandle[Outcome]):
+            """A run of `Cancellable`, as the workflow has it that started it as its child."""
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Cancellable`, from another workflow."""
 
     class Deterministic(_workflow.Workflow):
         """Deterministic calls activities with random numbers, ids and the time.
@@ -555,8 +783,35 @@ class Histories(_generated.Service):
             """End this run, and go on as a new run of `Deterministic`."""
             _workflow.continue_as_new(_DETERMINISTIC, request, options)
 
+        @staticmethod
+        async def start_child(
+            request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> Histories.Deterministic.ChildHandle:
+            """Start `Deterministic` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(
+                Histories.Deterministic.ChildHandle, _DETERMINISTIC, request, options
+            )
+
+        @staticmethod
+        async def execute_child(request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Outcome:
+            """Start `Deterministic` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_DETERMINISTIC, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Deterministic.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Deterministic` with an id, or on `run_id`."""
+            return _workflow.external_workflow(
+                Histories.Deterministic.ExternalHandle, _DETERMINISTIC, workflow_id, run_id
+            )
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Deterministic`, from outside."""
+
+        class ChildHandle(_workflow.ChildWorkflowHandle[Outcome]):
+            """A run of `Deterministic`, as the workflow has it that started it as its child."""
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Deterministic`, from another workflow."""
 
     class Tasks(_workflow.Workflow):
         """Tasks uses what asyncio has.
@@ -580,8 +835,31 @@ class Histories(_generated.Service):
             """End this run, and go on as a new run of `Tasks`."""
             _workflow.continue_as_new(_TASKS, request, options)
 
+        @staticmethod
+        async def start_child(
+            request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> Histories.Tasks.ChildHandle:
+            """Start `Tasks` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(Histories.Tasks.ChildHandle, _TASKS, request, options)
+
+        @staticmethod
+        async def execute_child(request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Outcome:
+            """Start `Tasks` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_TASKS, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Tasks.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Tasks` with an id, or on `run_id`."""
+            return _workflow.external_workflow(Histories.Tasks.ExternalHandle, _TASKS, workflow_id, run_id)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Tasks`, from outside."""
+
+        class ChildHandle(_workflow.ChildWorkflowHandle[Outcome]):
+            """A run of `Tasks`, as the workflow has it that started it as its child."""
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Tasks`, from another workflow."""
 
     class Looper(_workflow.Workflow):
         """Looper continues as new as often as it is told.
@@ -605,8 +883,31 @@ class Histories(_generated.Service):
             """End this run, and go on as a new run of `Looper`."""
             _workflow.continue_as_new(_LOOPER, request, options)
 
+        @staticmethod
+        async def start_child(
+            request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> Histories.Looper.ChildHandle:
+            """Start `Looper` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(Histories.Looper.ChildHandle, _LOOPER, request, options)
+
+        @staticmethod
+        async def execute_child(request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Outcome:
+            """Start `Looper` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_LOOPER, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Looper.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Looper` with an id, or on `run_id`."""
+            return _workflow.external_workflow(Histories.Looper.ExternalHandle, _LOOPER, workflow_id, run_id)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Looper`, from outside."""
+
+        class ChildHandle(_workflow.ChildWorkflowHandle[Outcome]):
+            """A run of `Looper`, as the workflow has it that started it as its child."""
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Looper`, from another workflow."""
 
     class Patched(_workflow.Workflow):
         """Patched makes use of a patch and of one that is deprecated, and sets its memo.
@@ -630,8 +931,31 @@ class Histories(_generated.Service):
             """End this run, and go on as a new run of `Patched`."""
             _workflow.continue_as_new(_PATCHED, request, options)
 
+        @staticmethod
+        async def start_child(
+            request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> Histories.Patched.ChildHandle:
+            """Start `Patched` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(Histories.Patched.ChildHandle, _PATCHED, request, options)
+
+        @staticmethod
+        async def execute_child(request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Outcome:
+            """Start `Patched` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_PATCHED, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Patched.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Patched` with an id, or on `run_id`."""
+            return _workflow.external_workflow(Histories.Patched.ExternalHandle, _PATCHED, workflow_id, run_id)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Patched`, from outside."""
+
+        class ChildHandle(_workflow.ChildWorkflowHandle[Outcome]):
+            """A run of `Patched`, as the workflow has it that started it as its child."""
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Patched`, from another workflow."""
 
     class Local(_workflow.Workflow):
         """Local calls activities locally.
@@ -655,8 +979,79 @@ class Histories(_generated.Service):
             """End this run, and go on as a new run of `Local`."""
             _workflow.continue_as_new(_LOCAL, request, options)
 
+        @staticmethod
+        async def start_child(
+            request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> Histories.Local.ChildHandle:
+            """Start `Local` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(Histories.Local.ChildHandle, _LOCAL, request, options)
+
+        @staticmethod
+        async def execute_child(request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Outcome:
+            """Start `Local` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_LOCAL, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Local.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Local` with an id, or on `run_id`."""
+            return _workflow.external_workflow(Histories.Local.ExternalHandle, _LOCAL, workflow_id, run_id)
+
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Local`, from outside."""
+
+        class ChildHandle(_workflow.ChildWorkflowHandle[Outcome]):
+            """A run of `Local`, as the workflow has it that started it as its child."""
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Local`, from another workflow."""
+
+    class Parent(_workflow.Workflow):
+        """Parent starts children, signals one of them as its child and as another workflow, and cancels one.
+
+        Registered as `histories.v1.Histories.Parent`.
+        Its id is `{id}`.
+        Its task queue is `histories`.
+        """
+
+        @classmethod
+        def __protopact__(cls) -> _contract.Workflow[Job, Outcome]:
+            """The contract of the workflow."""
+            return _PARENT
+
+        @_abstractmethod
+        async def run(self, request: Job, /) -> Outcome:
+            """Run the workflow; what this returns is its result."""
+
+        @staticmethod
+        def continue_as_new(request: Job, /, **options: _Unpack[_policy.ContinueAsNewOptions]) -> _NoReturn:
+            """End this run, and go on as a new run of `Parent`."""
+            _workflow.continue_as_new(_PARENT, request, options)
+
+        @staticmethod
+        async def start_child(
+            request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> Histories.Parent.ChildHandle:
+            """Start `Parent` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(Histories.Parent.ChildHandle, _PARENT, request, options)
+
+        @staticmethod
+        async def execute_child(request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Outcome:
+            """Start `Parent` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_PARENT, request, options)
+
+        @staticmethod
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Parent.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `Parent` with an id, or on `run_id`."""
+            return _workflow.external_workflow(Histories.Parent.ExternalHandle, _PARENT, workflow_id, run_id)
+
+        class Handle(_client.WorkflowHandle[Outcome]):
+            """A run of `Parent`, from outside."""
+
+        class ChildHandle(_workflow.ChildWorkflowHandle[Outcome]):
+            """A run of `Parent`, as the workflow has it that started it as its child."""
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `Parent`, from another workflow."""
 
     class Activities(_activity.Activities):
         """The activities of `Histories`: `async def` runs on the worker's event loop, `def` in a thread."""
@@ -938,6 +1333,26 @@ class Histories(_generated.Service):
         def local_handle(self, workflow_id: str, /, *, run_id: str | None = None) -> Histories.Local.Handle:
             """A handle on the latest run of `Local` with an id, or on exactly `run_id`."""
             return Histories.Local.Handle(self.engine, _LOCAL, workflow_id, run_id=run_id)
+
+        async def start_parent(
+            self, request: Job, /, **options: _Unpack[_policy.StartOptions]
+        ) -> Histories.Parent.Handle:
+            """Start the workflow `Parent`.
+
+            Parent starts children, signals one of them as its child and as another workflow, and cancels one.
+            """
+            return await _client.start_workflow(self, Histories.Parent.Handle, _PARENT, request, options)
+
+        async def execute_parent(self, request: Job, /, **options: _Unpack[_policy.StartOptions]) -> Outcome:
+            """Start the workflow `Parent`, and wait for its result.
+
+            Parent starts children, signals one of them as its child and as another workflow, and cancels one.
+            """
+            return await _client.execute_workflow(self, _PARENT, request, options)
+
+        def parent_handle(self, workflow_id: str, /, *, run_id: str | None = None) -> Histories.Parent.Handle:
+            """A handle on the latest run of `Parent` with an id, or on exactly `run_id`."""
+            return Histories.Parent.Handle(self.engine, _PARENT, workflow_id, run_id=run_id)
 
     @staticmethod
     def work(request: Step, /, **options: _Unpack[_policy.ActivityOptions]) -> _workflow.ActivityHandle[Reading]:

@@ -223,6 +223,31 @@ class NodeProvisionerService(_generated.Service):
         def validate_resize(self, request: ResizeRequest, /) -> None:
             """Reject the update `Resize` by raising; by default every one is accepted."""
 
+        @staticmethod
+        async def start_child(
+            request: AddNodeRequest, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> NodeProvisionerService.AddNode.ChildHandle:
+            """Start `AddNode` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(
+                NodeProvisionerService.AddNode.ChildHandle, _ADD_NODE, request, options
+            )
+
+        @staticmethod
+        async def execute_child(
+            request: AddNodeRequest, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> AddNodeResponse:
+            """Start `AddNode` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_ADD_NODE, request, options)
+
+        @staticmethod
+        def external(
+            workflow_id: str, /, *, run_id: str | None = None
+        ) -> NodeProvisionerService.AddNode.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `AddNode` with an id, or on `run_id`."""
+            return _workflow.external_workflow(
+                NodeProvisionerService.AddNode.ExternalHandle, _ADD_NODE, workflow_id, run_id
+            )
+
         class Handle(_client.WorkflowHandle[AddNodeResponse]):
             """A run of `AddNode`, from outside."""
 
@@ -253,6 +278,28 @@ class NodeProvisionerService(_generated.Service):
                 """
                 return await _client.start_update(self, _RESIZE, request, options)
 
+        class ChildHandle(_workflow.ChildWorkflowHandle[AddNodeResponse]):
+            """A run of `AddNode`, as the workflow has it that started it as its child."""
+
+            async def pause(self, request: PauseRequest, /) -> None:
+                """Pause stops the provisioning before its next step."""
+                await _workflow.signal_child_workflow(self, _PAUSE, request)
+
+            async def resume(self, request: ResumeRequest, /) -> None:
+                """Resume lets a paused provisioning go on."""
+                await _workflow.signal_child_workflow(self, _RESUME, request)
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `AddNode`, from another workflow."""
+
+            async def pause(self, request: PauseRequest, /) -> None:
+                """Pause stops the provisioning before its next step."""
+                await _workflow.signal_external_workflow(self, _PAUSE, request)
+
+            async def resume(self, request: ResumeRequest, /) -> None:
+                """Resume lets a paused provisioning go on."""
+                await _workflow.signal_external_workflow(self, _RESUME, request)
+
     class DeleteNode(_workflow.Workflow):
         """DeleteNode takes a node out. It terminates an AddNode that still runs for the same node.
 
@@ -277,8 +324,39 @@ class NodeProvisionerService(_generated.Service):
             """End this run, and go on as a new run of `DeleteNode`."""
             _workflow.continue_as_new(_DELETE_NODE, request, options)
 
+        @staticmethod
+        async def start_child(
+            request: DeleteNodeRequest, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> NodeProvisionerService.DeleteNode.ChildHandle:
+            """Start `DeleteNode` as a child of the workflow whose code calls, and wait until it has started."""
+            return await _workflow.start_child_workflow(
+                NodeProvisionerService.DeleteNode.ChildHandle, _DELETE_NODE, request, options
+            )
+
+        @staticmethod
+        async def execute_child(
+            request: DeleteNodeRequest, /, **options: _Unpack[_policy.ChildWorkflowOptions]
+        ) -> DeleteNodeResponse:
+            """Start `DeleteNode` as a child of the workflow whose code calls, and wait for its result."""
+            return await _workflow.execute_child_workflow(_DELETE_NODE, request, options)
+
+        @staticmethod
+        def external(
+            workflow_id: str, /, *, run_id: str | None = None
+        ) -> NodeProvisionerService.DeleteNode.ExternalHandle:
+            """A handle in another workflow's code, on the latest run of `DeleteNode` with an id, or on `run_id`."""
+            return _workflow.external_workflow(
+                NodeProvisionerService.DeleteNode.ExternalHandle, _DELETE_NODE, workflow_id, run_id
+            )
+
         class Handle(_client.WorkflowHandle[DeleteNodeResponse]):
             """A run of `DeleteNode`, from outside."""
+
+        class ChildHandle(_workflow.ChildWorkflowHandle[DeleteNodeResponse]):
+            """A run of `DeleteNode`, as the workflow has it that started it as its child."""
+
+        class ExternalHandle(_workflow.ExternalWorkflowHandle):
+            """A run of `DeleteNode`, from another workflow."""
 
     class Activities(_activity.Activities):
         """The activities of `NodeProvisionerService`: `async def` runs on the worker's event loop, `def` in a thread."""
