@@ -210,7 +210,7 @@ class FailureConverter:
                 timeout.last_heartbeat_details = self._details(info.last_heartbeat_details)
                 return timeout
             case CanceledFailureInfo():
-                cancelled = CancelledError(message)
+                cancelled = CancelledError(message or "Cancelled")
                 cancelled.details = self._details(info.details)
                 return cancelled
             case TerminatedFailureInfo():

@@ -30,6 +30,27 @@ FIELDS: dict[type[ev.Attributes], tuple[type, tuple[str, ...]]] = {
     ev.MarkerRecorded: (cmd.RecordMarker, ("marker_name", "details")),
     ev.UpsertWorkflowSearchAttributes: (cmd.UpsertSearchAttributes, ("search_attributes",)),
     ev.WorkflowPropertiesModified: (cmd.ModifyWorkflowProperties, ("upserted_memo",)),
+    ev.StartChildWorkflowExecutionInitiated: (
+        cmd.StartChildWorkflowExecution,
+        (
+            "workflow_id",
+            "workflow_type",
+            "task_queue",
+            "input",
+            "parent_close_policy",
+            "workflow_id_reuse_policy",
+            "retry_policy",
+            "header",
+        ),
+    ),
+    ev.SignalExternalWorkflowExecutionInitiated: (
+        cmd.SignalExternalWorkflowExecution,
+        ("workflow_id", "run_id", "signal_name", "input", "child_workflow_only", "header"),
+    ),
+    ev.RequestCancelExternalWorkflowExecutionInitiated: (
+        cmd.RequestCancelExternalWorkflowExecution,
+        ("workflow_id", "run_id", "child_workflow_only", "reason"),
+    ),
     ev.WorkflowExecutionCompleted: (cmd.CompleteWorkflowExecution, ("result",)),
     ev.WorkflowExecutionFailed: (cmd.FailWorkflowExecution, ()),
     ev.WorkflowExecutionCanceled: (cmd.CancelWorkflowExecution, ("details",)),

@@ -320,6 +320,12 @@ class Story:
         self._put(ev.TimerFired(timer_id=timer_id, started_event_id=self.timers[timer_id]))
         return self
 
+    def then(self, *happens: Command) -> Story:
+        """Something else happens."""
+        for each in happens:
+            self._put(each(self))
+        return self
+
     def terminates(self) -> Story:
         self._put(ev.WorkflowExecutionTerminated(reason="enough"))
         return self

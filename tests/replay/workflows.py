@@ -10,8 +10,8 @@ from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome, Reading
 from tests.replay.histories.v1.histories_protopact import Histories as histories
 
 from protopact import workflow
-from protopact.errors import ActivityError, ApplicationError
-from protopact.policy import RetryPolicy
+from protopact.errors import ActivityError, ApplicationError, ChildWorkflowError
+from protopact.policy import ChildWorkflowCancellationType, RetryPolicy
 from protopact.workflow import Workflow
 
 
@@ -170,6 +170,30 @@ class Patched(histories.Patched):
         return Outcome(id=request.id, log=log)
 
 
+class Parent(histories.Parent):
+    async def run(self, request: Job) -> Outcome:
+        first = await histories.Sequence.execute_child(Job(id="c0", steps=[Step(name="x")]), id=f"{request.id}/c0")
+        log = [first.id]
+        chat = await histories.Chatty.start_child(Job(id="c1"), id=f"{request.id}/c1")
+        await chat.nudge(Nudge(note="from parent"))
+        await histories.Chatty.external(f"{request.id}/c1").finish(Nudge())
+        log.extend((await chat).log)
+        try:
+            await histories.Doomed.execute_child(Job(id="c2"), id=f"{request.id}/c2")
+        except ChildWorkflowError as error:
+            log.append(type(error.cause).__name__)
+        wait = ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED
+        last = histories.Chatty.execute_child(Job(id="c3"), id=f"{request.id}/c3", cancellation_type=wait)
+        task = asyncio.create_task(last)
+        await asyncio.sleep(0.2)
+        task.cancel()
+        try:
+            await task
+        except ChildWorkflowError:
+            log.append("cancelled child")
+        return Outcome(id=request.id, log=log)
+
+
 RECORDED: list[tuple[str, type[Workflow]]] = [
     ("cancellable", Cancellable),
     ("chatty_early", Chatty),
@@ -179,6 +203,7 @@ RECORDED: list[tuple[str, type[Workflow]]] = [
     ("doomed", Doomed),
     ("fanout", Fanout),
     ("looper", Looper),
+    ("parent", Parent),
     ("patched", Patched),
     ("reset", Deterministic),
     ("saga", Saga),

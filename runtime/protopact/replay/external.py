@@ -156,25 +156,26 @@ class Externals:
             outcome.fail(self._instance.decode_failure(failure))
 
 
-_SIGNAL_REASONS = {"": "unknown", "SIGNAL_COUNT_LIMIT_EXCEEDED": "The per-workflow signal limit was exceeded"}
+_SIGNAL_REASONS = {
+    "UNSPECIFIED": "unknown",
+    "SIGNAL_COUNT_LIMIT_EXCEEDED": "The per-workflow signal limit was exceeded",
+}
 
 
 def signal_failure(failed: SignalExternalWorkflowExecutionFailed) -> Failure:
     """Why a signal did not arrive, as Temporal Core words it."""
-    reason = _SIGNAL_REASONS.get(failed.cause, "it was not found")
-    return Failure(
-        f"Unable to signal external workflow because {reason}", ApplicationFailureInfo(type=_camel(failed.cause))
-    )
+    cause = failed.cause or "UNSPECIFIED"
+    reason = _SIGNAL_REASONS.get(cause, "it was not found")
+    return Failure(f"Unable to signal external workflow because {reason}", ApplicationFailureInfo(type=_camel(cause)))
 
 
 def cancel_failure(failed: RequestCancelExternalWorkflowExecutionFailed) -> Failure:
     """Why a request to cancel did not arrive, as Temporal Core words it."""
-    reason = "not found" if failed.cause else "unknown"
-    return Failure(
-        f"Unable to cancel external workflow because {reason}", ApplicationFailureInfo(type=_camel(failed.cause))
-    )
+    cause = failed.cause or "UNSPECIFIED"
+    reason = "unknown" if cause == "UNSPECIFIED" else "not found"
+    return Failure(f"Unable to cancel external workflow because {reason}", ApplicationFailureInfo(type=_camel(cause)))
 
 
 def _camel(cause: str) -> str:
     """The failure's type, which is Core's own spelling of the cause."""
-    return "".join(word.capitalize() for word in (cause or "UNSPECIFIED").split("_"))
+    return "".join(word.capitalize() for word in cause.split("_"))

@@ -552,7 +552,7 @@ class Instance(Runtime):
     ) -> ChildRun[T]:
         """Start a child."""
         call = StartChildWorkflow(workflow=workflow, workflow_id=workflow_id, request=request, options=options)
-        started: object = await self._definition.around("start_child_workflow", self.children.start)(call)
+        started = cast("object", await self._definition.around("start_child_workflow", self.children.start)(call))
         if not isinstance(started, ChildRun):
             raise TypeError(
                 "an interceptor's `start_child_workflow` must return what the next hook returned, not "

@@ -1,0 +1,646 @@
+"""Children and other workflows: what programs see and what is said of them, as Temporal's Replayer has it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from temporalio import workflow as temporal
+from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome
+from tests.replay.histories.v1.histories_protopact import Histories as histories
+from tests.replay.stories import (
+    ACCEPTED,
+    ERROR,
+    NONDETERMINISM,
+    OURS,
+    Command,
+    P,
+    Program,
+    Story,
+    cancels,
+    check_told_alike,
+    ends,
+    ends_cancelled,
+    ends_failed,
+    payloads,
+    stops,
+    timer,
+    work,
+)
+
+from protopact.history import event as ev
+from protopact.history.failure import ApplicationFailureInfo, Failure
+from protopact.policy import ChildWorkflowCancellationType
+
+WAIT, TRY, ABANDON, REQUESTED = (
+    "WAIT_CANCELLATION_COMPLETED",
+    "TRY_CANCEL",
+    "ABANDON",
+    "WAIT_CANCELLATION_REQUESTED",
+)
+_CHATTY = histories.Chatty.__protopact__()
+_NAMES = {"AlreadyStartedError": "WorkflowAlreadyStartedError", "NotFoundError": "RuntimeError"}
+
+
+class Family(Program):
+    """A program that has children and speaks to other workflows."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type] # whatever its base takes
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def start(self, child: str, cancellation: str = WAIT) -> Awaitable[Any]:
+        if self.sdk is OURS:
+            kind = ChildWorkflowCancellationType[cancellation]
+            return histories.Chatty.start_child(Job(id=child), id=child, cancellation_type=kind)
+        return temporal.start_child_workflow(
+            P + "Chatty",
+            Job(id=child),
+            id=child,
+            result_type=Outcome,
+            cancellation_type=temporal.ChildWorkflowCancellationType[cancellation],
+        )
+
+    def execute(self, child: str, cancellation: str = WAIT) -> Coroutine[Any, Any, Any]:
+        if self.sdk is OURS:
+            kind = ChildWorkflowCancellationType[cancellation]
+            return histories.Chatty.execute_child(Job(id=child), id=child, cancellation_type=kind)
+        return temporal.execute_child_workflow(
+            P + "Chatty",
+            Job(id=child),
+            id=child,
+            result_type=Outcome,
+            cancellation_type=temporal.ChildWorkflowCancellationType[cancellation],
+        )
+
+    async def signal_child(self, handle: Any) -> None:  # noqa: ANN401 - of either SDK
+        await (handle.nudge(Nudge()) if self.sdk is OURS else handle.signal(P + "Nudge", Nudge()))
+
+    async def signal(self, other: str) -> None:
+        if self.sdk is OURS:
+            await histories.Chatty.external(other).nudge(Nudge())
+        else:
+            await temporal.get_external_workflow_handle(other).signal(P + "Nudge", Nudge())
+
+    async def cancel(self, other: str, run_id: str | None = None) -> None:
+        if self.sdk is OURS:
+            await histories.Chatty.external(other, run_id=run_id).cancel(reason="why not")
+        else:
+            await temporal.get_external_workflow_handle(other, run_id=run_id).cancel(reason="why not")
+
+    async def noted(self, name: str, awaitable: Awaitable[Any]) -> None:
+        try:
+            found = await awaitable
+            self.note(name, found.id if hasattr(found, "id") else found)
+        except (Exception, asyncio.CancelledError) as error:
+            self.note(name, *described(error))
+            raise
+
+    async def tried(self, name: str, awaitable: Awaitable[Any]) -> None:
+        try:
+            await self.noted(name, awaitable)
+        except Exception:  # noqa: BLE001 - of either SDK
+            await asyncio.sleep(0)
+            self.note(name, "goes on")
+
+    def beside(self, awaitable: Coroutine[Any, Any, None]) -> None:
+        self.tasks.append(asyncio.create_task(awaitable))
+
+    async def nudge(self, note: str) -> None:
+        await super().nudge(note)
+        if note == "stop":
+            for task in self.tasks:
+                task.cancel()
+
+
+def described(error: BaseException) -> list[object]:
+    found: list[object] = []
+    each: BaseException | None = error
+    while each is not None:
+        name = type(each).__name__
+        found += [
+            _NAMES.get(name, name),
+            *(() if name in _NAMES or name in _NAMES.values() else [getattr(each, "message", str(each))]),
+        ]
+        for attribute in ("type", "retry_state", "workflow_id", "run_id", "initiated_event_id", "started_event_id"):
+            value = getattr(each, attribute, None)
+            found += [getattr(value, "name", value) or ""]
+        each = getattr(each, "cause", None)
+    return found
+
+
+# Events.
+
+
+def child(child_id: str = "c", workflow: str = "Chatty") -> Command:
+    return lambda _: ev.StartChildWorkflowExecutionInitiated(
+        namespace="default",
+        workflow_id=child_id,
+        workflow_type=P + workflow,
+        task_queue="histories",
+        input=payloads(_CHATTY.request, Job(id=child_id)),
+        parent_close_policy="TERMINATE",
+        workflow_id_reuse_policy="ALLOW_DUPLICATE",
+    )
+
+
+def last(story: Story, kind: type[ev.Attributes], **fields: str) -> int:
+    """The last event of a kind, by fields."""
+    return next(
+        event.event_id
+        for event in reversed(story.events)
+        if type(event.attributes) is kind and all(getattr(event.attributes, k) == v for k, v in fields.items())
+    )
+
+
+def of_child(kind: Callable[..., ev.Attributes], child_id: str = "c", **fields: object) -> Command:
+    """An event of a child that has been initiated."""
+
+    def event(story: Story) -> ev.Attributes:
+        initiated = last(story, ev.StartChildWorkflowExecutionInitiated, workflow_id=child_id)
+        return kind(
+            namespace="default",
+            workflow_id=child_id,
+            workflow_type=P + "Chatty",
+            initiated_event_id=initiated,
+            **fields,
+        )
+
+    return event
+
+
+def begins(child_id: str = "c") -> Command:
+    return of_child(ev.ChildWorkflowExecutionStarted, child_id, run_id=f"{child_id}-run")
+
+
+def returns(child_id: str = "c") -> Command:
+    result = payloads(_CHATTY.response, Outcome(id=child_id))
+    return of_child(ev.ChildWorkflowExecutionCompleted, child_id, run_id=f"{child_id}-run", result=result)
+
+
+def fails(child_id: str = "c") -> Command:
+    failure = Failure("broken", ApplicationFailureInfo(type="Broken"))
+    return of_child(ev.ChildWorkflowExecutionFailed, child_id, failure=failure, retry_state="MAXIMUM_ATTEMPTS_REACHED")
+
+
+def is_cancelled(child_id: str = "c") -> Command:
+    return of_child(ev.ChildWorkflowExecutionCanceled, child_id)
+
+
+def times_out(child_id: str = "c") -> Command:
+    return of_child(ev.ChildWorkflowExecutionTimedOut, child_id, retry_state="RETRY_POLICY_NOT_SET")
+
+
+def is_terminated(child_id: str = "c") -> Command:
+    return of_child(ev.ChildWorkflowExecutionTerminated, child_id)
+
+
+def does_not_begin(child_id: str = "c", cause: str = "WORKFLOW_ALREADY_EXISTS") -> Command:
+    return of_child(ev.StartChildWorkflowExecutionFailed, child_id, cause=cause)
+
+
+def asks(other: str = "c", *, run: bool = True, of_child: bool = True, reason: str = "") -> Command:
+    """A request that another workflow cancel."""
+    return lambda _: ev.RequestCancelExternalWorkflowExecutionInitiated(
+        namespace="default",
+        workflow_id=other,
+        run_id=f"{other}-run" if run else "",
+        child_workflow_only=of_child,
+        reason=reason,
+    )
+
+
+def sends(other: str = "c", *, to_child: bool = True) -> Command:
+    return lambda _: ev.SignalExternalWorkflowExecutionInitiated(
+        namespace="default",
+        workflow_id=other,
+        signal_name=P + "Nudge",
+        input=payloads(_CHATTY.signals[0].signal.request, Nudge()),
+        child_workflow_only=to_child,
+    )
+
+
+def arrives(other: str = "c") -> Command:
+    return lambda story: ev.ExternalWorkflowExecutionSignaled(
+        initiated_event_id=last(story, ev.SignalExternalWorkflowExecutionInitiated, workflow_id=other),
+        namespace="default",
+        workflow_id=other,
+    )
+
+
+def does_not_arrive(other: str = "c", cause: str = "EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND") -> Command:
+    return lambda story: ev.SignalExternalWorkflowExecutionFailed(
+        cause=cause,
+        initiated_event_id=last(story, ev.SignalExternalWorkflowExecutionInitiated, workflow_id=other),
+        namespace="default",
+        workflow_id=other,
+    )
+
+
+def is_asked(other: str = "c") -> Command:
+    return lambda story: ev.ExternalWorkflowExecutionCancelRequested(
+        initiated_event_id=last(story, ev.RequestCancelExternalWorkflowExecutionInitiated, workflow_id=other),
+        namespace="default",
+        workflow_id=other,
+    )
+
+
+def is_not_asked(other: str = "c", cause: str = "EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND") -> Command:
+    return lambda story: ev.RequestCancelExternalWorkflowExecutionFailed(
+        cause=cause,
+        initiated_event_id=last(story, ev.RequestCancelExternalWorkflowExecutionInitiated, workflow_id=other),
+        namespace="default",
+        workflow_id=other,
+    )
+
+
+@dataclass
+class Case:
+    program: type[Program]
+    story: Story
+    verdict: str
+
+
+CASES: dict[str, Case] = {}
+
+
+def judged(name: str, program: type[Program], story: Story, verdict: str = ACCEPTED) -> None:
+    assert name not in CASES
+    CASES[name] = Case(program, story, verdict)
+
+
+def asked(*commands: Command) -> Story:
+    return Story().task().answer(*(commands or (child(),)))
+
+
+def begun(*commands: Command) -> Story:
+    return asked(*commands).then(begins()).task().answer()
+
+
+# How a child ends.
+
+
+class One(Family):
+    async def run(self) -> None:
+        handle = await self.start("c")
+        self.note("started", handle.id)
+        await self.tried("result", handle)
+
+
+for name, end in {
+    "returns": returns(),
+    "fails": fails(),
+    "is cancelled": is_cancelled(),
+    "times out": times_out(),
+    "is terminated": is_terminated(),
+}.items():
+    judged(f"a child {name}", One, begun().then(end).task().answer(ends()))
+    judged(f"a child {name} at once", One, asked().then(begins(), end).task().answer(ends()))
+judged("a child goes on", One, begun())
+
+
+class Starts(Family):
+    async def run(self) -> None:
+        await self.noted("start", self.start("c"))
+
+
+judged("an id that is taken", Starts, asked().then(does_not_begin()).task().answer(ends_failed()))
+judged(
+    "no such namespace", Starts, asked().then(does_not_begin("c", "NAMESPACE_NOT_FOUND")).task().answer(ends()), ERROR
+)
+judged("a handle that nobody awaits", Starts, asked().then(begins()).task().answer(ends()))
+
+
+class Caught(Family):
+    async def run(self) -> None:
+        await self.tried("start", self.execute("c"))
+        await self.tried("again", self.execute("d"))
+
+
+judged(
+    "an id that is taken, caught",
+    Caught,
+    asked().then(does_not_begin()).task().answer(child("d")).then(begins("d"), fails("d")).task().answer(ends()),
+)
+
+
+class Several(Family):
+    async def run(self) -> None:
+        await asyncio.gather(
+            *(self.tried(each, self.execute(each)) for each in "ab"),
+            self.tried("work", self.sdk.work("a")),
+            self.tried("handle", self.handled()),
+        )
+
+    async def handled(self) -> str:
+        handle = await self.start("c")
+        self.note("started")
+        result: str = (await handle).id
+        return result
+
+
+judged(
+    "several at once",
+    Several,
+    asked(work("1"), child("a"), child("b"), child("c"))
+    .then(begins("b"), begins("a"))
+    .task()
+    .answer()
+    .then(fails("b"), begins("c"))
+    .returns("1")
+    .then(returns("a"))
+    .task()
+    .answer()
+    .then(returns("c"))
+    .task()
+    .answer(ends()),
+)
+judged("children swapped", Several, asked(work("1"), child("b"), child("a"), child("c")), NONDETERMINISM)
+judged("a child of another id", One, asked(child("d")), NONDETERMINISM)
+judged("a child of another type", One, asked(child("c", "Sequence")), NONDETERMINISM)
+judged("an activity for a child", One, asked(work("1")), NONDETERMINISM)
+judged("no child", One, asked().then(begins(), returns()).task().answer(child("d")), NONDETERMINISM)
+
+# Cancelling.
+
+
+class _Cancelled(Family):
+    cancellation = WAIT
+
+    async def run(self) -> None:
+        self.beside(self.tried("child", self.execute("c", self.cancellation)))
+        await super().run()
+
+
+class Waits(_Cancelled):
+    pass
+
+
+class Tries(_Cancelled):
+    cancellation = TRY
+
+
+class Abandons(_Cancelled):
+    cancellation = ABANDON
+
+
+class WaitsForRequest(_Cancelled):
+    cancellation = REQUESTED
+
+
+def finished(story: Story) -> Story:
+    return story.finish().task().answer(ends())
+
+
+for program in (Waits, WaitsForRequest):
+    name = program.__name__
+    story = begun().nudge("stop").task().answer(asks()).then(is_asked()).task().answer()
+    judged(f"{name}: cancelled", program, finished(story.then(is_cancelled()).task().answer()))
+    story = begun().nudge("stop").task().answer(asks()).then(is_asked())
+    judged(f"{name}: returned all the same", program, finished(story.then(returns()).task().answer()))
+    story = asked().nudge("stop").task().answer(asks(run=False)).then(begins()).task().answer()
+    judged(f"{name}: before it began", program, finished(story.then(is_asked(), is_cancelled()).task().answer()))
+    story = asked().nudge("stop").task().answer(asks(run=False)).then(does_not_begin(), is_not_asked())
+    judged(f"{name}: before it did not begin", program, finished(story.task().answer()))
+    story = begun().nudge("stop").task().answer(asks()).then(is_asked()).nudge("stop").task().answer(asks())
+    judged(f"{name}: twice", program, finished(story.then(is_asked(), is_cancelled()).task().answer()))
+    story = begun().nudge("stop").then(returns()).task().answer()
+    judged(f"{name}: as it returned", program, finished(story))
+    judged(f"{name}: as it failed", program, finished(begun().nudge("stop").then(fails()).task().answer()))
+    judged(f"{name}: after it returned", program, finished(begun().then(returns()).task().answer().nudge("stop")))
+    judged(f"{name}: forgotten", program, finished(begun().nudge("stop").task().answer()), NONDETERMINISM)
+
+for end in (is_cancelled(), returns(), fails(), times_out(), is_terminated()):
+    name = end(asked()).__class__.__name__
+    story = begun().nudge("stop").task().answer(asks()).then(is_asked(), end)
+    judged(f"Tries: then {name}", Tries, finished(story.task().answer()))
+    judged(
+        f"Abandons: then {name}", Abandons, finished(begun().nudge("stop").task().answer().then(end).task().answer())
+    )
+judged("Tries: cancelled", Tries, finished(begun().nudge("stop").task().answer(asks()).then(is_asked())))
+story = begun().nudge("stop").task().answer(asks()).then(is_not_asked()).nudge("stop").task().answer()
+judged("Tries: cancelled twice", Tries, finished(story))
+story = asked().nudge("stop").task().answer(asks(run=False)).then(begins(), is_asked()).task().answer()
+judged("Tries: before it began", Tries, finished(story.then(is_cancelled())))
+story = asked().nudge("stop").task().answer(asks(run=False)).then(does_not_begin(), is_not_asked())
+judged("Tries: before it did not begin", Tries, finished(story))
+judged("Abandons: before it began", Abandons, finished(asked().nudge("stop").task().answer().then(begins())))
+
+
+class TakenBack(Family):
+    cancellation = WAIT
+
+    async def run(self) -> None:
+        self.beside(self.tried("child", self.execute("c", self.cancellation)))
+        self.beside(self.tried("signal", self.signal("x")))
+        await asyncio.sleep(0)
+        for task in self.tasks:
+            task.cancel("changed my mind")
+        await self.sdk.work("a")
+
+
+class AbandonedAtOnce(TakenBack):
+    cancellation = ABANDON
+
+
+judged("TakenBack", TakenBack, asked(work("1")).returns("1").task().answer(ends()))
+judged("AbandonedAtOnce", AbandonedAtOnce, asked(work("1")).returns("1").task().answer(ends()))
+
+
+class Mixed(Family):
+    async def run(self) -> None:
+        self.beside(self.tried("work", self.sdk.work("a", "TRY_CANCEL")))
+        self.beside(self.tried("child", self.execute("c", TRY)))
+        self.beside(self.tried("more work", self.sdk.work("b", "TRY_CANCEL")))
+        self.beside(self.tried("another child", self.execute("d", ABANDON)))
+        await super().run()
+
+
+judged(
+    "of every kind at once",
+    Mixed,
+    finished(
+        asked(work("1"), work("2"), child("c"), child("d"))
+        .then(begins("c"), begins("d"))
+        .task()
+        .answer()
+        .nudge("stop")
+        .task()
+        .answer(cancels("1"), asks("c"), cancels("2"))
+    ),
+)
+
+
+class InTime(Family):
+    async def run(self) -> None:
+        try:
+            async with asyncio.timeout(5):
+                await self.noted("child", self.execute("c"))
+        except BaseException as error:  # noqa: BLE001 - of either SDK
+            self.note("block", type(error).__name__)
+
+
+judged(
+    "too late",
+    InTime,
+    asked(timer("1", 5), child())
+    .then(begins())
+    .task()
+    .answer()
+    .fires("1")
+    .task()
+    .answer(asks())
+    .then(is_asked(), is_cancelled())
+    .task()
+    .answer(ends()),
+)
+judged(
+    "in time",
+    InTime,
+    asked(timer("1", 5), child()).then(begins(), returns()).task().answer(stops("1"), ends()),
+)
+
+
+class ByHandle(Family):
+    async def run(self) -> None:
+        handle = await self.start("c")
+        if self.sdk is OURS:
+            handle.cancel(reason="enough")
+        else:
+            handle.cancel("enough")
+        await self.tried("child", handle)
+
+
+class NothingCaught(Family):
+    cancellation = WAIT
+
+    async def run(self) -> None:
+        await self.noted("child", self.execute("c", self.cancellation))
+
+
+class NothingCaughtTries(NothingCaught):
+    cancellation = TRY
+
+
+judged(
+    "by its handle, which has not waited yet",
+    ByHandle,
+    asked().then(begins()).task().answer(asks(reason="enough")).then(is_asked(), is_cancelled()).task().answer(ends()),
+)
+story = begun().asks_to_cancel().task().answer(asks()).then(is_asked(), is_cancelled()).task()
+judged("with the whole workflow", NothingCaught, story.answer(ends_cancelled()))
+story = asked().asks_to_cancel().task().answer(asks(run=False), ends_cancelled())
+judged("with the whole workflow, before it began", NothingCaught, story)
+story = begun().asks_to_cancel().task().answer(asks(), ends_cancelled())
+judged("with the whole workflow, at once", NothingCaughtTries, story)
+judged(
+    "with the whole workflow, before the first task",
+    NothingCaught,
+    Story().asks_to_cancel().task().answer(ends_cancelled()),
+)
+
+# Signals to others.
+
+
+class Signals(Family):
+    async def run(self) -> None:
+        handle = await self.start("c")
+        await self.tried("child", self.signal_child(handle))
+        await self.tried("other", self.signal("x"))
+        await self.tried("all", asyncio.gather(self.signal("y"), self.signal("z"), self.signal("y")))
+
+
+def signalled() -> Story:
+    return asked().then(begins()).task().answer(sends()).then(arrives()).task().answer(sends("x", to_child=False))
+
+
+BOTH = sends("y", to_child=False), sends("z", to_child=False), sends("y", to_child=False)
+judged(
+    "signals arrive",
+    Signals,
+    signalled()
+    .then(arrives("x"))
+    .task()
+    .answer(*BOTH)
+    .then(arrives("z"))
+    .task()
+    .answer()
+    .then(arrives("y"))
+    .task()
+    .answer(),
+)
+judged(
+    "a signal does not arrive",
+    Signals,
+    signalled().then(does_not_arrive("x")).task().answer(*BOTH).then(does_not_arrive("z")).task().answer(ends()),
+)
+for cause in ("NAMESPACE_NOT_FOUND", "SIGNAL_COUNT_LIMIT_EXCEEDED", "UNSPECIFIED"):
+    story = signalled().then(does_not_arrive("x", cause)).task().answer(*BOTH)
+    judged(f"a signal does not arrive: {cause}", Signals, story)
+judged(
+    "a signal to another workflow than recorded",
+    Signals,
+    asked().then(begins()).task().answer(sends("other", to_child=False)).then(arrives("other")).task(),
+)
+judged("no signal", Signals, asked().then(begins()).task().answer(work("1")), NONDETERMINISM)
+
+
+class SignalsBeside(Family):
+    async def run(self) -> None:
+        self.beside(self.tried("signal", self.signal("x")))
+        await super().run()
+
+
+SENT = sends("x", to_child=False)
+story = asked(SENT).nudge("stop").task().answer().then(arrives("x")).task().answer()
+judged("a signal that is out is not taken back", SignalsBeside, finished(story))
+story = asked(SENT).nudge("stop").then(arrives("x")).task().answer()
+judged("a signal that arrives as it is taken back", SignalsBeside, finished(story))
+judged(
+    "a signal's answer comes twice", SignalsBeside, asked(SENT).then(arrives("x"), arrives("x")).task().answer(), ERROR
+)
+
+# Cancelling others.
+
+
+class CancelsOthers(Family):
+    async def run(self) -> None:
+        await self.tried("x", self.cancel("x"))
+        self.beside(self.tried("y", self.cancel("y", "y-run")))
+        await super().run()
+
+
+OF_X = asks("x", run=False, of_child=False, reason="why not")
+OF_Y = asks("y", of_child=False, reason="why not")
+story = asked(OF_X).then(is_asked("x")).task().answer(OF_Y).then(is_asked("y")).task().answer()
+judged("a request arrives", CancelsOthers, finished(story))
+for cause in ("EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND", "NAMESPACE_NOT_FOUND", "UNSPECIFIED"):
+    story = (
+        asked(OF_X).then(is_not_asked("x", cause)).task().answer(OF_Y).then(is_not_asked("y", cause)).task().answer()
+    )
+    judged(f"a request does not arrive: {cause}", CancelsOthers, finished(story))
+story = asked(OF_X).then(is_asked("x")).task().answer(OF_Y).nudge("stop").task().answer()
+judged("whoever asked was cancelled", CancelsOthers, finished(story.then(is_asked("y"))))
+
+
+class Asks(Family):
+    async def run(self) -> None:
+        await self.cancel("x")
+
+
+judged("no request", Asks, asked(work("1")), NONDETERMINISM)
+
+# Damage.
+
+judged("a child that begins twice", One, asked().then(begins(), begins()).task().answer(), ERROR)
+judged("a child that ends before it begins", One, asked().then(returns()).task().answer(), ERROR)
+judged("a child that ends twice", One, begun().then(returns(), returns()).task().answer(ends()), ERROR)
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_it_is_told_alike(name: str) -> None:
+    told = CASES[name]
+    await check_told_alike(told.program, told.story, told.verdict)
