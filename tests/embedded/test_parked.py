@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from protopact.embedded.clock import SystemClock, VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
 from protopact.engine import WorkflowStatus
 from protopact.errors import WorkflowFailedError
+from protopact.history import timeline
 from protopact.history.event import WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskScheduled
+from protopact.payload import Payload, PayloadCodec
 
 
 class Buggy(Waiting):
@@ -154,18 +157,33 @@ async def test_the_back_off_survives_a_restart(tmp_path: Path, clock: VirtualClo
         await soon(waiting)
 
 
+class Reversing(PayloadCodec):
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [Payload({"encoding": b"reversed"}, each.data[::-1]) for each in payloads]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        metadata = {"encoding": b"json/protobuf"}
+        return [
+            Payload(metadata, each.data[::-1]) if each.metadata["encoding"] == b"reversed" else each
+            for each in payloads
+        ]
+
+
+class Before(Waiting):
+    async def run(self, request: Text) -> Text:
+        await workflow.sleep(60)
+        return request
+
+
+class After(Waiting):
+    async def run(self, request: Text) -> Text:
+        return await lab.echo(request)
+
+
 async def test_code_that_does_not_fit_its_history_is_nondeterminism(
-    engine: EmbeddedEngine, clock: VirtualClock
+    engine: EmbeddedEngine, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Before(Waiting):
-        async def run(self, request: Text) -> Text:
-            await workflow.sleep(60)
-            return request
-
-    class After(Waiting):
-        async def run(self, request: Text) -> Text:
-            return await lab.echo(request)
-
+    caplog.set_level("WARNING")
     async with engine.worker(workflows=[Before], build_id="1"):
         handle = await lab.Client(engine).start_free(text("a"))
         await clock.settle()
@@ -173,10 +191,39 @@ async def test_code_that_does_not_fit_its_history_is_nondeterminism(
         await handle.go(text("wake it"))
         await clock.settle()
         assert (await handle.describe()).status is WorkflowStatus.RUNNING
-        assert find(await handle.history(), WorkflowTaskFailed).cause == "NON_DETERMINISTIC_ERROR"
+        history = await handle.history()
+        failed = find(history, WorkflowTaskFailed)
+        assert failed.cause == "NON_DETERMINISTIC_ERROR"
+        assert failed.failure is not None
+        for text_ in (
+            (await handle.describe()).task_failure or "",
+            failed.failure.message,
+            caplog.text,
+            timeline.render(history, width=80),
+        ):
+            assert f"(run {handle.run_id}, build 2) does not follow its history" in text_
+            assert "activity_type" in text_
+            assert "lab.v1.LabService.Echo" in text_
+            assert '{"value": "a"}' in text_
+            assert "in After.run" in text_
+            assert "return await lab.echo(request)" in text_
+            assert "a timer of 60 s became activity Echo" in text_
     async with engine.worker(workflows=[Before], build_id="3"):
         await clock.advance(timedelta(seconds=60))
         assert (await soon(handle.result())).value == "a"
+
+
+async def test_values_that_codecs_hide_are_not_written_down(clock: VirtualClock) -> None:
+    async with open_engine(clock=clock, codecs=[Reversing()]) as engine:
+        async with engine.worker(workflows=[Before], build_id="1"):
+            handle = await lab.Client(engine).start_free(text("secret"))
+            await clock.settle()
+        async with engine.worker(workflows=[After], activities=[Lab()], build_id="2"):
+            await handle.go(text("wake it"))
+            await clock.settle()
+            report = (await handle.describe()).task_failure or ""
+    assert "lab.v1.Text, 18 bytes" in report
+    assert "value" not in report
 
 
 async def test_a_parked_run_still_answers_queries_from_before(engine: EmbeddedEngine, clock: VirtualClock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +24,7 @@ from protopact.history import event as ev
 from protopact.history.failure import ApplicationFailureInfo, Failure
 from protopact.history.json import to_json
 from protopact.history.time import Duration, Timestamp
-from protopact.payload.payload import Payloads
+from protopact.payload.payload import Payload, Payloads
 from protopact.policy import ActivityCancellationType
 from protopact.replay.comparison import Comparer, Difference
 
@@ -383,6 +384,13 @@ def completes(update_id: str) -> Command:
         update_id=update_id,
         accepted_event_id=story.accepted.get(update_id, 0),
         success=payloads(_ADD.response, Reading()),
+    )
+
+
+def mark(patch_id: str, *, deprecated: bool = False) -> Command:
+    data = json.dumps({"id": patch_id, "deprecated": deprecated}).encode()
+    return lambda _: ev.MarkerRecorded(
+        marker_name="core_patch", details={"patch-data": (Payload({"encoding": b"json/plain"}, data),)}
     )
 
 

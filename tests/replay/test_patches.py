@@ -22,6 +22,7 @@ from tests.replay.stories import (
     check_told_alike,
     completes,
     ends,
+    mark,
     timer,
     work,
 )
@@ -57,11 +58,6 @@ class Changed(Program):
         else:
             key = SearchAttributeKey.for_keyword(name)
             temporal.upsert_search_attributes([key.value_set(value)])  # pyright: ignore[reportUnknownMemberType] # theirs
-
-
-def mark(patch_id: str, *, deprecated: bool = False) -> Command:
-    data = json.dumps({"id": patch_id, "deprecated": deprecated}).encode()
-    return lambda _: ev.MarkerRecorded(marker_name="core_patch", details={"patch-data": (Payload(_JSON, data),)})
 
 
 def old_mark(patch_id: str, *, deprecated: bool = False) -> Command:

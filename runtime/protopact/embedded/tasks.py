@@ -54,6 +54,7 @@ from protopact.replay.command import (
     StartTimer,
     UpsertSearchAttributes,
 )
+from protopact.replay.diagnosis import explain
 from protopact.replay.execution import Advance, Execution
 
 if TYPE_CHECKING:
@@ -170,7 +171,21 @@ class WorkflowTasks:
 
     def advance(self, task: Task, events: Sequence[Event], updates: Sequence[UpdateRequest]) -> Advance:
         """Tell the workflow what has happened; in a plain callback. What it raises fails the task."""
-        return self.execution(task.run, task.worker).advance(events, updates=updates)
+        execution = self.execution(task.run, task.worker)
+        try:
+            return execution.advance(events, updates=updates)
+        except NondeterminismError as error:
+            disagreement = error
+        if events[0].event_id == 1:  # what was told in parts is told as a whole at the next attempt
+            explain(
+                disagreement,
+                task.worker.definition(task.run.workflow_type),
+                events,
+                updates=updates,
+                build_id=task.worker.build_id,
+                veiled=self._shell.coding is not None,  # the text goes to the disk as it is
+            )
+        raise disagreement
 
     def execution(self, run: Run, worker: Worker) -> Execution:
         """The workflow's coroutines; begun anew when they are not in memory."""
@@ -263,18 +278,19 @@ class WorkflowTasks:
         if error.__cause__ is not None and isinstance(error, WorkflowTaskError):
             summary = f"{type(error.__cause__).__name__}: {error.__cause__}"
         delay = min(2 ** (run.task_attempt - 1), _RETRY_MAXIMUM_SECONDS)
+        nondeterministic = isinstance(error, NondeterminismError)
         _logger.warning(
             "workflow task of %s %s (run %s), attempt %d, failed; it is tried again in %d s, or when a worker with "
-            "another build starts",
+            "another build starts%s",
             run.workflow_type,
             run.workflow_id,
             run.run_id,
             run.task_attempt,
             delay,
-            exc_info=error,
+            f"\n{summary}" if nondeterministic else "",
+            exc_info=None if nondeterministic else error,  # the report says where in the user's code
         )
         if run.task_attempt == 1:
-            nondeterministic = isinstance(error, NondeterminismError)
             run.append(
                 WorkflowTaskFailed(
                     scheduled_event_id=task.scheduled_event_id,

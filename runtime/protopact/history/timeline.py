@@ -89,10 +89,17 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A value or a remark that belongs to a step, for example `result` and `{"vmId": "vm-1"}`."""
+    """A value or a remark that belongs to a step, for example `result` and `{"vmId": "vm-1"}`.
+
+    Attributes:
+        label: What it is; empty for a further line of the same.
+        text: The value, in one line.
+        is_whole: It is not cut to fit.
+    """
 
     label: str
     text: str
+    is_whole: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -205,7 +212,7 @@ def render(
         labels = max((len(line.label) for line in step.lines), default=0)
         for line in step.lines:
             label = f"{'':{margin}}  {line.label:<{labels}}  "
-            text = line.text if width is None else _cut(line.text, width - len(label))
+            text = line.text if width is None or line.is_whole else _cut(line.text, width - len(label))
             lines.append(f"{paint.dim(label)}{text}")
     return "\n".join(lines) + "\n"
 
@@ -379,7 +386,9 @@ def _failure(step: Step, failure: Failure | None) -> None:
     """Add a failure and what led to it."""
     label = "failure"
     while failure is not None:
-        step.lines.append(Line(label, _failure_text(failure)))
+        first, *rest = _failure_text(failure).splitlines() or [""]
+        step.lines.append(Line(label, first, is_whole=bool(rest)))
+        step.lines.extend(Line("", line, is_whole=True) for line in rest)  # a report, which has columns of its own
         label, failure = "caused by", failure.cause
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from protopact.errors import OptionError, PayloadError
+from protopact.errors import OptionError
 from protopact.history import event as ev
 from protopact.history.failure import (
     ActivityFailureInfo,
@@ -27,12 +27,12 @@ from protopact.history.failure import (
 )
 from protopact.history.policy import RetryPolicy
 from protopact.history.time import Duration
-from protopact.history.timeline import describe_payload, duration_text
 from protopact.payload.converter import PayloadConverter
 from protopact.payload.payload import Payload, Payloads
 from protopact.replay import command as cmd
+from protopact.replay.reader import Reader, seconds
 
-__all__ = ["NAMES", "TABLES", "Comparer", "Comparison", "Difference", "Reader", "Severity", "Table"]
+__all__ = ["NAMES", "TABLES", "Comparer", "Comparison", "Difference", "Severity", "Table"]
 
 _SECOND = 1_000_000_000
 _DEFAULT_TASK_TIMEOUT = Duration(10 * _SECOND)
@@ -76,88 +76,6 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Reader:
-    """Payloads as texts that are equal when the values are.
-
-    Messages of imported contracts are written as JSON with sorted keys, whatever they were encoded as.
-
-    Args:
-        converter: Reads them.
-    """
-
-    __slots__ = ("_json", "_read")
-
-    def __init__(self, converter: PayloadConverter) -> None:
-        self._read = converter
-        self._json = PayloadConverter("json/protobuf")
-
-    def text(self, payload: Payload) -> str:
-        """A payload in words, in one line."""
-        encoding = payload.metadata.get("encoding", b"")
-        if encoding in {b"json/protobuf", b"binary/protobuf"}:
-            value = self._read.from_detail(payload)
-            if not isinstance(value, Payload):
-                try:
-                    (written,) = self._json.to_details((value,))
-                except PayloadError:  # a message that JSON cannot hold, such as an Any of an unknown type
-                    return describe_payload(payload)
-                return _plain(json.loads(written.data))
-        if encoding == b"json/plain":
-            try:
-                return _plain(json.loads(payload.data))
-            except ValueError:
-                return describe_payload(payload)
-        return describe_payload(payload)
-
-    def texts(self, payloads: Payloads) -> str:
-        """Payloads in words; `nothing` stands for none, for a null and for an empty `google.protobuf.Empty`."""
-        return ", ".join(self.text(each) for each in payloads if not _is_empty(each)) or "nothing"
-
-    def same(self, expected: Payloads, found: Payloads) -> bool:
-        """Whether they are the same values."""
-        if expected == found:
-            return True
-        expected = tuple(each for each in expected if not _is_empty(each))
-        found = tuple(each for each in found if not _is_empty(each))
-        return len(expected) == len(found) and all(map(self._same, expected, found))
-
-    def _same(self, expected: Payload, found: Payload) -> bool:
-        if expected.data == found.data and expected.metadata == found.metadata:
-            return True
-        if "messageType" in found.metadata:
-            kind = expected.metadata.get("messageType")
-            if kind and kind != found.metadata["messageType"]:
-                return False
-            if not kind:  # old writers leave it out
-                expected = Payload({**expected.metadata, "messageType": found.metadata["messageType"]}, expected.data)
-        if expected.data == found.data and expected.metadata.get("encoding") == found.metadata.get("encoding"):
-            return True
-        if _is_opaque(expected) or _is_opaque(found):
-            return False
-        return self.text(expected) == self.text(found)
-
-    def is_opaque(self, payloads: Payloads) -> bool:
-        """Whether a payload is in an encoding that no converter reads, because a codec wrote it."""
-        return any(map(_is_opaque, payloads))
-
-
-_ENCODINGS = {b"json/protobuf", b"binary/protobuf", b"json/plain", b"binary/plain", b"binary/null"}
-
-
-def _is_opaque(payload: Payload) -> bool:
-    return payload.metadata.get("encoding", b"") not in _ENCODINGS
-
-
-def _is_empty(payload: Payload) -> bool:
-    return payload.metadata.get("encoding") == b"binary/null" or (
-        payload.metadata.get("messageType") == b"google.protobuf.Empty"
-    )
-
-
-def _plain(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
 # How values are compared, and what they are in words.
 
 _Same: TypeAlias = Callable[[Reader, Any, Any], bool]  # each takes the type of its fields
@@ -169,7 +87,7 @@ def _equal(_: Reader, expected: object, found: object) -> bool:
 
 
 def _word(_: Reader, value: object) -> str:
-    return "none" if value is None else _plain(value) if isinstance(value, bool) else str(value)
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _where_said(_: Reader, expected: str, found: str) -> bool:
@@ -178,11 +96,11 @@ def _where_said(_: Reader, expected: str, found: str) -> bool:
 
 
 def _duration(_: Reader, value: Duration) -> str:
-    return duration_text(value) if value else "none"
+    return seconds(value) if value else "none"
 
 
 def _timer(_: Reader, value: Duration) -> str:
-    return duration_text(value)
+    return seconds(value)
 
 
 def _same_payloads(reader: Reader, expected: Payloads, found: Payloads) -> bool:
@@ -230,9 +148,9 @@ def _retries(_: Reader, value: RetryPolicy | None) -> str:
         return "none"
     policy = _filled_policy(value)
     words = [
-        f"first {duration_text(policy.initial_interval)}",
+        f"first {seconds(policy.initial_interval)}",
         f"times {policy.backoff_coefficient:g}",
-        f"at most {duration_text(policy.maximum_interval)}",
+        f"at most {seconds(policy.maximum_interval)}",
         f"{policy.maximum_attempts or 'unlimited'} attempts",
     ]
     if policy.non_retryable_error_types:
@@ -596,8 +514,10 @@ class Comparer:
             The differences that are errors.
         """
         found = list(self.differences(event, command))
-        self.warnings.extend(each for each in found if each.severity is Severity.WARNING)
-        return tuple(each for each in found if each.severity is Severity.ERROR)
+        errors = tuple(each for each in found if each.severity is Severity.ERROR)
+        if not errors:  # otherwise it is another call, whose options say nothing
+            self.warnings += found
+        return errors
 
     def differences(self, event: ev.Event, command: cmd.Command) -> Iterator[Difference]:
         """All differences between a command and its event."""

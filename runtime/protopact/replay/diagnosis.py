@@ -13,11 +13,15 @@ from protopact.history import event as ev
 from protopact.history.failure import Failure
 from protopact.history.policy import RetryPolicy
 from protopact.payload.payload import Payloads
+from protopact.replay.cause import likely_cause, missing_patch
 from protopact.replay.command import Command
-from protopact.replay.comparison import TABLES, Comparer, Comparison, Reader
+from protopact.replay.comparison import TABLES, Comparer, Comparison
+from protopact.replay.conjecture import Conjecture
 from protopact.replay.definition import Definition
 from protopact.replay.entries import Closing
 from protopact.replay.execution import Execution
+from protopact.replay.marker import patch_mark
+from protopact.replay.reader import Reader
 from protopact.replay.report import Cause, CauseKind, Frame, Report, Side, Stack
 from protopact.replay.trace import Trace
 
@@ -35,8 +39,12 @@ def explain(
     updates: Sequence[ev.UpdateRequest] = (),
     build_id: str = "",
     relax: frozenset[str] | None = None,
+    veiled: bool = False,
 ) -> None:
-    """Give an error its report. Outside of tasks, like `Execution.advance`.
+    """Give an error its report.
+
+    To be called as `Execution.advance` is, and not from where the error is handled: what the code raises meanwhile
+    would have it for its context.
 
     Args:
         error: What a replay of `events` has raised.
@@ -45,6 +53,7 @@ def explain(
         updates: Updates that came with the open task.
         build_id: Build of the worker.
         relax: Comparisons that were not made; None when none was made at all.
+        veiled: Say types and sizes of payloads instead of their values.
     """
     trace = Trace()
     comparer = None if relax is None else Comparer(definition.converter, relax)
@@ -56,7 +65,7 @@ def explain(
         again = raised
     stacks = tuple(_stacks(trace, run, definition))
     run.unwind()
-    reader = Reader(definition.converter)
+    reader = Reader(definition.converter, veiled=veiled)
     expected = None if error.event is None else _event_side(error.event, reader)
     produced = None if error.command is None else _command_side(error.command, reader)
     same = (
@@ -75,8 +84,61 @@ def explain(
         produced=produced,
         differences=error.differences,
         stacks=stacks if same else (),
-        cause=None if same else _not_repeatable(again),
+        cause=_cause(error, definition, events, reader) if same else _not_repeatable(again),
     )
+
+
+def _cause(
+    error: NondeterminismError, definition: Definition, events: Sequence[ev.Event], reader: Reader
+) -> Cause | None:
+    """What most likely happened to the code."""
+    event = error.event
+    if event is None:
+        return None
+    if isinstance(event.attributes, ev.MarkerRecorded) and (mark := patch_mark(event.attributes)) is not None:
+        return missing_patch(event, mark.id)
+    if error.command is None and (unknown := _unknown_message(definition, events[: event.event_id])) is not None:
+        return unknown
+    called = event.event_id
+    if isinstance(event.attributes, ev.TimerFired):
+        called = event.attributes.started_event_id
+    begin = _answered(events, called)
+    if begin is None:
+        return None
+    there = Conjecture(
+        definition, workflow_id=error.workflow_id, run_id=error.run_id, events=events, begin=begin, reader=reader
+    )
+    there.go()
+    return likely_cause(there.recorded, there.calls, is_stuck=error.command is None)
+
+
+def _answered(events: Sequence[ev.Event], event_id: int) -> int | None:
+    """Index of the `WorkflowTaskStarted` that the answer with an event answers."""
+    for event in reversed(events[: event_id - 1]):
+        if isinstance(event.attributes, ev.WorkflowTaskCompleted):
+            return event.attributes.started_event_id - 1
+    return None
+
+
+def _unknown_message(definition: Definition, events: Sequence[ev.Event]) -> Cause | None:
+    """A signal or an update of the history that the class does not know any more."""
+    for event in reversed(events):
+        attributes = event.attributes
+        if isinstance(attributes, ev.WorkflowExecutionSignaled) and attributes.signal_name not in definition.signals:
+            return Cause(
+                kind=CauseKind.UNKNOWN_SIGNAL,
+                text=f"event {event.event_id} is the signal {attributes.signal_name}, which the workflow does not know "
+                "any more: it was removed or renamed. Keep it, or declare its old name as an alias",
+            )
+        if isinstance(attributes, ev.WorkflowExecutionUpdateAccepted):
+            name = "" if attributes.accepted_request is None else attributes.accepted_request.name
+            if name not in definition.updates:
+                return Cause(
+                    kind=CauseKind.UNKNOWN_UPDATE,
+                    text=f"event {event.event_id} accepted the update {name}, which the workflow does not know any "
+                    "more: it was removed or renamed. Keep it, or declare its old name as an alias",
+                )
+    return None
 
 
 def _stacks(trace: Trace, run: Execution, definition: Definition) -> list[Stack]:

@@ -138,6 +138,7 @@ class Execution:
         "_has_ended",
         "_has_patches",
         "_instance",
+        "_is_traced",
         "_jobs",
         "_last_event_id",
         "_ledger",
@@ -166,7 +167,7 @@ class Execution:
             workflow_id: Id of the workflow.
             run_id: Id of the run.
             comparer: Compares commands with their events in full: strict mode.
-            trace: Notes where commands come from; a traced run is for looking at, and logs nothing.
+            trace: Notes where commands come from; a traced run is for looking at: all of it counts as replay.
         """
         self._workflow_id = workflow_id
         name = definition.contract.name
@@ -176,6 +177,10 @@ class Execution:
         self._ledger.comparer = comparer
         self._instance = Instance(definition, workflow_id=workflow_id, run_id=run_id, ledger=self._ledger)
         self._instance.encodes_at_once = comparer is not None or trace is not None
+        self._is_traced = trace is not None
+        if trace is not None:
+            for patch_id in trace.patches:
+                self._instance.patches.foresee(patch_id)
         self._handlers = Handlers(definition, self._instance)
         # The code sees none of the context variables of whoever calls: on replay they would be others.
         self._context = contextvars.Context()
@@ -319,6 +324,7 @@ class Execution:
 
     def _activate(self, started: Event, updates: Sequence[UpdateRequest], *, is_open: bool) -> None:
         """Tell the code what has happened: signals and updates first, then everything else."""
+        is_open = is_open and not self._is_traced  # nothing of a traced run is new
         instance = self._instance
         if type(started.attributes) is WorkflowTaskStarted:
             instance.begin_task(started.event_id, started.attributes)

@@ -15,6 +15,7 @@ __all__ = ["Cause", "CauseKind", "Frame", "Report", "Side", "Stack"]
 
 _COLUMN = 46
 _LABEL = 27
+_TEXT = 90
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +162,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
                     yield f"  {'':<{_LABEL}}    {frame.code}"
         if self.cause is not None:
             yield ""
-            lines = textwrap.wrap(f"{self.cause.kind.value}: {self.cause.text}", 2 * _COLUMN)
+            lines = textwrap.wrap(f"{self.cause.kind.value}: {self.cause.text}", _TEXT)
             for index, line in enumerate(lines):
                 yield f"  {'likely cause' if index == 0 else '':<{_LABEL}}{line}"
             if self.cause.cure:

@@ -5,9 +5,12 @@ Nothing of this runs in a worker's replay. It is done once more, traced, when co
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import inspect
 import linecache
 import sysconfig
+import textwrap
 from collections.abc import Iterator
 from types import CodeType, CoroutineType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from protopact.replay.comparison import Difference
     from protopact.replay.loop import Loop
 
-__all__ = ["Trace", "TracedLedger", "stack_of_error", "waiting"]
+__all__ = ["Trace", "TracedLedger", "stack_of_error", "statement", "waiting"]
 
 _MAX_FRAMES = 25
 _OURS = __file__.rpartition("replay/")[0]
@@ -33,21 +36,22 @@ _STDLIB = sysconfig.get_paths()["stdlib"] + "/"
 class Trace:
     """What a traced replay has seen.
 
+    Args:
+        patches: Patches that the rest of the history has markers of.
+
     Attributes:
-        event: The event that disagreed.
+        patches: The same.
+        outgoing: What the code asked for in the open task, in order.
         entry: What the code asked for in its place; None when it asked for nothing.
-        command: The command of `entry`.
-        queue: What it asked for behind that.
     """
 
-    __slots__ = ("_stacks", "command", "entry", "event", "queue")
+    __slots__ = ("_stacks", "entry", "outgoing", "patches")
 
-    def __init__(self) -> None:
+    def __init__(self, patches: frozenset[str] = frozenset()) -> None:
+        self.patches = patches
+        self.outgoing: list[tuple[Entry, Command]] = []
         self._stacks: dict[int, tuple[Entry, Stack]] = {}  # the entry is kept, so that its id stays its own
-        self.event: Event | None = None
         self.entry: Entry | None = None
-        self.command: Command | None = None
-        self.queue: tuple[Entry, ...] = ()
 
     def note(self, entry: Entry, stack: Stack) -> None:
         """Note where a command was asked for."""
@@ -79,7 +83,9 @@ class TracedLedger(Ledger):
 
     def add(self, entry: Entry) -> None:
         """Put a command in line."""
-        self._trace.note(entry, Stack(doing="called", frames=tuple(_frames(inspect.currentframe()))))
+        frames = tuple(_frames(inspect.currentframe()))
+        task = asyncio.current_task()
+        self._trace.note(entry, Stack(doing="called", frames=frames, task="" if task is None else task.get_name()))
         super().add(entry)
 
     def close(self, closing: Closing) -> None:
@@ -90,11 +96,15 @@ class TracedLedger(Ledger):
     def _disagree(
         self, event: Event, entry: Entry | None, differences: tuple[Difference, ...] = ()
     ) -> NondeterminismError:
-        error = super()._disagree(event, entry, differences)
-        trace = self._trace
-        trace.event, trace.entry, trace.command = event, entry, error.command
-        trace.queue = tuple(each for each in self._queue if not each.is_withdrawn)
-        return error
+        self._trace.entry = entry
+        return super()._disagree(event, entry, differences)
+
+    def outgoing(self) -> tuple[Command, ...]:
+        """Commands for the open task."""
+        entries = [each for each in self._queue if not each.is_withdrawn]
+        commands = super().outgoing()
+        self._trace.outgoing = list(zip(entries, commands, strict=False))  # rejections of updates come last
+        return commands
 
 
 def stack_of_error(error: BaseException | None) -> Stack | None:
@@ -121,6 +131,22 @@ def waiting(loop: Loop) -> Iterator[Stack]:
             awaited = awaited.cr_await
         if frames:
             yield Stack(doing="waits", frames=tuple(frames), task=task.get_name())
+
+
+def statement(frame: Frame) -> str:
+    """The whole statement that a line is part of; empty when it is a block, or cannot be read."""
+    lines = linecache.getlines(frame.file)
+    try:
+        tree = ast.parse("".join(lines))
+    except SyntaxError:
+        return ""
+    found: ast.stmt | None = None
+    for node in ast.walk(tree):  # outer ones first
+        if isinstance(node, ast.stmt) and node.lineno <= frame.line <= (node.end_lineno or node.lineno):
+            found = node
+    if found is None or hasattr(found, "body"):
+        return ""
+    return textwrap.dedent("".join(lines[found.lineno - 1 : found.end_lineno])).strip()
 
 
 def _frames(frame: FrameType | None) -> list[Frame]:

@@ -1,0 +1,291 @@
+"""What is said when code and history disagree: where, what, and why."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import linecache
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from tests.replay.bench import recorded
+from tests.replay.histories.v1.histories_pb2 import Job, Outcome, Step
+from tests.replay.histories.v1.histories_protopact import Histories as histories
+from tests.replay.stories import Story, ends, ends_failed, mark, timer, work
+
+from protopact import workflow
+from protopact.errors import ApplicationError, NondeterminismError
+from protopact.history import History
+from protopact.replay import Replayer
+from protopact.replay.report import CauseKind, Report
+from protopact.workflow import Workflow
+
+SEQUENCE = "histories.v1.Histories.Sequence"
+
+
+def report_of(cls: type[Workflow], history: History, *, strict: bool = True) -> Report:
+    with pytest.raises(NondeterminismError) as caught:
+        Replayer(workflows=[cls], strict=strict).replay(history)
+    report = caught.value.report
+    assert report is not None
+    assert str(caught.value) == str(report)
+    return report
+
+
+class Checks(histories.Sequence):
+    """Calls something more before what the history holds."""
+
+    async def run(self, request: Job) -> Outcome:
+        for step in request.steps:
+            if step.name == "bb":
+                await self.check(step)
+            await histories.work(Step(name=step.name, fail_times=step.fail_times))
+        return Outcome(id=request.id)
+
+    async def check(self, step: Step) -> None:
+        await histories.beat(step)
+
+
+def test_the_report_says_where_what_and_why() -> None:
+    report = report_of(Checks, History(recorded("sequence")))
+    assert report.agreed is not None
+    assert (report.agreed.event_id, report.agreed.kind) == (5, "ActivityTaskScheduled")
+    assert report.expected is not None
+    assert report.expected.event_id == 11
+    assert report.expected.fields["activity_type"] == "histories.v1.Histories.Work"
+    assert report.expected.fields["input"] == '{"failTimes": 2, "name": "bb"}'
+    assert report.produced is not None
+    assert report.produced.kind == "ScheduleActivityTask"
+    assert report.produced.fields["activity_type"] == "histories.v1.Histories.Beat"
+    assert report.produced.fields["input"] == '{"failTimes": 2, "name": "bb"}'
+    (stack,) = report.stacks
+    assert [(frame.function, frame.code) for frame in stack.frames] == [
+        ("Checks.run", "await self.check(step)"),
+        ("Checks.check", "await histories.beat(step)"),
+    ]
+    source = report.source
+    assert source is not None
+    assert source.file == __file__
+    assert linecache.getline(__file__, source.line).strip() == source.code
+    assert report.cause is not None
+    assert report.cause.kind is CauseKind.INSERTED
+    assert report.cause.cure == 'if workflow.patched("add-beat"):\n    await histories.beat(step)'
+
+
+def test_the_text_shows_both_sides() -> None:
+    text = str(report_of(Checks, History(recorded("sequence"))))
+    lines = {tuple(line.split()) for line in text.splitlines()}
+    assert ("event", "11,", "ActivityTaskScheduled", "ScheduleActivityTask") in lines
+    assert ("*", "activity_type", "histories.v1.Histories.Work", "histories.v1.Histories.Beat") in lines
+    assert ("activity_id", "2", "2") in lines
+    assert "agrees up to               event 5, ActivityTaskScheduled (histories.v1.Histories.Work)" in text
+    assert f"called at                  {__file__}:" in text
+    assert "likely cause               inserted call: activity Beat is called before activity Work" in text
+    assert max(map(len, (line for line in text.splitlines()[1:] if __file__ not in line))) <= 120
+
+
+def test_tools_read_it_as_json() -> None:
+    report = json.loads(report_of(Checks, History(recorded("sequence"))).to_json())
+    assert report["workflow_type"] == SEQUENCE
+    assert report["expected"]["fields"]["activity_id"] == "2"
+    assert report["cause"]["kind"] == "inserted call"
+    assert report["stacks"][0]["frames"][-1]["function"] == "Checks.check"
+
+
+# Causes. Each: what the code is, whose history, and what is said.
+
+
+def seq(*steps: str, end: bool = True) -> Story:
+    """A history of activities, one after the other."""
+    story = Story(workflow_type=SEQUENCE).task()
+    for number, step in enumerate(steps, 1):
+        name, _, value = step.partition(":")
+        if name == "timer":
+            story.answer(timer(str(steps[:number].count("timer")))).fires(str(steps[:number].count("timer"))).task()
+            continue
+        activity_id = str(sum(not each.startswith("timer") for each in steps[:number]))
+        story.answer(work(activity_id, name, step=value or "a")).returns(activity_id).task()
+    return story.answer(ends()) if end else story
+
+
+CALLS: dict[str, Callable[[str], Any]] = {
+    "Work": lambda value: histories.work(Step(name=value)),
+    "Beat": lambda value: histories.beat(Step(name=value)),
+    "Break": lambda value: histories.break_(Step(name=value)),
+    "timer": lambda value: workflow.sleep(1),
+}
+
+
+def code(*steps: str, end: str = "returns") -> type[Workflow]:
+    """A workflow that calls activities, one after the other."""
+
+    class Coded(histories.Sequence):
+        async def run(self, request: Job) -> Outcome:
+            for step in steps:
+                name, _, value = step.partition(":")
+                await CALLS[name](value or "a")
+            if end == "fails":
+                raise ApplicationError("no")
+            if end == "waits":
+                await workflow.wait_condition(lambda: False)
+            return Outcome(id="story")
+
+    return Coded
+
+
+class Named(histories.Sequence):
+    async def run(self, request: Job) -> Outcome:
+        await histories.work(Step(name="a"), activity_id="mine")
+        return Outcome(id="story")
+
+
+class Deprecates(histories.Sequence):
+    async def run(self, request: Job) -> Outcome:
+        await histories.work(Step(name="a"))
+        return Outcome(id="story")
+
+
+@dataclass
+class Case:
+    """Code, a history of other code, and the likely cause."""
+
+    cls: type[Workflow]
+    story: Story
+    kind: CauseKind
+    texts: list[str] = field(default_factory=list[str])
+    strict: bool = True
+
+
+def patched_story() -> Story:
+    return (
+        Story(workflow_type=SEQUENCE).task().answer(mark("new"), work("1", step="a")).returns("1").task().answer(ends())
+    )
+
+
+K = CauseKind
+CASES: dict[str, Case] = {
+    "inserted in front": Case(code("Beat", "Work", "Break"), seq("Work", "Break"), K.INSERTED, ["activity Beat"]),
+    "inserted of the same type": Case(code("Work:a", "Work:x", "Work:b"), seq("Work:a", "Work:b"), K.INSERTED),
+    "two inserted": Case(
+        code("Work", "Beat", "timer", "Break"), seq("Work", "Break"), K.INSERTED, ["activity Beat, a timer of 1 s"]
+    ),
+    "inserted in an open history": Case(code("Work", "Beat", "Break"), seq("Work", "Break", end=False), K.INSERTED),
+    "removed": Case(code("Work", "Break"), seq("Work", "Beat", "Break"), K.REMOVED, ["activity Beat"]),
+    "a timer removed": Case(code("Work", "Break"), seq("Work", "timer", "Break"), K.REMOVED, ["a timer of 1 s"]),
+    "removed of the same type": Case(code("Work:a", "Work:b"), seq("Work:a", "Work:x", "Work:b"), K.REMOVED),
+    "reordered": Case(code("Beat", "Work", "Break"), seq("Work", "Beat", "Break"), K.REORDERED),
+    "reordered of one type": Case(
+        code("Work:b", "Work:a"), seq("Work:a", "Work:b"), K.REORDERED, ['Work with {"name": "a"} before']
+    ),
+    "renamed": Case(
+        code("Work", "Beat", "Work"), seq("Work", "Break", "Work"), K.RENAMED, ["Break became activity Beat"]
+    ),
+    "another id": Case(Named, seq("Work"), K.CHANGED_ID, ["had the id '1', and has 'mine'"]),
+    "another kind": Case(code("timer", "Beat"), seq("Work", "Beat"), K.CHANGED_KIND, ["became a timer of 1 s"]),
+    "another argument": Case(code("Work:x"), seq("Work:a"), K.CHANGED_VALUE, ['{"name": "a"}', '{"name": "x"}']),
+    "ended early": Case(code("Work"), seq("Work", "Beat", "Break"), K.ENDED_EARLY, ["activity Beat, activity Break"]),
+    "ended late": Case(code("Work", "Beat"), seq("Work"), K.ENDED_LATE, ["goes on with activity Beat"]),
+    "ended otherwise": Case(
+        code("Work", end="fails"), seq("Work"), K.ENDED_OTHERWISE, ["ends with the failure of the workflow"]
+    ),
+    "returned instead of failed": Case(
+        code(), Story(workflow_type=SEQUENCE).task().answer(ends_failed()), K.ENDED_OTHERWISE
+    ),
+    "waits": Case(code("Work", end="waits"), seq("Work", "Beat"), K.REMOVED, ["waits for something"]),
+    "a patch that is not asked for": Case(Deprecates, patched_story(), K.MISSING_PATCH, ["event 5", "'new'"]),
+}
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "as workers do"])
+@pytest.mark.parametrize("name", CASES)
+def test_the_likely_cause_is_the_one(name: str, strict: bool) -> None:  # noqa: FBT001 - a parameter of a test
+    case = CASES[name]
+    if not strict and name in {"another argument", "reordered of one type"}:
+        assert Replayer(workflows=[case.cls], strict=False).replay(History(case.story.events)).error is None
+        return
+    report = report_of(case.cls, History(case.story.events), strict=strict)
+    assert report.cause is not None
+    if strict or "same type" not in name:  # without their arguments, calls of one type are all alike
+        assert report.cause.kind is case.kind
+        for text in case.texts:
+            assert text in report.cause.text
+    if report.cause.cure:
+        compile(f"async def run():\n{_indented(report.cause.cure)}", "cure", "exec")
+
+
+def _indented(text: str) -> str:
+    return "".join(f"    {line}\n" for line in text.splitlines())
+
+
+def test_what_waits_is_shown_when_nothing_was_asked_for() -> None:
+    case = CASES["waits"]
+    report = report_of(case.cls, History(case.story.events))
+    assert report.produced is None
+    (stack,) = report.stacks
+    assert stack.doing == "waits"
+    assert stack.frames[-1].code == "await workflow.wait_condition(lambda: False)"
+    assert "waits at" in str(report)
+
+
+def test_a_failure_shows_where_it_was_raised() -> None:
+    case = CASES["ended otherwise"]
+    report = report_of(case.cls, History(case.story.events))
+    assert report.stacks[0].doing == "raised"
+    assert report.source is not None
+    assert report.source.code == 'raise ApplicationError("no")'
+
+
+def test_a_return_shows_the_method() -> None:
+    case = CASES["ended early"]
+    report = report_of(case.cls, History(case.story.events))
+    assert report.stacks[0].doing == "returned"
+    assert report.source is not None
+    assert report.source.function.endswith("Coded.run")
+
+
+class Counted(histories.Sequence):
+    """Does something else each time."""
+
+    count = 0
+
+    async def run(self, request: Job) -> Outcome:
+        type(self).count += 1
+        await histories.work(Step(name=f"a{self.count}"))
+        return Outcome()
+
+
+def test_code_that_does_not_repeat_itself_is_told_so() -> None:
+    report = report_of(Counted, History(seq("Work:a").events))
+    assert report.cause is not None
+    assert report.cause.kind is CauseKind.NOT_REPEATABLE
+    assert "global variable" in report.cause.text
+
+
+def test_a_signal_that_is_not_known_any_more_is_the_cause() -> None:
+    class Quiet(histories.Sequence):
+        async def run(self, request: Job) -> Outcome:
+            await workflow.wait_condition(lambda: False)
+            return Outcome()
+
+    story = Story(workflow_type=SEQUENCE).task().answer().nudge("a").task().answer(work("1"))
+    report = report_of(Quiet, History(story.events))
+    assert report.cause is not None
+    assert report.cause.kind is CauseKind.UNKNOWN_SIGNAL
+    assert "histories.v1.Histories.Nudge" in report.cause.text
+
+
+def test_calls_of_other_tasks_are_named() -> None:
+    class Beside(histories.Sequence):
+        async def run(self, request: Job) -> Outcome:
+            await asyncio.create_task(self.step(), name="the step")
+            return Outcome()
+
+        async def step(self) -> None:
+            await histories.beat(Step(name="x"))
+
+    report = report_of(Beside, History(seq("Work").events))
+    assert report.stacks[0].task == "the step"
+    assert "called at by task 'the step'" in str(report)
+    assert [frame.function.rpartition(".")[2] for frame in report.stacks[0].frames] == ["step"]
