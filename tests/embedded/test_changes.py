@@ -75,7 +75,7 @@ async def test_a_run_that_noted_a_patch_needs_the_call(
     async with engine.worker(workflows=[AtLast], activities=[Lab()]):
         await handle.go(text(""))
         await clock.settle()
-    assert "MarkerRecorded of patch 'new-word'" in ((await handle.describe()).task_failure or "")
+    assert "the marker of patch 'new-word'" in ((await handle.describe()).task_failure or "")
     async with engine.worker(workflows=[Later], activities=[Lab()]):
         await clock.advance(timedelta(seconds=2))
         assert (await soon(handle.result())).value == "new!"

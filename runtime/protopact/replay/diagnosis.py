@@ -14,7 +14,7 @@ from protopact.history.failure import Failure
 from protopact.history.policy import RetryPolicy
 from protopact.payload.payload import Payloads
 from protopact.replay.cause import likely_cause, missing_patch
-from protopact.replay.command import Command
+from protopact.replay.command import Command, RecordMarker
 from protopact.replay.comparison import TABLES, Comparer, Comparison
 from protopact.replay.conjecture import Conjecture
 from protopact.replay.definition import Definition
@@ -176,12 +176,18 @@ def _event_side(event: ev.Event, reader: Reader) -> Side:
     attributes = event.attributes
     table = TABLES.get(type(attributes))
     fields = _compared(attributes, table.comparisons, reader) if table is not None else _plain(attributes, reader)
+    if isinstance(attributes, ev.MarkerRecorded) and (mark := patch_mark(attributes)) is not None:
+        fields["patch"] = mark.id
     return Side(kind=type(attributes).__name__, event_id=event.event_id, fields=fields)
 
 
 def _command_side(command: Command, reader: Reader) -> Side:
     table = _BY_COMMAND.get(type(command))
     fields = _compared(command, table.comparisons, reader) if table is not None else _plain(command, reader)
+    if isinstance(command, RecordMarker):
+        mark = patch_mark(ev.MarkerRecorded(marker_name=command.marker_name, details=command.details))
+        if mark is not None:
+            fields["patch"] = mark.id
     return Side(kind=type(command).__name__, fields=fields)
 
 
