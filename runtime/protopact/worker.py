@@ -170,6 +170,7 @@ def registered_workflows(classes: Sequence[type[Workflow]]) -> Mapping[str, Regi
         problems.append("nothing to run: give it workflows=[...]")
     if problems:
         raise RegistrationError("\n  - ".join(["these workflows cannot be run:", *problems]))
+    guard.install()
     return claimed
 
 

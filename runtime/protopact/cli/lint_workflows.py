@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
+import os
 import sys
-from types import ModuleType
 from typing import Annotated
 
 import typer
 
 from protopact.determinism.check import check, render
-from protopact.errors import RegistrationError
-from protopact.workflow import Workflow
+from protopact.testing import histories
 
 __all__ = ["lint_workflows"]
 
 
 def lint_workflows(
     modules: Annotated[
-        list[str], typer.Argument(metavar="MODULE...", help="Modules with workflow classes, as `import` names them.")
+        list[str],
+        typer.Argument(metavar="MODULE[:CLASS]...", help="Workflow classes, or modules that define them."),
     ],
     *,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
 ) -> None:
-    """Check what the workflow classes of a module reach.
+    """Check what workflow classes reach for what replay could not repeat.
 
     Modules are imported, from the working directory too, and nothing of them is called. Every finding is printed as
-    `path:line:column: CODE message`; the exit code is 1 if there is one.
+    `path:line:column: CODE message`; the exit code is 1 if one is an error.
     """
-    sys.path.insert(0, "")
-    classes = dict.fromkeys(cls for name in modules for cls in _classes(_imported(name)))
+    # What a module of theirs imports stands beside it, as under `python -m`.
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the text, as python itself puts it there
+    classes = histories.load_workflows(modules)
     findings = sorted({finding for cls in classes for finding in check(cls)})
     for finding in findings:
         typer.echo(render(finding))
@@ -42,27 +41,6 @@ def lint_workflows(
         )
     if len(findings) > warnings or (strict and findings):
         raise typer.Exit(1)
-
-
-def _imported(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except Exception as error:
-        raise RegistrationError(f"module {name} cannot be imported: {type(error).__name__}: {error}") from error
-
-
-def _classes(module: ModuleType) -> list[type[Workflow]]:
-    classes = [
-        each
-        for each in vars(module).values()
-        if inspect.isclass(each) and issubclass(each, Workflow) and not inspect.isabstract(each)
-    ]
-    if not classes:
-        raise RegistrationError(
-            f"module {module.__name__} has no workflow class: expected a subclass of a generated workflow class that "
-            "implements all of its methods"
-        )
-    return classes
 
 
 def _counted(count: int, noun: str) -> str:

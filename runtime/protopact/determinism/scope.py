@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
 from types import FunctionType
+from typing import get_args, get_origin
 
 from protopact.determinism.source import Definition, source_of
 from protopact.determinism.value import (
@@ -371,13 +372,26 @@ def _common(values: Sequence[Value]) -> Value:
 
 def _returned(function: FunctionType) -> Value:
     """What the annotation of a function promises."""
-    annotation = vars(function).get("__annotations__") or inspect.get_annotations(function)
-    promised = annotation.get("return")
-    if isinstance(promised, type):
-        return class_value(promised)
-    if isinstance(promised, str) and (node := _lambda(promised)) is not None:
-        return Scope(node, function.__globals__).annotated(node.body)
-    return None
+    return _promised(_annotations(function).get("return"), function.__globals__)
+
+
+def _annotations(of: FunctionType | type) -> Mapping[str, object]:
+    try:
+        return inspect.get_annotations(of)
+    except NameError:  # one that names what is imported for type checkers alone
+        return {}
+
+
+def _promised(annotation: object, names: Mapping[str, object]) -> Value:
+    """What has an annotation that was evaluated, or is a string."""
+    if isinstance(annotation, str):
+        node = _lambda(annotation)
+        return None if node is None else Scope(node, names).annotated(node.body)
+    origin: object = get_origin(annotation)
+    if origin in _SETS or origin in _LISTS:
+        element = _promised(next(iter(get_args(annotation)), None), names)
+        return Of(set if origin in _SETS else list, element)
+    return class_value(annotation) if isinstance(annotation, type) else None
 
 
 def _lambda(text: str) -> ast.Lambda | None:
@@ -405,12 +419,9 @@ def _of_instance(cls: type, name: str) -> Value:
 
 def _annotated_or_assigned(cls: type, name: str) -> Value:
     for each in cls.__mro__:
-        annotation = inspect.get_annotations(each).get(name)
-        if isinstance(annotation, type):
-            return class_value(annotation)
-        if isinstance(annotation, str) and (node := _lambda(annotation)) is not None:
+        if (annotation := _annotations(each).get(name)) is not None:
             module = sys.modules.get(each.__module__)
-            return None if module is None else Scope(node, vars(module)).annotated(node.body)
+            return _promised(annotation, {} if module is None else vars(module))
     found = list[Value]()
     for owner, function in _methods(cls):
         for assigned, scope in _assigned(owner, function, cls, name):
