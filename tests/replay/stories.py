@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, NoReturn, TypeAlias
@@ -51,13 +52,16 @@ class Sdk:
     history: Callable[[], tuple[int, int, bool]]
 
 
-def _work(name: str, cancellation_type: str = "TRY_CANCEL") -> workflow.ActivityHandle[Reading]:
-    return histories.work(Step(name=name), cancellation_type=ActivityCancellationType[cancellation_type])
+def _work(name: str, cancellation_type: str = "TRY_CANCEL", kind: str = "Work") -> workflow.ActivityHandle[Reading]:
+    call = histories.work if kind == "Work" else histories.break_
+    return call(Step(name=name), cancellation_type=ActivityCancellationType[cancellation_type])
 
 
-def _their_work(name: str, cancellation_type: str = "TRY_CANCEL") -> temporal.ActivityHandle[Reading]:
+def _their_work(
+    name: str, cancellation_type: str = "TRY_CANCEL", kind: str = "Work"
+) -> temporal.ActivityHandle[Reading]:
     return temporal.start_activity(
-        P + "Work",
+        P + kind,
         Step(name=name),
         result_type=Reading,
         start_to_close_timeout=timedelta(seconds=10),
@@ -418,6 +422,15 @@ class Told:
     trace: list[tuple[object, ...]]
     differences: tuple[Difference, ...] = ()
     warnings: tuple[Difference, ...] = ()
+
+
+@contextmanager
+def playing(program: type[Program]) -> Generator[None]:
+    """Have `Ours` and `Theirs` play a program whose notes nobody reads."""
+    before = _Current.program, _Current.trace
+    _Current.program, _Current.trace = program, []
+    yield
+    _Current.program, _Current.trace = before
 
 
 def told_by_us(program: type[Program], history: list[ev.Event], *, strict: bool = False) -> Told:

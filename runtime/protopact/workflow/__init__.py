@@ -1,5 +1,8 @@
 """What workflow code is written with: the base class, timers, conditions, channels, time, randomness and logging.
 
+`asyncio.wait`, `asyncio.as_completed` and `asyncio.TaskGroup` iterate over sets, which on Temporal are in another order
+on replay: `wait`, `as_completed` and `TaskGroup` here are in order on both engines.
+
 Everything here works only inside a workflow, on either engine, and is the same on every replay. `asyncio` works too:
 `asyncio.sleep` and `asyncio.timeout` are durable timers; tasks, events, locks and queues are deterministic.
 """
@@ -27,6 +30,7 @@ from protopact.workflow._children import (
     start_child_workflow,
 )
 from protopact.workflow._logging import logger
+from protopact.workflow._ordered import TaskGroup, as_completed, wait
 from protopact.workflow._runtime import (
     RUNTIME_ATTRIBUTE,
     ActivityHandle,
@@ -51,8 +55,10 @@ __all__ = [
     "Runtime",
     "SignalChannel",
     "SignalChannelOf",
+    "TaskGroup",
     "Workflow",
     "all_handlers_finished",
+    "as_completed",
     "continue_as_new",
     "deprecate_patch",
     "execute_child_workflow",
@@ -76,6 +82,7 @@ __all__ = [
     "upsert_memo",
     "upsert_search_attributes",
     "uuid4",
+    "wait",
     "wait_condition",
 ]
 
