@@ -7,6 +7,7 @@ import asyncio
 import builtins
 import inspect
 import sys
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
@@ -26,6 +27,7 @@ from protopact.determinism.value import (
     attribute,
     class_value,
     is_unordered_set,
+    known,
 )
 
 __all__ = ["Scope", "scope_of"]
@@ -153,11 +155,11 @@ class Scope:
                 return values[0]
             return values[0] if all(is_unordered_set(each) for each in values) else None
         if name in self._cells:
-            return Known(self._cells[name])
+            return known(self._cells[name])
         if self.outer is not None:
             return self.outer.name(name)
         if name in self.names:
-            return Known(self.names[name])
+            return known(self.names[name])
         return Known(vars(builtins)[name]) if name in vars(builtins) else None
 
     def _of_binding(self, name: str, binding: _Binding) -> Value:  # noqa: PLR0911 - one case for each way to bind a name
@@ -198,7 +200,7 @@ class Scope:
                     return None
             case ast.Name() | ast.Attribute():
                 match self.value(node):
-                    case Known(cls) if cls in _SETS:
+                    case Known(cls) if _is_one_of(cls, _SETS):
                         return Of(set)
                     case Known(type() as cls):
                         return class_value(cls)
@@ -206,9 +208,9 @@ class Scope:
                         return None
             case ast.Subscript():
                 match self.value(node.value):
-                    case Known(cls) if cls in _SETS or _is_typing(cls, "Set", "FrozenSet", "AbstractSet"):
+                    case Known(cls) if _is_one_of(cls, _SETS) or _is_typing(cls, "Set", "FrozenSet", "AbstractSet"):
                         return Of(set, self.annotated(node.slice))
-                    case Known(cls) if cls in _LISTS or _is_typing(cls, "List", "Sequence"):
+                    case Known(cls) if _is_one_of(cls, _LISTS) or _is_typing(cls, "List", "Sequence"):
                         first = node.slice.elts[0] if isinstance(node.slice, ast.Tuple) else node.slice
                         return Of(list, self.annotated(first))
                     case Known(other) if _is_typing(other, "Final", "Annotated", "ClassVar", "Optional"):
@@ -299,7 +301,7 @@ class Scope:
         match self.value(node.func):
             case Known(found) if found is super and self.owner is not None and (receiver := self._self()) is not None:
                 return Super(receiver, self.owner)
-            case Known(cls) if cls in _SET_TYPES:
+            case Known(cls) if _is_one_of(cls, _SET_TYPES):
                 first = self.value(node.args[0]) if node.args else None
                 element = first.element if isinstance(first, Of) else None
                 if isinstance(first, Of) and first.cls is range:
@@ -308,11 +310,11 @@ class Scope:
             case Known(cls) if cls is dict and len(node.args) == 1:
                 copied = self.value(node.args[0])
                 return copied if isinstance(copied, Map) else Of(dict)
-            case Known(number) if number in _NUMBERS:
+            case Known(number) if _is_one_of(number, _NUMBERS):
                 return Of(int)
             case Known(type() as cls):
                 return class_value(cls)
-            case Known(loop) if loop in _LOOPS:
+            case Known(loop) if _is_one_of(loop, _LOOPS):
                 return Of(asyncio.AbstractEventLoop)
             case Known(FunctionType() as function) if not inspect.iscoroutinefunction(function):
                 return _returned(function)
@@ -347,13 +349,16 @@ def _imported(dotted: str) -> Value:
         return Known(module)
     path, _, name = dotted.rpartition(".")
     module = sys.modules.get(path)
-    return Known(vars(module)[name]) if module is not None and name in vars(module) else Unloaded(dotted)
+    return known(vars(module)[name]) if module is not None and name in vars(module) else Unloaded(dotted)
+
+
+def _is_one_of(value: object, some: Sequence[object]) -> bool:
+    """Whether it is one of them; by identity, because values may compare as they like."""
+    return any(value is each for each in some)
 
 
 def _is_typing(value: object, *names: str) -> bool:
-    return getattr(value, "__module__", None) == "typing" and (
-        getattr(value, "_name", None) in names or getattr(value, "__name__", None) in names
-    )
+    return _is_one_of(value, [getattr(typing, name) for name in names if hasattr(typing, name)])
 
 
 def _is_keys(node: ast.expr) -> bool:
@@ -402,15 +407,15 @@ def _lambda(text: str) -> ast.Lambda | None:
     return ast.Lambda(args=ast.arguments([], [], None, [], [], None, []), body=body)
 
 
-_resolving: ContextVar[frozenset[tuple[type, str]]] = ContextVar("protopact_resolving", default=frozenset())
+_resolving: ContextVar[frozenset[tuple[int, str]]] = ContextVar("protopact_resolving", default=frozenset())
 
 
 def _of_instance(cls: type, name: str) -> Value:
     """An attribute that instances have: as the class annotates it, or as its methods assign it."""
     resolving = _resolving.get()
-    if (cls, name) in resolving:
+    if (id(cls), name) in resolving:
         return None  # assigned from itself
-    token = _resolving.set(resolving | {(cls, name)})
+    token = _resolving.set(resolving | {(id(cls), name)})
     try:
         return _annotated_or_assigned(cls, name)
     finally:

@@ -40,6 +40,7 @@ __all__ = [
     "class_value",
     "index_rules",
     "is_unordered_set",
+    "known",
     "plain",
     "rule_of",
     "unwrapped",
@@ -101,6 +102,11 @@ class Super:
 Value = Known | Unloaded | Of | Message | Map | Local | Super | None
 
 
+def known(value: object) -> Value:
+    """The object itself, unless it pretends to be of another class: a proxy would run code when it is looked at."""
+    return None if any("__class__" in vars(each) for each in type(value).__mro__[:-1]) else Known(value)
+
+
 def class_value(cls: type) -> Value:
     """An instance of a class."""
     descriptor = _descriptor(cls)
@@ -119,9 +125,9 @@ def attribute(value: Value, name: str) -> Value:  # noqa: PLR0911 - one case for
     match value:
         case Known(ModuleType() as module):
             names = vars(module)
-            return Known(names[name]) if name in names else Unloaded(f"{module.__name__}.{name}")
-        case Known(known):
-            return _of_object(known, name)
+            return known(names[name]) if name in names else Unloaded(f"{module.__name__}.{name}")
+        case Known(holder):
+            return _of_object(holder, name)
         case Unloaded(dotted):
             return Unloaded(f"{dotted}.{name}")
         case Of(cls):
@@ -129,27 +135,27 @@ def attribute(value: Value, name: str) -> Value:  # noqa: PLR0911 - one case for
         case Super(cls, owner):
             mro = cls.__mro__
             rest = mro[mro.index(owner) + 1 :] if owner in mro else ()
-            return next((Known(plain(vars(each)[name])) for each in rest if name in vars(each)), None)
+            return next((known(plain(vars(each)[name])) for each in rest if name in vars(each)), None)
         case Message(descriptor):
             return _field(descriptor, name)
         case _:
             return None
 
 
-def _of_object(known: object, name: str) -> Value:
-    if not isinstance(known, type) and type(known).__getattribute__ is not object.__getattribute__:
+def _of_object(holder: object, name: str) -> Value:
+    if not isinstance(holder, type) and type(holder).__getattribute__ is not object.__getattribute__:
         return None  # it answers as it likes
     try:
-        found: object = inspect.getattr_static(known, name)
+        found: object = inspect.getattr_static(holder, name)
     except AttributeError:
         return None
-    return Known(plain(found))
+    return known(plain(found))
 
 
 def _looked_up(cls: type, name: str) -> Value:
     for each in cls.__mro__:
         if name in vars(each):
-            return Known(plain(vars(each)[name]))
+            return known(plain(vars(each)[name]))
     return None
 
 
@@ -172,7 +178,7 @@ def unwrapped(value: object) -> Iterator[object]:
         elif isinstance(value, MethodType):
             value = value.__func__
         else:
-            value = getattr(value, "__wrapped__", None) if callable(value) else None
+            value = cast("object", inspect.getattr_static(value, "__wrapped__", None)) if callable(value) else None
 
 
 # -- rules by object
@@ -183,7 +189,6 @@ _HASHED: tuple[type, ...] = (
     MethodType,
     MethodDescriptorType,
     ClassMethodDescriptorType,
-    type,
 )
 _index: dict[object, Rule] = {}
 _indexed: set[str] = set()

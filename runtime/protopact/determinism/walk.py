@@ -89,7 +89,7 @@ class _Walk:
             "builtins",
         }
         self._tasks = deque[tuple[FunctionType, _Task]]()
-        self._seen = dict[tuple[object, object], bool]()
+        self._seen = dict[tuple[object, int], bool]()
         self._found = dict[tuple[str, int, int, Code], Finding]()
 
     def findings(self) -> Sequence[Finding]:
@@ -128,7 +128,7 @@ class _Walk:
             known = plain(cast("object", known))
         for each in unwrapped(known):
             if isinstance(each, FunctionType) and self._is_own(each.__code__.co_filename, each.__module__):
-                key = (each.__code__, receiver)
+                key = (each.__code__, id(receiver))
                 if key not in self._seen or (self._seen[key] and not in_query):
                     self._seen[key] = in_query
                     self._tasks.append((each, _Task(owner, bound, in_query, reached)))
