@@ -284,6 +284,16 @@ async def test_two_workers_share_what_many_clients_start(engine: EmbeddedEngine,
     ]
 
 
+async def test_a_process_of_another_user(path: Path) -> None:
+    """Its lock can be read and not written, by anybody but root."""
+    async with open_engine(path, clock=SystemClock()) as theirs:
+        for lock in path.with_name(f"{path.name}-processes").glob("*.lock"):
+            lock.chmod(0o444)
+        async with open_engine(path, clock=SystemClock()) as ours:
+            await soon(lab.Client(ours).start_free(text("a")))
+            assert (await lab.Client(theirs).free_handle("a").describe()).status is WorkflowStatus.RUNNING
+
+
 async def test_a_worker_here_and_a_client_there(path: Path, spawn: Spawn) -> None:
     """The process that starts a run holds it when it serves it; another may wait for it all the same."""
 

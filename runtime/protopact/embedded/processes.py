@@ -233,7 +233,8 @@ class Processes:
     def _is_dead(self, process: int) -> bool:
         # A copied database knows processes that never had a file here: they are as good as dead.
         try:
-            fd = os.open(self._path("lock", process), os.O_RDWR | os.O_CLOEXEC)
+            # To read: it may belong to another user, and a lock asks for no more.
+            fd = os.open(self._path("lock", process), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return True
         try:
