@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from textwrap import dedent
+from typing import get_args
+
+import msgspec
+import pytest
 
 from protopact.history import event as ev
-from protopact.history.failure import ApplicationFailureInfo, Failure, TimeoutFailureInfo
+from protopact.history.failure import ApplicationFailureInfo, CanceledFailureInfo, Failure, TimeoutFailureInfo
+from protopact.history.step import Outcome, steps
 from protopact.history.time import Duration, Timestamp
-from protopact.history.timeline import Outcome, describe_payload, duration_text, render, steps
+from protopact.history.timeline import render
+from protopact.history.words import describe_payload, duration_text
 from protopact.payload.payload import Payload
 
 MILLISECOND = 1_000_000
@@ -102,6 +108,180 @@ def test_a_history_reads_as_steps_with_values_attempts_and_durations() -> None:
         +1.300 s  completed          [19]
                   result  {"vmId": "vm-1"}
         """)
+
+
+def core(text: str) -> tuple[Payload, ...]:
+    return (Payload(metadata={"encoding": b"json/plain"}, data=text.encode()),)
+
+
+LOCAL = '{"activity_type":"nodes.v1.Nodes.Price","attempt":2,"backoff":{"seconds":70,"nanos":0},"new":1}'
+PARENT = history(
+    (
+        0,
+        ev.WorkflowExecutionStarted(
+            workflow_type="nodes.v1.Nodes.Fleet", workflow_id="fleet", parent_workflow_id="region/eu", parent_run_id="r"
+        ),
+    ),
+    (0, ev.MarkerRecorded(marker_name="core_patch", details={"patch-data": core('{"id":"faster","deprecated":true}')})),
+    (0, ev.UpsertWorkflowSearchAttributes(search_attributes={"TemporalChangeVersion": core('["faster"]')[0]})),
+    (0, ev.MarkerRecorded(marker_name="core_patch", details={"patch_id": (Payload({}, b"older"),)})),
+    (1, ev.UpsertWorkflowSearchAttributes(search_attributes={"Region": core('"eu"')[0]})),
+    (1, ev.WorkflowPropertiesModified(upserted_memo={"note": core('"first"')[0]})),
+    (
+        2,
+        ev.MarkerRecorded(
+            marker_name="core_local_activity",
+            details={"data": core(LOCAL)},
+            failure=Failure("not yet", ApplicationFailureInfo(type="Busy")),
+        ),
+    ),
+    (
+        2,
+        ev.MarkerRecorded(
+            marker_name="core_local_activity", details={"data": core("no JSON"), "result": value('{"euros":3}')}
+        ),
+    ),
+    (2, ev.MarkerRecorded(marker_name="Version", details={"version": core("3")})),
+    (
+        3,
+        ev.StartChildWorkflowExecutionInitiated(
+            workflow_type="nodes.v1.Nodes.AddNode", workflow_id="node/a", input=value('{"nodeId":"a"}')
+        ),
+    ),
+    (3, ev.StartChildWorkflowExecutionInitiated(workflow_type="nodes.v1.Nodes.AddNode", workflow_id="node/b")),
+    (3, ev.SignalExternalWorkflowExecutionInitiated(workflow_id="bank", signal_name="Pay", input=value("{}"))),
+    (3, ev.RequestCancelExternalWorkflowExecutionInitiated(workflow_id="old", reason="replaced")),
+    (4, ev.ChildWorkflowExecutionStarted(initiated_event_id=10, workflow_id="node/a", run_id="run-a")),
+    (4, ev.StartChildWorkflowExecutionFailed(initiated_event_id=11, cause="WORKFLOW_ALREADY_EXISTS")),
+    (5, ev.ExternalWorkflowExecutionSignaled(initiated_event_id=12)),
+    (
+        5,
+        ev.RequestCancelExternalWorkflowExecutionFailed(
+            initiated_event_id=13, cause="EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND"
+        ),
+    ),
+    (
+        903,
+        ev.ChildWorkflowExecutionCompleted(initiated_event_id=10, started_event_id=14, result=value('{"vmId":"v"}')),
+    ),
+    (
+        1000,
+        ev.WorkflowExecutionContinuedAsNew(
+            workflow_type="nodes.v1.Nodes.Fleet",
+            new_execution_run_id="run-2",
+            input=value('{"left":4}'),
+            backoff_start_interval=Duration(60 * SECOND),
+        ),
+    ),
+)
+
+
+def test_children_other_workflows_and_markers_read_as_steps() -> None:
+    assert render(PARENT) == dedent("""\
+        Fleet fleet  continued as new after 1 s
+          type     nodes.v1.Nodes.Fleet
+          started  2026-01-01 00:00:00.000 UTC
+          events   19, 0 workflow tasks
+
+        +0.000 s  started Fleet         [1]
+                  parent  region/eu
+
+        +0.000 s  patch faster          deprecated  [2-3]
+
+        +0.000 s  patch older           [4]
+
+        +0.001 s  search attributes     [5]
+                  Region  "eu"
+
+        +0.001 s  memo                  [6]
+                  note  "first"
+
+        +0.002 s  local activity Price  failed, attempt 2  [7]
+                  failure  Busy: not yet
+                  retried  after a timer of 1 min 10 s
+
+        +0.002 s  local activity        completed  [8]
+                  result  {"euros": 3}
+
+        +0.002 s  marker Version        [9]
+                  version  3
+
+        +0.003 s  child AddNode node/a  completed in 900 ms  [10, 14, 18]
+                  request  {"nodeId": "a"}
+                  run      run-a
+                  result   {"vmId": "v"}
+
+        +0.003 s  child AddNode node/b  not started in 1 ms  [11, 15]
+                  cause  WORKFLOW_ALREADY_EXISTS
+
+        +0.003 s  signal Pay to bank    sent in 2 ms  [12, 16]
+                  request  {}
+
+        +0.003 s  cancel old            failed in 2 ms  [13, 17]
+                  reason  replaced
+                  cause   EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
+
+        +1.000 s  continued as new      [19]
+                  as       Fleet
+                  run      run-2
+                  request  {"left": 4}
+                  delayed  by 1 min
+        """)
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "label"),
+    [
+        (ev.ChildWorkflowExecutionFailed(initiated_event_id=2, failure=Failure("no")), "failed", "failure"),
+        (ev.ChildWorkflowExecutionCanceled(initiated_event_id=2, details=value("{}")), "cancelled", "details"),
+        (ev.ChildWorkflowExecutionTimedOut(initiated_event_id=2), "timed out", None),
+        (ev.ChildWorkflowExecutionTerminated(initiated_event_id=2), "terminated", None),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_child_ends_in_many_ways(end: ev.Attributes, state: str, label: str | None) -> None:
+    events = history(
+        (0, ev.WorkflowExecutionStarted()),
+        (0, ev.StartChildWorkflowExecutionInitiated(workflow_type="C", workflow_id="c")),
+        (7, end),
+    )
+    child = steps(events)[1]
+    assert (child.title, child.state, child.end) == ("child C c", state, START + 7 * MILLISECOND)
+    assert [line.label for line in child.lines] == ([label] if label else [])
+
+
+def test_a_cancelled_local_activity_and_the_other_answers_of_other_workflows() -> None:
+    events = history(
+        (0, ev.WorkflowExecutionStarted()),
+        (
+            0,
+            ev.MarkerRecorded(
+                marker_name="core_local_activity",
+                failure=Failure("over", cause=Failure("cancelled", CanceledFailureInfo())),
+            ),
+        ),
+        (0, ev.SignalExternalWorkflowExecutionInitiated(workflow_id="w", signal_name="S")),
+        (0, ev.RequestCancelExternalWorkflowExecutionInitiated(workflow_id="w")),
+        (1, ev.SignalExternalWorkflowExecutionFailed(initiated_event_id=3, cause="NAMESPACE_NOT_FOUND")),
+        (1, ev.ExternalWorkflowExecutionCancelRequested(initiated_event_id=4)),
+    )
+    assert [(step.title, step.state, step.outcome) for step in steps(events)[1:]] == [
+        ("local activity ", "cancelled", Outcome.NEUTRAL),
+        ("signal S to w", "failed", Outcome.BAD),
+        ("cancel w", "requested", Outcome.GOOD),
+    ]
+
+
+def test_what_a_command_says_of_itself_is_shown() -> None:
+    (event,) = history((0, ev.TimerStarted(start_to_fire_timeout=Duration(SECOND))))
+    said = msgspec.structs.replace(event, user_metadata=ev.UserMetadata(summary=core('"a rest"')[0]))
+    assert [(line.label, line.text) for line in steps([said])[0].lines] == [("summary", '"a rest"')]
+
+
+def test_every_type_of_event_has_its_words() -> None:
+    for kind in get_args(ev.Attributes):
+        attributes = kind(event_type="X") if kind is ev.Ignorable else kind()
+        assert render(history((0, ev.WorkflowExecutionStarted()), (1, attributes)), workflow_tasks=True)
 
 
 def test_failures_show_their_causes() -> None:

@@ -17,10 +17,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 import protopact
 from protopact.connection import database_path
 from protopact.engine import WorkflowRef
-from protopact.errors import HistoryError, StoreError
-from protopact.history import timeline
-from protopact.history.event import Event
+from protopact.errors import HistoryError, ProtopactError, StoreError
+from protopact.history import History, timeline
+from protopact.history.difference import difference
+from protopact.history.words import describe_payload
 from protopact.payload.payload import Payload
+from protopact.testing import histories
 
 __all__ = ["app"]
 
@@ -32,46 +34,117 @@ def _group() -> None:
     """Histories of runs."""
 
 
+_Engine = Annotated[
+    str | None, typer.Option(envvar="PROTOPACT_ENGINE", metavar="URL", help="Engine, for example sqlite:///nodes.db.")
+]
+_RunId = Annotated[str | None, typer.Option(metavar="ID", help="A run of it; the latest by default.")]
+_DescriptorSets = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--descriptors",
+        metavar="FILE",
+        help="Descriptor set (buf build -o FILE.binpb, protoc --descriptor_set_out) that binary payloads are read "
+        "with. May be repeated.",
+    ),
+]
+_WorkflowTasks = Annotated[bool, typer.Option("--workflow-tasks", help="Show workflow tasks too.")]
+
+
 @app.command()
 def show(
-    workflow_id: Annotated[str, typer.Argument(metavar="WORKFLOW_ID", help="Id of the workflow.")],
-    engine: Annotated[
-        str, typer.Option(envvar="PROTOPACT_ENGINE", metavar="URL", help="Engine, for example sqlite:///nodes.db.")
-    ],
-    run_id: Annotated[str | None, typer.Option(metavar="ID", help="A run of it; the latest by default.")] = None,
-    descriptors: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Descriptor set (buf build -o FILE.binpb, protoc --descriptor_set_out) that binary payloads are read "
-            "with. May be repeated.",
-        ),
-    ] = None,
-    workflow_tasks: Annotated[bool, typer.Option("--workflow-tasks", help="Show workflow tasks too.")] = False,  # noqa: FBT002 - typer's way to a flag
+    history: Annotated[str, typer.Argument(metavar="WORKFLOW_ID|FILE", help="Id of the workflow, or a JSON file.")],
+    engine: _Engine = None,
+    run_id: _RunId = None,
+    descriptors: _DescriptorSets = None,
+    workflow_tasks: _WorkflowTasks = False,  # noqa: FBT002 - typer's way to a flag
 ) -> None:
     """Show the history of a run as a timeline.
 
-    On a terminal in colour and cut to its width. NO_COLOR and FORCE_COLOR are heeded.
+    On a terminal in colour and cut to its width. NO_COLOR and FORCE_COLOR are heeded. Of a damaged file, what stands
+    before the damage.
     """
-    path = database_path(engine)
-    if path is None or not path.exists():
-        raise StoreError(f"{engine}: {path or 'memory'} holds no runs; name the file that a worker writes")
     reader = _Descriptors(descriptors or ())
-    events = asyncio.run(_history(engine, WorkflowRef(workflow_id, run_id)))
+    found = _find(history, engine, run_id)
     tty = sys.stdout.isatty()
     text = timeline.render(
-        events,
+        found,
         describe=reader.describe,
         workflow_tasks=workflow_tasks,
         colour=(tty or bool(os.environ.get("FORCE_COLOR"))) and not os.environ.get("NO_COLOR"),
         width=shutil.get_terminal_size().columns if tty else None,
     )
     typer.echo(text, nl=False)
+    if found.damage is not None:
+        raise found.damage
 
 
-async def _history(url: str, ref: WorkflowRef) -> list[Event]:
+@app.command()
+def export(
+    workflow_id: Annotated[str, typer.Argument(metavar="WORKFLOW_ID", help="Id of the workflow.")],
+    engine: _Engine = None,
+    run_id: _RunId = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there.")] = None,
+) -> None:
+    """Write the history of a run in Temporal's JSON.
+
+    Payloads are written as the engine stores them.
+    """
+    text = _of_engine(workflow_id, engine, run_id).to_json()
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+@app.command()
+def diff(
+    one: Annotated[str, typer.Argument(metavar="WORKFLOW_ID|FILE", help="Id of a workflow, or a JSON file.")],
+    other: Annotated[str, typer.Argument(metavar="WORKFLOW_ID|FILE", help="Another one.")],
+    engine: _Engine = None,
+    descriptors: _DescriptorSets = None,
+    workflow_tasks: _WorkflowTasks = False,  # noqa: FBT002 - typer's way to a flag
+) -> None:
+    """Compare two histories step by step, whatever their times and ids.
+
+    Exit code 0: they are alike. 1: they differ. 2: one cannot be read.
+    """
+    try:
+        reader = _Descriptors(descriptors or ())
+        left, right = (_find(each, engine, None) for each in (one, other))
+        for found in (left, right):
+            if found.damage is not None:
+                raise found.damage
+    except (ProtopactError, OSError) as error:
+        typer.echo(f"protopact: {error}", err=True)
+        raise typer.Exit(2) from None
+    lines = difference(left, right, describe=reader.describe, workflow_tasks=workflow_tasks)
+    if lines:
+        typer.echo("\n".join([f"--- {one}", f"+++ {other}", *lines]))
+        raise typer.Exit(1)
+
+
+def _find(name: str, engine: str | None, run_id: str | None) -> History:
+    """The history in a file of that name; without such a file, that of the workflow with that id."""
+    path = Path(name)
+    return histories.read(path, allow_damage=True) if path.is_file() else _of_engine(name, engine, run_id)
+
+
+def _of_engine(workflow_id: str, engine: str | None, run_id: str | None) -> History:
+    if engine is None:
+        raise HistoryError(
+            f"there is no file {workflow_id}; for the history of a workflow say where it runs: --engine URL, or "
+            "PROTOPACT_ENGINE in the environment"
+        )
+    path = database_path(engine)
+    if path is None or not path.exists():
+        raise StoreError(f"{engine}: {path or 'memory'} holds no runs; name the file that a worker writes")
+    return asyncio.run(_history(engine, WorkflowRef(workflow_id, run_id)))
+
+
+async def _history(url: str, ref: WorkflowRef) -> History:
     async with protopact.connect(url) as engine:
-        return (await engine.workflow_history(ref))[1]
+        found, events = await engine.workflow_history(ref)
+    return History(events, workflow_id=found.workflow_id, run_id=found.run_id)
 
 
 class _Descriptors:
@@ -105,11 +178,11 @@ class _Descriptors:
     def describe(self, payload: Payload) -> str:
         """A payload in words."""
         if payload.metadata.get("encoding") != b"binary/protobuf":
-            return timeline.describe_payload(payload)
+            return describe_payload(payload)
         name = payload.metadata.get("messageType", b"").decode("utf-8", "replace")
         try:
             cls = message_factory.GetMessageClass(self._pool.FindMessageTypeByName(name))
             read = json_format.MessageToDict(cls.FromString(payload.data))
         except (KeyError, message.DecodeError):
-            return timeline.describe_payload(payload)
+            return describe_payload(payload)
         return json.dumps(read, ensure_ascii=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from protopact.history import event as ev
-from protopact.history.timeline import short_name
+from protopact.history.words import short_name
 from protopact.replay import command as cmd
 from protopact.replay.comparison import TABLES
 from protopact.replay.marker import patch_mark

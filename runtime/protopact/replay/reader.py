@@ -6,7 +6,7 @@ import json
 
 from protopact.errors import PayloadError
 from protopact.history.time import Duration
-from protopact.history.timeline import describe_payload
+from protopact.history.words import describe_payload
 from protopact.payload.converter import PayloadConverter
 from protopact.payload.payload import Payload, Payloads
 
