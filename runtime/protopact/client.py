@@ -25,7 +25,7 @@ from protopact.engine import (
     WorkflowRef,
 )
 from protopact.errors import UpdateFailedError
-from protopact.history.event import Event
+from protopact.history import History
 from protopact.payload.library import refuse_class
 from protopact.policy import StartOptions, UpdateOptions, UpdateWithStartOptions, WaitForStage
 
@@ -177,13 +177,14 @@ class WorkflowHandle(Generic[Resp_co]):
         """
         return await self.__protopact__.engine.describe_workflow(self.__protopact__.guarded)
 
-    async def history(self) -> list[Event]:
-        """The events of the run; payloads are decoded by the engine's codecs.
+    async def history(self) -> History:
+        """The history of the run; payloads are decoded by the engine's codecs.
 
         Raises:
             NotFoundError: There is no such run.
         """
-        return (await self.__protopact__.engine.workflow_history(self.__protopact__.guarded))[1]
+        ref, events = await self.__protopact__.engine.workflow_history(self.__protopact__.guarded)
+        return History(events, workflow_id=ref.workflow_id, run_id=ref.run_id)
 
 
 class UpdateHandle(Generic[Resp_co]):

@@ -59,7 +59,7 @@ async def chain(engine: EmbeddedEngine, handle: lab.Free.Handle) -> list[list[Ev
     """The histories of a chain of runs, in order."""
     found, run_id = list[list[Event]](), handle.run_id
     while run_id:
-        found.append(await lab.Client(engine).free_handle(handle.id, run_id=run_id).history())
+        found.append(list(await lab.Client(engine).free_handle(handle.id, run_id=run_id).history()))
         run_id = getattr(found[-1][-1].attributes, "new_execution_run_id", "")
     return found
 

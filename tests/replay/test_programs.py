@@ -24,7 +24,7 @@ async def play(pair: Pair, *, cached: int) -> list[Event]:
         await pair.early(handle, env)
         async with env.worker(workflows=[pair.mine], activities=[Activities(env)], max_cached_workflows=cached):
             await pair.drive(handle, env)
-        return await handle.history()
+        return list(await handle.history())
 
 
 @pytest.mark.parametrize("cached", [1000, 0], ids=["kept", "replayed"])

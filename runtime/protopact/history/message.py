@@ -144,11 +144,11 @@ class Message:
             elif each is None:
                 continue
             elif not isinstance(branch, Field):
-                left[camel(key)] = self._left(
+                left[_camel(key)] = self._left(
                     branch, each
                 )  # though nothing be left: that it is there may say something
             elif branch.codec.rest is not None and (found := branch.codec.rest(each)):
-                left[camel(key)] = found
+                left[_camel(key)] = found
         return left
 
 
@@ -165,7 +165,7 @@ def _fields(struct: type[msgspec.Struct]) -> Iterator[Field]:
             codec = list_of(INT32) if name.endswith("_flags") else INT32
         else:
             codec = _codec(hint)
-        path = paths.get(name) or _EVERYWHERE.get(name) or camel(name)
+        path = paths.get(name) or _EVERYWHERE.get(name) or _camel(name)
         if hint == Payloads:
             path += ".payloads"
         elif hint == Headers and name == "header":
@@ -228,7 +228,7 @@ def attributes_name(kind: type[msgspec.Struct]) -> str:
     return f"{kind.__name__[0].lower()}{kind.__name__[1:]}EventAttributes"
 
 
-def camel(name: str) -> str:
+def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(map(str.capitalize, rest))
 
