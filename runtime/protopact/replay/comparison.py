@@ -258,7 +258,6 @@ def _fill_child(
         run = min(run, execution) if run else execution
     return msgspec.structs.replace(
         command,
-        namespace=command.namespace or started.parent_workflow_namespace,
         task_queue=command.task_queue or started.task_queue,
         workflow_run_timeout=run,
         workflow_task_timeout=_task_timeout(command.workflow_task_timeout, run),

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
+from protopact import contract
 from protopact.errors import PayloadError, WorkflowTaskError
 from protopact.history import event as ev
 from protopact.history.time import Timestamp
+from protopact.payload.payload import Payloads
 from protopact.replay import command as cmd
 from protopact.replay.activation import COMMAND_EVENTS, TERMINAL_EVENTS
 from protopact.replay.call import CLOSINGS, Call, called_by_code, called_in_history, event_type
+from protopact.replay.child import Child
 from protopact.replay.definition import Definition
 from protopact.replay.entries import CalledActivity, Entry, StartedTimer
 from protopact.replay.execution import Advance, Execution
@@ -181,14 +185,37 @@ class Conjecture:
         """Let something end that the history does not hold."""
         if isinstance(entry, StartedTimer):
             self._put(ev.TimerFired(timer_id=entry.timer_id, started_event_id=event_id))
-            return True
-        if isinstance(entry, CalledActivity):
+        elif isinstance(entry, CalledActivity):
             started = self._put(ev.ActivityTaskStarted(scheduled_event_id=event_id, attempt=1))
-            response = entry.activity.response
-            result = self._definition.converter.to_payloads(response, response.type())
+            result = self._nothing(entry.activity.response)
             self._put(ev.ActivityTaskCompleted(scheduled_event_id=event_id, started_event_id=started, result=result))
-            return True
-        return False
+        elif isinstance(entry, Child):
+            begun = ev.ChildWorkflowExecutionStarted(
+                initiated_event_id=event_id,
+                workflow_id=entry.workflow_id,
+                workflow_type=entry.workflow.name,
+                run_id="conjectured",
+            )
+            ended = ev.ChildWorkflowExecutionCompleted(
+                initiated_event_id=event_id,
+                started_event_id=self._put(begun),
+                workflow_id=begun.workflow_id,
+                workflow_type=begun.workflow_type,
+                run_id=begun.run_id,
+                result=self._nothing(entry.workflow.response),
+            )
+            self._put(ended)
+        elif entry.becomes is ev.SignalExternalWorkflowExecutionInitiated:
+            self._put(ev.ExternalWorkflowExecutionSignaled(initiated_event_id=event_id))
+        elif entry.becomes is ev.RequestCancelExternalWorkflowExecutionInitiated:
+            self._put(ev.ExternalWorkflowExecutionCancelRequested(initiated_event_id=event_id))
+        else:
+            return False
+        return True
+
+    def _nothing(self, response: contract.Message[Any]) -> Payloads:
+        """An empty message."""
+        return self._definition.converter.to_payloads(response, response.type())
 
 
 def _answer(rest: Sequence[ev.Event]) -> Sequence[ev.Event]:
