@@ -126,11 +126,10 @@ def _replaced(expected: Call, found: Call) -> Cause:
 
 
 def _inserted(calls: Sequence[Call], before: Call) -> Cause:
-    place = calls[0].stack.frames[-1] if calls[0].stack is not None and calls[0].stack.frames else None
-    where = f" ({place})" if place is not None else ""
+    now, then = ("is", "was") if len(calls) == 1 else ("are", "were")
     return Cause(
         kind=CauseKind.INSERTED,
-        text=f"{_texts(calls)} is called before {before.text}{where}, and was not when the history was written",
+        text=f"{_texts(calls)} {now} called before {before.text}, and {then} not when the history was written",
         cure=_guarded(f"add-{_slug(calls[0])}", calls[0]),
     )
 
