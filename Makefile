@@ -7,6 +7,9 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # pyright's wrapper would otherwise ask the network whether there is a newer one.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
+# What the tests of `prove` take from the command line.
+export PROGRAMS SEED
+
 .PHONY: help
 help: ## Say what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -26,6 +29,10 @@ test: venv ## Run the tests, but for the slow ones.
 .PHONY: test-slow
 test-slow: venv .cache/wheels/dev/complete .cache/wheels/oldest/complete ## Run the slow tests.
 	$(BIN)/python -m pytest -m slow
+
+.PHONY: prove
+prove: venv ## Hold replay against Temporal's Replayer; make prove PROGRAMS=20000 SEED=1 says how long.
+	$(BIN)/python -m pytest -s -m slow tests/differential
 
 .PHONY: check
 check: venv ## Lint, and check the types.

@@ -85,8 +85,14 @@ _UNANSWERED: frozenset[type[Attributes]] = frozenset(
 _DECIDING = COMMAND_EVENTS | TERMINAL_EVENTS | {WorkflowTaskStarted}
 
 
-def group_ends(events: Sequence[Event]) -> list[int]:
+def group_ends(events: Sequence[Event], *, has_updates: bool = False) -> list[int]:
     """Where the groups of events end that begin right after the last group.
+
+    Args:
+        events: The events.
+        has_updates: Whether updates have arrived with the task that is open at the end. They are sequenced after the
+            task is scheduled, and one that is accepted is the first command of the answer: the code is told of them
+            where it will be told on replay.
 
     Returns:
         The index of the last event of each group: a `WorkflowTaskStarted`, or the end of the run. What comes after the
@@ -107,7 +113,10 @@ def group_ends(events: Sequence[Event]) -> list[int]:
             following = type(events[index + 1].attributes) if index + 1 < count else None
             if following not in _UNANSWERED:
                 started.append(index)
-                end = _end(events, index, started, saw_command=saw_command)
+                if has_updates and following is None:
+                    end = _end_before(events, started, events[index].event_id - 1)
+                else:
+                    end = _end(events, index, started, saw_command=saw_command)
         elif kind in TERMINAL_EVENTS:
             end = index
         else:
@@ -129,8 +138,13 @@ def _end(events: Sequence[Event], index: int, started: Sequence[int], *, saw_com
     if isinstance(answer, WorkflowTaskScheduled) and not saw_command:
         return -1  # a heartbeat: the task was answered with nothing, and another one followed at once
     if isinstance(answer, WorkflowExecutionUpdateAccepted):
-        # The update ran in the last task before the event that it was sequenced after.
-        for earlier in reversed(started):
-            if events[earlier].event_id < answer.accepted_request_sequencing_event_id:
-                return earlier
+        return _end_before(events, started, answer.accepted_request_sequencing_event_id)
     return index
+
+
+def _end_before(events: Sequence[Event], started: Sequence[int], sequencing_event_id: int) -> int:
+    """Where the group ends whose last task brings an update: the update ran after the events before it."""
+    for earlier in reversed(started):
+        if events[earlier].event_id < sequencing_event_id:
+            return earlier
+    return started[-1]

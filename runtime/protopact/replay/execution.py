@@ -274,7 +274,7 @@ class Execution:
     def _replay(self, events: Sequence[Event], updates: Sequence[UpdateRequest]) -> bool:
         """Apply the groups of events, one activation each, and keep the rest; whether a task is open now."""
         count, begin, is_open = len(events), 0, False
-        ends, done = group_ends(events), self._rest_done
+        ends, done = group_ends(events, has_updates=bool(updates)), self._rest_done
         for index, end in enumerate(ends):
             last, following = events[end], end + 1
             if following < count and type(answer := events[following].attributes) is WorkflowTaskCompleted:

@@ -1,0 +1,130 @@
+"""Temporal's Replayer as a judge of histories: one worker of it serves them all, on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from temporalio import workflow as temporal
+from temporalio.client import WorkflowHistory
+from temporalio.runtime import Runtime, TelemetryConfig
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from tests.differential.interpreter import TRACES, Note, Ours, Theirs, Trace
+from tests.replay.bench import execution
+
+from protopact.errors import NondeterminismError, WorkflowTaskError
+from protopact.history.event import Event, WorkflowTaskStarted
+from protopact.history.json import to_json
+
+ACCEPTED, NONDETERMINISM, ERROR, SILENCE = "accepted", "nondeterminism", "error", "silence"
+
+
+@dataclass
+class Verdict:
+    """What is said of a history, and what the code saw while it was replayed."""
+
+    verdict: str
+    trace: Trace = field(default_factory=list[Note])
+    why: str = field(default="", compare=False)
+
+
+_Given: TypeAlias = tuple[WorkflowHistory, Future[Verdict]]
+_Histories: TypeAlias = asyncio.Queue[_Given | None]
+
+
+class Oracle:
+    """Temporal's verdicts.
+
+    One that never comes is `SILENCE`; another worker then goes on with the next history.
+    """
+
+    _PATIENCE_SECONDS = 20
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._histories: _Histories = asyncio.Queue()
+        self._thread = threading.Thread(target=self._run, args=[self._loop, self._histories], daemon=True)
+        self._thread.start()
+
+    def _run(self, loop: asyncio.AbstractEventLoop, histories: _Histories) -> None:
+        loop.run_until_complete(self._serve(histories))
+        loop.close()
+
+    def close(self) -> None:
+        self._put(None)
+        self._thread.join(self._PATIENCE_SECONDS)
+
+    def _put(self, what: _Given | None) -> None:
+        self._loop.call_soon_threadsafe(self._histories.put_nowait, what)
+
+    def judge_prefixes(self, history: Sequence[Event], lengths: Sequence[int]) -> list[Verdict]:
+        """A verdict for each of the first so many events."""
+        events = WorkflowHistory.from_json("", to_json(history)).events
+        awaited: list[Future[Verdict]] = []
+        for length in lengths:
+            self._count += 1
+            verdict: Future[Verdict] = Future()
+            self._put((WorkflowHistory(f"theirs-{self._count}", events[:length]), verdict))
+            awaited.append(verdict)
+        return [self._await(verdict) for verdict in awaited]
+
+    def judge(self, history: Sequence[Event]) -> Verdict:
+        return self.judge_prefixes(history, [len(history)])[0]
+
+    def _await(self, verdict: Future[Verdict]) -> Verdict:
+        try:
+            return verdict.result(self._PATIENCE_SECONDS)
+        except TimeoutError:
+            self._begin()
+            return Verdict(SILENCE)
+
+    async def _serve(self, histories: _Histories) -> None:
+        current: list[Future[Verdict]] = []
+
+        async def given() -> AsyncGenerator[WorkflowHistory]:
+            while (what := await histories.get()) is not None:
+                history, verdict = what
+                current[:] = [verdict]
+                yield history
+
+        replayer = Replayer(
+            workflows=[Theirs],
+            workflow_runner=UnsandboxedWorkflowRunner(),
+            runtime=Runtime(telemetry=TelemetryConfig(logging=None)),
+        )
+        async with replayer.workflow_replay_iterator(given()) as results:
+            async for result in results:
+                failure = result.replay_failure
+                verdict = Verdict(ACCEPTED)
+                if failure is not None:
+                    is_nondeterminism = isinstance(failure, temporal.NondeterminismError)
+                    verdict = Verdict(NONDETERMINISM if is_nondeterminism else ERROR, why=str(failure))
+                verdict.trace = TRACES.pop(result.history.workflow_id, [[]])[-1]
+                current[0].set_result(verdict)
+
+
+def judged_by_us(history: Sequence[Event]) -> Verdict:
+    """Our verdict. Whatever is raised but the errors that a replay may raise is not caught."""
+    TRACES.clear()
+    run = execution(Ours, history)
+    verdict = Verdict(ACCEPTED)
+    try:
+        run.advance(history)
+    except NondeterminismError as error:
+        verdict = Verdict(NONDETERMINISM, why=str(error))
+    except WorkflowTaskError as error:
+        # That the code fails the task that is open is no matter of the history for Temporal's Replayer.
+        is_of_open_task = error.__cause__ is not None and type(history[-1].attributes) is WorkflowTaskStarted
+        verdict = Verdict(ACCEPTED if is_of_open_task else ERROR, why=str(error))
+    traces = list(TRACES.values())
+    verdict.trace = traces[0][-1].copy() if traces else []
+    run.unwind()
+    return verdict

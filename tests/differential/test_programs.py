@@ -1,0 +1,68 @@
+"""Random programs under random schedules: Temporal's Replayer and our core say and see the same of what they leave.
+
+A disagreement shrinks to a program of a few lines, and stays as an `example`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+import pytest
+from hypothesis import HealthCheck, example, given, seed, settings
+from tests.differential.interpreter import Ours
+from tests.differential.oracle import Oracle, judged_by_us
+from tests.differential.program import STATEMENTS, Cancel, Do, If, Statement, Wait, Work
+from tests.differential.schedule import SCHEDULES, Schedule, Turn, Update, play
+from tests.replay.bench import check_every_task
+
+from protopact.history.event import WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskStarted
+from protopact.replay.activation import TERMINAL_EVENTS
+
+
+def check(program: Statement, schedule: Schedule, oracle: Oracle) -> None:
+    """Run a program; every prefix of its history that ends with a task is told alike, and as it was told live."""
+    played = play(program, schedule)
+    history = played.history
+    is_closed = type(history[-1].attributes) in TERMINAL_EVENTS
+    lengths = [event.event_id for event in history if isinstance(event.attributes, WorkflowTaskStarted)]
+    lengths += [len(history)] if is_closed else []
+    for length, theirs in zip(lengths, oracle.judge_prefixes(history, lengths), strict=True):
+        ours = judged_by_us(history[:length])
+        assert ours == theirs, f"after event {length}: {ours.why or 'ours accepts'}; {theirs.why or 'Temporal accepts'}"
+    ends = [e for e in history if isinstance(e.attributes, WorkflowTaskCompleted | WorkflowTaskFailed)]
+    if ends and isinstance(ends[-1].attributes, WorkflowTaskCompleted):
+        again = judged_by_us(history).trace
+        assert [(n.place, n.what, n.time_ns) for n in again] == [(n.place, n.what, n.time_ns) for n in played.trace]
+        check_every_task(Ours, history)
+
+
+PATIENT = settings(
+    deadline=None, database=None, suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large)
+)
+
+
+@settings(PATIENT, derandomize=True, max_examples=250)
+@given(STATEMENTS, SCHEDULES)
+# A run that is not in memory when an update comes: the update is handled after what ran in the task before.
+@example(
+    If(Do((Cancel(), Wait())), Work()),
+    Schedule((Turn((Update(Work()),)),), is_cached=False),
+)
+def test_they_agree(oracle: Oracle, program: Statement, schedule: Schedule) -> None:
+    check(program, schedule, oracle)
+
+
+@pytest.mark.slow
+def test_they_agree_at_length(oracle: Oracle) -> None:
+    """`make prove PROGRAMS=20000 SEED=1`; both may be left out."""
+    count, chosen = int(os.environ.get("PROGRAMS") or 2000), int(os.environ.get("SEED") or secrets.randbits(32))
+    print(f"\n{count} programs, SEED={chosen}")  # noqa: T201 - what a failure is repeated with
+
+    @seed(chosen)
+    @settings(PATIENT, max_examples=count)
+    @given(STATEMENTS, SCHEDULES)
+    def agree(program: Statement, schedule: Schedule) -> None:
+        check(program, schedule, oracle)
+
+    agree()
