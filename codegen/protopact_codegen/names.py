@@ -55,6 +55,7 @@ _RESERVED_HANDLERS = frozenset(
         "external",
         "history",
         "id",
+        "reset",
         "result",
         "run",
         "run_id",

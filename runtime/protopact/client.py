@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 from protopact import contract, options, template
 from protopact.engine import (
     CancelWorkflow,
     Engine,
     QueryWorkflow,
+    ResetWorkflow,
     SignalWorkflow,
     Started,
     StartWorkflow,
@@ -168,6 +169,28 @@ class WorkflowHandle(Generic[Resp_co]):
         options.check_text(reason, "reason of a termination")
         target = self.__protopact__
         await target.engine.terminate_workflow(TerminateWorkflow(ref=target.guarded, reason=reason))
+
+    async def reset(self, *, event_id: int, reason: str = "") -> Self:
+        """Begin a new run with the run's history up to a workflow task, which the new run does again.
+
+        The run that has the id is terminated if it is open. Signals that came after that task are delivered to the new
+        run; its activities, timers and random numbers after it are its own.
+
+        Args:
+            event_id: The event that starts, completes or fails the workflow task, as `history()` shows it.
+            reason: Why; it stands in both histories.
+
+        Returns:
+            A handle on the new run.
+
+        Raises:
+            NotFoundError: There is no such run.
+            OptionError: It cannot be reset to that event; the message says to which.
+        """
+        target = self.__protopact__
+        call = ResetWorkflow(ref=target.guarded, event_id=event_id, reason=reason)
+        run_id = await target.engine.reset_workflow(call)
+        return type(self)(target.engine, target.workflow, target.id, run_id=run_id)
 
     async def describe(self) -> WorkflowDescription:
         """What the engine knows of the run.

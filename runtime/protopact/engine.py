@@ -30,6 +30,7 @@ __all__ = [
     "Engine",
     "PendingActivity",
     "QueryWorkflow",
+    "ResetWorkflow",
     "SignalWorkflow",
     "StartWorkflow",
     "Started",
@@ -117,6 +118,15 @@ class TerminateWorkflow:
     """A termination."""
 
     ref: WorkflowRef
+    reason: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class ResetWorkflow:
+    """A reset: `event_id` starts or ends the workflow task that is done again."""
+
+    ref: WorkflowRef
+    event_id: int
     reason: str = ""
 
 
@@ -301,6 +311,15 @@ class Engine(ABC):
     @abstractmethod
     async def terminate_workflow(self, call: TerminateWorkflow) -> None:
         """Close a run at once, without asking it. Raises `NotFoundError` or `AlreadyClosedError`."""
+
+    @abstractmethod
+    async def reset_workflow(self, call: ResetWorkflow) -> str:
+        """Begin a run with the history of another one up to a workflow task; answers its run id.
+
+        Raises:
+            NotFoundError: There is no such run.
+            OptionError: It cannot be reset to that event.
+        """
 
     @abstractmethod
     async def describe_workflow(self, ref: WorkflowRef) -> WorkflowDescription:

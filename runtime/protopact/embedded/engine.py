@@ -30,6 +30,7 @@ from protopact.engine import (
     CancelWorkflow,
     Engine,
     QueryWorkflow,
+    ResetWorkflow,
     SignalWorkflow,
     Started,
     StartWorkflow,
@@ -503,6 +504,12 @@ class EmbeddedEngine(Engine):
         shell = self._open
         event = WorkflowExecutionTerminated(reason=call.reason, identity=self._identity)
         await shell.ask(lambda tick, caller: shell.calls.terminate(tick, caller, call.ref, event))
+
+    async def reset_workflow(self, call: ResetWorkflow) -> str:
+        """See `Engine`."""
+        shell = self._open
+        run_id: str = await shell.ask(lambda tick, caller: shell.resets.reset(tick, caller, call))
+        return run_id
 
     async def delete_workflow(self, ref: WorkflowRef) -> None:
         """See `Engine`."""

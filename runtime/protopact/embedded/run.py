@@ -364,6 +364,11 @@ def _started(run: Run, event: Event, attributes: events.WorkflowExecutionStarted
     begins = Timestamp(event.event_time + attributes.first_workflow_task_backoff)
     if attributes.first_workflow_task_backoff:
         run.first_task_at = begins
+    _plan_close(run, begins)
+
+
+def _plan_close(run: Run, begins: Timestamp) -> None:
+    attributes = run.started
     limits = [Timestamp(begins + attributes.workflow_run_timeout)] if attributes.workflow_run_timeout else []
     if attributes.workflow_execution_expiration_time is not None:
         limits.append(attributes.workflow_execution_expiration_time)
@@ -393,8 +398,15 @@ def _task_completed(run: Run, _event: Event, _attributes: events.WorkflowTaskCom
 
 
 @_applies(events.WorkflowTaskFailed)
-def _task_failed(run: Run, _event: Event, _attributes: events.WorkflowTaskFailed) -> None:
+def _task_failed(run: Run, event: Event, attributes: events.WorkflowTaskFailed) -> None:
     run.needs_task = True
+    if attributes.cause == "RESET_WORKFLOW":
+        # The times of the run, and of what it waits for, begin anew.
+        run.agenda = [each for each in run.agenda if each[2] != CLOSE]
+        heapq.heapify(run.agenda)
+        _plan_close(run, event.event_time)
+        for activity in run.activities.values():
+            activity.scheduled_time = activity.due_at = event.event_time
 
 
 @_applies(events.WorkflowExecutionSignaled)

@@ -34,6 +34,7 @@ from protopact.embedded.others import Others
 from protopact.embedded.processes import Processes
 from protopact.embedded.queries import PendingQuery, Queries
 from protopact.embedded.records import Records, RunRow
+from protopact.embedded.resets import Resets
 from protopact.embedded.retention import RETENTION, Retention
 from protopact.embedded.run import ACTIVITY, CLOSE, TIMER, Run
 from protopact.embedded.runs import Runs
@@ -101,6 +102,7 @@ class Shell:
         self.dispatch = Dispatch(self)
         self.tasks = WorkflowTasks(self)
         self.chains = Chains(self)
+        self.resets = Resets(self)
         self.queries = Queries(self)
         self.coding = Coding(self, codecs) if codecs else None
         self.waits = Waits(self)
@@ -275,20 +277,36 @@ class Shell:
         tick.taken.update(row[0] for row in new)
         return [(decode_item(item), self.calls.local(process, call)) for _, item, process, call in new]
 
-    def create_run(self, tick: Tick, started: WorkflowExecutionStarted, *, request_id: str) -> Run:
-        """Begin a run; it is held here when it is served here."""
+    def create_run(
+        self,
+        tick: Tick,
+        started: WorkflowExecutionStarted,
+        *,
+        request_id: str,
+        run_id: str = "",
+        at: Timestamp | None = None,
+    ) -> Run:
+        """Begin a run; it is held here when it is served here.
+
+        Args:
+            tick: The tick.
+            started: Its first event.
+            request_id: Id of the start; empty when no client has started it.
+            run_id: Its id; the original one of `started` by default.
+            at: Time of its first event; now by default.
+        """
         self._next_key = max(self._next_key, self.records.next_key())
         run = Run(
             self._next_key,
             workflow_id=started.workflow_id,
-            run_id=started.original_execution_run_id,
+            run_id=run_id or started.original_execution_run_id,
             first_run_id=started.first_execution_run_id,
             workflow_type=started.workflow_type,
             task_queue=started.task_queue,
             start_request_id=request_id,
         )
         self._next_key += 1
-        run.append(started, tick.now)
+        run.append(started, tick.now if at is None else at)
         tick.touch(run)
         if self.workflow_worker(run.workflow_type, run.task_queue) is not None:
             run.holder = self.process_id

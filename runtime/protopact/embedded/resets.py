@@ -1,0 +1,139 @@
+"""Resets: a new run goes on from the middle of another one's history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from protopact.embedded.records import RunRow
+from protopact.embedded.run import Run
+from protopact.embedded.tick import Caller, Tick
+from protopact.engine import ResetWorkflow, WorkflowRef
+from protopact.errors import NotFoundError, OptionError
+from protopact.history.event import (
+    Attributes,
+    ChildWorkflowExecutionStarted,
+    Event,
+    RequestCancelExternalWorkflowExecutionInitiated,
+    SignalExternalWorkflowExecutionInitiated,
+    StartChildWorkflowExecutionInitiated,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+    WorkflowExecutionTerminated,
+    WorkflowTaskCompleted,
+    WorkflowTaskFailed,
+    WorkflowTaskStarted,
+    WorkflowTaskTimedOut,
+)
+from protopact.history.failure import Failure, ResetWorkflowFailureInfo
+
+if TYPE_CHECKING:
+    from protopact.embedded.shell import Shell
+
+__all__ = ["Resets"]
+
+_OTHERS: dict[type[Attributes], str] = {
+    StartChildWorkflowExecutionInitiated: "a child workflow is open",
+    SignalExternalWorkflowExecutionInitiated: "a signal to another workflow is under way",
+    RequestCancelExternalWorkflowExecutionInitiated: "a request to cancel another workflow is under way",
+}
+
+
+class Resets:
+    """The shell's desk for resets."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    def reset(self, tick: Tick, caller: Caller, call: ResetWorkflow) -> None:
+        """Begin a run with the history of another one up to a workflow task; answers its run id.
+
+        Raises:
+            NotFoundError: There is no such run.
+            OptionError: It cannot be reset to that event.
+        """
+        shell, reason = self._shell, call.reason or f"reset to event {call.event_id}"
+        base = shell.calls.find(tick, call.ref)
+        kept = self._kept(base, self._history(tick, base), call.event_id)
+        latest = shell.calls.find(tick, WorkflowRef(base.workflow_id))
+        if latest.status == 0:
+            shell.calls.terminate_run(tick, latest, WorkflowExecutionTerminated(reason=reason, identity=shell.identity))
+        signals = list(self._signals_after(tick, base, len(kept)))
+        started, task = kept[0].attributes, kept[-1].attributes
+        assert isinstance(started, WorkflowExecutionStarted)
+        assert isinstance(task, WorkflowTaskStarted)
+        run_id = shell.ids.run_id(tick.now)
+        run = shell.create_run(tick, started, request_id="", run_id=run_id, at=kept[0].event_time)
+        for event in kept[1:]:
+            run.append(event.attributes, event.event_time)
+        run.append(
+            WorkflowTaskFailed(
+                scheduled_event_id=task.scheduled_event_id,
+                started_event_id=len(kept),
+                cause="RESET_WORKFLOW",
+                failure=Failure(message=reason, info=ResetWorkflowFailureInfo()),
+                identity=shell.identity,
+                base_run_id=base.run_id,
+                new_run_id=run_id,
+            ),
+            tick.now,
+        )
+        for signal in signals:
+            run.append(signal, tick.now)
+        for activity in run.activities.values():
+            run.plan_activity(activity, tick.now)
+            shell.dispatch.offer(tick, run, activity)
+        tick.answer(caller, run_id)
+
+    def _history(self, tick: Tick, found: Run | RunRow) -> list[Event]:
+        """The whole history of a run: what is on disk, and what this tick has appended."""
+        stored = self._shell.records.history(found.key)
+        run = tick.runs.get(found.key)
+        return stored if run is None or run.locked else stored + run.new_events
+
+    def _kept(self, base: Run | RunRow, history: Sequence[Event], event_id: int) -> Sequence[Event]:
+        """The events that the new run keeps: the last one starts the task that it does again."""
+        where = f"reset of workflow {base.workflow_id!r} (run {base.run_id}) to event {event_id}"
+        attributes = history[event_id - 1].attributes if 0 < event_id <= len(history) else None
+        match attributes:
+            case WorkflowTaskStarted():
+                last = event_id
+            case WorkflowTaskCompleted() | WorkflowTaskFailed() | WorkflowTaskTimedOut() if attributes.started_event_id:
+                last = attributes.started_event_id
+            case _:
+                tasks = [str(e.event_id) for e in history if isinstance(e.attributes, WorkflowTaskCompleted)]
+                found = "there is no such event" if attributes is None else f"it is a {type(attributes).__name__}"
+                raise OptionError(
+                    f"{where}: {found}; expected one that starts or ends a workflow task. The completed tasks of the "
+                    f"run are events {', '.join(tasks) or 'none'}"
+                )
+        kept = history[:last]
+        open_ = dict[int, Attributes]()
+        for event in kept:
+            if type(event.attributes) in _OTHERS:
+                open_[event.event_id] = event.attributes
+            elif not isinstance(event.attributes, ChildWorkflowExecutionStarted):
+                open_.pop(getattr(event.attributes, "initiated_event_id", 0), None)
+        for initiated, attributes in open_.items():
+            raise OptionError(
+                f"{where}: {_OTHERS[type(attributes)]} there, since event {initiated}, and its end would reach the run "
+                "that is reset; expected a task after that end, or before the start"
+            )
+        return kept
+
+    def _signals_after(self, tick: Tick, base: Run | RunRow, event_id: int) -> Iterator[WorkflowExecutionSignaled]:
+        """Signals of a run after an event, and of the runs that went on from it."""
+        found, after = base, event_id
+        while True:
+            history = self._history(tick, found)
+            for event in history[after:]:
+                if isinstance(event.attributes, WorkflowExecutionSignaled):
+                    yield event.attributes
+            following = getattr(history[-1].attributes, "new_execution_run_id", "")
+            if not following:
+                return
+            try:
+                found = self._shell.calls.find(tick, WorkflowRef(base.workflow_id, following))
+            except NotFoundError:
+                return  # its retention is over
+            after = 0

@@ -1,0 +1,176 @@
+"""Resets: what the new run keeps, does again and is told."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from temporalio import workflow as oracle
+from temporalio.common import RawValue
+from tests.embedded.bench import Lab, Waiting, all_kinds, find, kinds, open_engine, soon, text
+from tests.embedded.lab.v1.lab_pb2 import Text
+from tests.embedded.lab.v1.lab_protopact import LabService as lab
+from tests.embedded.test_oracle import NOTHING, SERVICE, OracleBase, echo, replayed
+
+from protopact import workflow
+from protopact.embedded.clock import VirtualClock
+from protopact.embedded.engine import EmbeddedEngine
+from protopact.engine import WorkflowStatus
+from protopact.errors import NotFoundError, OptionError, WorkflowFailedError
+from protopact.history.event import WorkflowExecutionTerminated, WorkflowTaskFailed
+
+
+class Drawing(Waiting):
+    """Echoes a random number, waits for Go, and echoes another."""
+
+    async def run(self, request: Text) -> Text:
+        first = await lab.echo(text(str(workflow.random().random())))
+        gone = await self.go.receive()
+        second = await lab.echo(text(str(workflow.random().random())))
+        return text(f"{first.value} {gone.value} {second.value}")
+
+
+@oracle.defn(name=f"{SERVICE}.Free")
+class OracleOfDrawing(OracleBase):
+    @oracle.run
+    async def run(self, _: RawValue) -> RawValue:
+        await echo()
+        await oracle.wait_condition(lambda: self.gone > 0)
+        await echo()
+        return NOTHING
+
+
+def completed_tasks(names: list[str]) -> list[int]:
+    return [index + 1 for index, name in enumerate(names) if name == "WorkflowTaskCompleted"]
+
+
+async def test_a_closed_run_is_done_again_from_a_task(engine: EmbeddedEngine) -> None:
+    async with engine.worker(workflows=[Drawing], activities=[Lab()]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await handle.go(text("gone"))
+        first, gone, second = (await soon(handle.result())).value.split()
+        history = await handle.history()
+        event_id = completed_tasks(all_kinds(history))[1]
+        again = await handle.reset(event_id=event_id, reason="once more")
+        assert isinstance(again, lab.Free.Handle)
+        assert again.run_id not in (None, handle.run_id)
+        values = (await soon(again.result())).value.split()
+        assert values[:2] == [first, gone]
+        assert values[2] != second  # drawn anew: the reset seeds the rest
+        reset = await again.history()
+        assert (await handle.describe()).run_id == again.run_id
+    failed = find(reset, WorkflowTaskFailed)
+    assert (failed.cause, failed.base_run_id, failed.new_run_id) == ("RESET_WORKFLOW", handle.run_id, again.run_id)
+    assert failed.failure is not None
+    assert failed.failure.message == "once more"
+    assert reset[: event_id - 1] == history[: event_id - 1]
+    await replayed(OracleOfDrawing, reset)
+
+
+@pytest.mark.parametrize("cached", [1000, 0])
+async def test_an_open_run_is_terminated_and_its_signals_go_along(
+    path: Path | None, clock: VirtualClock, cached: int
+) -> None:
+    class Free(Waiting):
+        async def run(self, request: Text) -> Text:
+            got = [(await self.go.receive()).value for _ in range(3)]
+            await workflow.sleep(10)
+            return text(" ".join(got))
+
+    async with open_engine(path, clock=clock) as engine, engine.worker(workflows=[Free], max_cached_workflows=cached):
+        client = lab.Client(engine)
+        handle = await client.start_free(text("a"), id="a")
+        for word in "ab":
+            await handle.go(text(word))
+            await clock.settle()
+        tasks = completed_tasks(all_kinds(await handle.history()))
+        again = await handle.reset(event_id=tasks[1])
+        with pytest.raises(WorkflowFailedError, match="was terminated"):
+            await soon(client.free_handle("a", run_id=handle.run_id).result())
+        old = await client.free_handle("a", run_id=handle.run_id).history()
+        assert find(old, WorkflowExecutionTerminated).reason == f"reset to event {tasks[1]}"
+        await again.go(text("c"))
+        await clock.advance(timedelta(seconds=11))
+        assert (await soon(again.result())).value == "a b c"
+
+
+async def test_signals_of_the_runs_that_followed_go_along(engine: EmbeddedEngine) -> None:
+    class Free(Waiting):
+        async def run(self, request: Text) -> Text:
+            value = request.value + (await self.go.receive()).value
+            if len(value) < 4:
+                self.continue_as_new(text(value))
+            return text(value)
+
+    async with engine.worker(workflows=[Free]):
+        client = lab.Client(engine)
+        handle = await client.start_free(text("-"), id="a")
+        for word in "abc":
+            await client.free_handle("a").go(text(word))
+        assert (await soon(handle.result())).value == "-abc"
+        again = await client.free_handle("a", run_id=handle.run_id).reset(event_id=3)
+        result = asyncio.ensure_future(again.result())
+        signals = [name for name in kinds(await again.history()) if name == "WorkflowExecutionSignaled"]
+        assert len(signals) == 3
+        await client.free_handle("a").go(text("d"))
+        await client.free_handle("a").go(text("e"))
+        assert (await soon(result)).value == "-ade"
+
+
+async def test_what_is_open_there_is_done_again(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    calls = list[str]()
+
+    class Free(Waiting):
+        async def run(self, request: Text) -> Text:
+            handle = lab.echo(request)
+            await workflow.sleep(60)
+            return await handle
+
+    class Counting(Lab):
+        async def echo(self, request: Text) -> Text:
+            calls.append(request.value)
+            await asyncio.Event().wait() if len(calls) == 1 else None
+            return text("done")
+
+    async with engine.worker(workflows=[Free], activities=[Counting()]):
+        handle = await lab.Client(engine).start_free(text("a"), run_timeout=timedelta(seconds=90))
+        await handle.go(text("a task more"))
+        await clock.advance(timedelta(seconds=5))
+        tasks = completed_tasks(all_kinds(await handle.history()))
+        again = await handle.reset(event_id=tasks[-1])
+        result = asyncio.ensure_future(again.result())
+        await clock.advance(timedelta(seconds=56))
+        assert (await soon(result)).value == "done"
+    assert calls == ["a", "a"]
+
+
+async def test_the_run_timeout_begins_anew(path: Path | None, clock: VirtualClock) -> None:
+    class Free(Waiting):
+        async def run(self, request: Text) -> Text:
+            return await self.go.receive()
+
+    async with open_engine(path, clock=clock) as engine, engine.worker(workflows=[Free], max_cached_workflows=0):
+        handle = await lab.Client(engine).start_free(text("a"), run_timeout=timedelta(seconds=90))
+        await clock.advance(timedelta(seconds=60))
+        again = await handle.reset(event_id=3)
+        await clock.advance(timedelta(seconds=60))
+        assert (await again.describe()).status is WorkflowStatus.RUNNING
+        await clock.advance(timedelta(seconds=31))
+        assert (await again.describe()).status is WorkflowStatus.TIMED_OUT
+
+
+async def test_it_is_refused_in_words(engine: EmbeddedEngine) -> None:
+    client = lab.Client(engine)
+    async with engine.worker(workflows=[Drawing], activities=[Lab()]):
+        handle = await client.start_free(text("a"))
+        await handle.go(text("gone"))
+        await soon(handle.result())
+        with pytest.raises(OptionError, match="to event 1: it is a WorkflowExecutionStarted; expected one that starts"):
+            await handle.reset(event_id=1)
+        with pytest.raises(OptionError, match="to event 99: there is no such event; .* are events 4, "):
+            await handle.reset(event_id=99)
+        with pytest.raises(NotFoundError):
+            await client.free_handle("nobody").reset(event_id=3)
+        assert (await handle.describe()).status is WorkflowStatus.COMPLETED
