@@ -289,3 +289,17 @@ def test_calls_of_other_tasks_are_named() -> None:
     assert report.stacks[0].task == "the step"
     assert "called at by task 'the step'" in str(report)
     assert [frame.function.rpartition(".")[2] for frame in report.stacks[0].frames] == ["step"]
+
+
+def test_calls_of_the_constructor_show_its_lines_alone() -> None:
+    class Eager(histories.Sequence):
+        def __init__(self) -> None:
+            self.handle = histories.beat(Step(name="x"))
+
+        async def run(self, request: Job) -> Outcome:
+            await self.handle
+            return Outcome()
+
+    report = report_of(Eager, History(seq("Work").events))
+    (stack,) = report.stacks
+    assert [frame.code for frame in stack.frames] == ['self.handle = histories.beat(Step(name="x"))']

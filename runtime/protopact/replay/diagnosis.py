@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-from protopact.errors import NondeterminismError, WorkflowTaskError
+from protopact.errors import NondeterminismError, PayloadError, WorkflowTaskError
 from protopact.history import event as ev
 from protopact.history.failure import Failure
 from protopact.history.policy import RetryPolicy
@@ -23,7 +23,7 @@ from protopact.replay.execution import Execution
 from protopact.replay.marker import patch_mark
 from protopact.replay.reader import Reader
 from protopact.replay.report import Cause, CauseKind, Frame, Report, Side, Stack
-from protopact.replay.trace import Trace
+from protopact.replay.trace import Trace, with_code
 
 __all__ = ["explain"]
 
@@ -63,7 +63,9 @@ def explain(
         run.advance(events, updates=updates)
     except WorkflowTaskError as raised:
         again = raised
-    stacks = tuple(_stacks(trace, run, definition))
+    except PayloadError as raised:  # of a command that cannot be written
+        again = WorkflowTaskError(str(raised))
+    stacks = tuple(map(with_code, _stacks(trace, run, definition)))
     run.unwind()
     reader = Reader(definition.converter, veiled=veiled)
     expected = None if error.event is None else _event_side(error.event, reader)
@@ -116,7 +118,8 @@ def _answered(events: Sequence[ev.Event], event_id: int) -> int | None:
     """Index of the `WorkflowTaskStarted` that the answer with an event answers."""
     for event in reversed(events[: event_id - 1]):
         if isinstance(event.attributes, ev.WorkflowTaskCompleted):
-            return event.attributes.started_event_id - 1
+            begin = event.attributes.started_event_id - 1
+            return begin if 0 < begin < event_id else None  # a history that others wrote may leave it out
     return None
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from types import CodeType, CoroutineType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from protopact.replay.entries import ActivityCancellation, Closing, Entry, TimerCancellation
 from protopact.replay.ledger import Ledger
 from protopact.replay.report import Frame, Stack
@@ -26,9 +28,12 @@ if TYPE_CHECKING:
     from protopact.replay.comparison import Difference
     from protopact.replay.loop import Loop
 
-__all__ = ["Trace", "TracedLedger", "stack_of_error", "statement", "waiting"]
+__all__ = ["Trace", "TracedLedger", "stack_of_error", "statement", "waiting", "with_code"]
 
 _MAX_FRAMES = 25
+_DRIVERS = {("protopact.replay.instance", "run"), ("protopact.replay.handlers", "instantiate")}
+"""Who calls the user's code."""
+
 _OURS = __file__.rpartition("replay/")[0]
 _STDLIB = sysconfig.get_paths()["stdlib"] + "/"
 
@@ -133,6 +138,14 @@ def waiting(loop: Loop) -> Iterator[Stack]:
             yield Stack(doing="waits", frames=tuple(frames), task=task.get_name())
 
 
+def with_code(stack: Stack) -> Stack:
+    """A stack with the lines themselves."""
+    frames = tuple(
+        msgspec.structs.replace(each, code=linecache.getline(each.file, each.line).strip()) for each in stack.frames
+    )
+    return msgspec.structs.replace(stack, frames=frames)
+
+
 def statement(frame: Frame) -> str:
     """The whole statement that a line is part of; empty when it is a block, or cannot be read."""
     lines = linecache.getlines(frame.file)
@@ -153,7 +166,7 @@ def _frames(frame: FrameType | None) -> list[Frame]:
     """Lines of the user's code that are at work, the most recent call last."""
     found: list[Frame] = []
     while frame is not None and len(found) < _MAX_FRAMES:
-        if frame.f_code.co_name == "run" and frame.f_globals.get("__name__") == "protopact.replay.instance":
+        if (frame.f_globals.get("__name__"), frame.f_code.co_name) in _DRIVERS:
             break
         if _is_user(frame):
             found.append(_frame(frame.f_code, frame.f_lineno))
@@ -170,9 +183,4 @@ def _is_user(frame: FrameType) -> bool:
 
 
 def _frame(code: CodeType, line: int) -> Frame:
-    return Frame(
-        file=code.co_filename,
-        line=line,
-        function=code.co_qualname,
-        code=linecache.getline(code.co_filename, line).strip(),
-    )
+    return Frame(file=code.co_filename, line=line, function=code.co_qualname)
