@@ -68,6 +68,7 @@ class _ServiceView:
         self.activities = [*methods.activities()]
         self.client = [*methods.client()]
         self.stubs = [*methods.stubs()]
+        self.local_stubs = [*methods.local_stubs()]
         if self.activities:
             imports.use("activity")
 

@@ -154,10 +154,17 @@ class Methods:
 
     def stubs(self) -> Iterator[Method]:
         """Methods of the service's class with which workflow code calls activities."""
+        return self._calls("start_activity", "ActivityOptions")
+
+    def local_stubs(self) -> Iterator[Method]:
+        """Methods with which workflow code calls activities locally."""
+        return self._calls("start_local_activity", "LocalActivityOptions")
+
+    def _calls(self, function: str, options: str) -> Iterator[Method]:
         for activity in self._service.activities:
-            takes = [*self._takes(activity)[1:], self._options("ActivityOptions")]
+            takes = [*self._takes(activity)[1:], self._options(options)]
             returns = f"{self._use('workflow')}.ActivityHandle[{self._type(activity.response)}]"
-            body = _call("return ", f"{self._use('workflow')}.start_activity", *self._given(activity), "options")
+            body = _call("return ", f"{self._use('workflow')}.{function}", *self._given(activity), "options")
             yield Method(f"def {method_name(activity)}", takes, returns, describe(activity), body, "staticmethod")
 
     def _starts(self, workflow: Workflow) -> Iterator[Method]:

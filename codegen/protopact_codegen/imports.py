@@ -44,6 +44,7 @@ _TAKEN = PARAMETERS | {
     "Client",
     "ExternalHandle",
     "Handle",
+    "Local",
 }
 
 

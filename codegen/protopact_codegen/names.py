@@ -44,7 +44,7 @@ _BUILTINS = frozenset({"classmethod", "staticmethod"})
 _RESERVED_SERVICES = frozenset({"ImportError", "annotations", "getattr", "str", "tuple"})
 
 # What the runtime's own classes have, or may get.
-_RESERVED_CLASSES = frozenset({"Activities", "Client"})
+_RESERVED_CLASSES = frozenset({"Activities", "Client", "Local"})
 _RESERVED_HANDLERS = frozenset(
     {
         "cancel",
@@ -144,6 +144,7 @@ def public_names(file: File) -> Iterator[PublicName]:
             if isinstance(element, Activity):
                 yield PublicName(scope, method_name(element), element)
                 yield PublicName(f"{scope}.Activities", method_name(element), element)
+                yield PublicName(f"{scope}.Local", method_name(element), element)
             elif isinstance(element, Workflow):
                 yield from _workflow_names(scope, element)
 

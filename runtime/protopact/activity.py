@@ -101,6 +101,7 @@ class Info:
         heartbeat_timeout: Longest silence between two heartbeats.
         retry_policy: How it is retried.
         priority: Its place among the tasks of its queue.
+        is_local: Whether it is a local activity, which its workflow task waits for.
     """
 
     activity_id: str
@@ -119,6 +120,7 @@ class Info:
     heartbeat_timeout: timedelta | None
     retry_policy: RetryPolicy | None
     priority: Priority
+    is_local: bool = False
 
 
 class Context(ABC):

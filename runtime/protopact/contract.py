@@ -26,6 +26,7 @@ from protopact.policy import (
 
 __all__ = [
     "EMPTY",
+    "SIDE_EFFECT",
     "Activity",
     "Field",
     "FieldKind",
@@ -192,6 +193,17 @@ class Activity(Generic[Req, Resp]):
     retry_policy: RetryPolicy = RetryPolicy()
     cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL
     priority: Priority = Priority()
+
+
+SIDE_EFFECT: Activity[None, None] = Activity(
+    name="protopact.side_effect",
+    method="side_effect",
+    request=EMPTY,
+    response=EMPTY,
+    start_to_close_timeout=timedelta(seconds=10),
+    retry_policy=RetryPolicy(maximum_attempts=1),
+)
+"""The local activity that `workflow.side_effect` is: every worker has it, and its result is of any type."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

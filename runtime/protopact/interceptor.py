@@ -22,7 +22,7 @@ from protopact.engine import (
     UpdateWorkflow,
 )
 from protopact.payload.payload import Headers, Payload
-from protopact.policy import ActivityOptions, ChildWorkflowOptions, ContinueAsNewOptions
+from protopact.policy import ActivityOptions, ChildWorkflowOptions, ContinueAsNewOptions, LocalActivityOptions
 
 __all__ = [
     "AnyWorkflow",
@@ -37,6 +37,7 @@ __all__ = [
     "SignalExternalWorkflow",
     "StartActivity",
     "StartChildWorkflow",
+    "StartLocalActivity",
 ]
 
 AnyWorkflow: TypeAlias = contract.Workflow[Any, Any]  # an interceptor sees every contract's types
@@ -135,6 +136,16 @@ class CancelExternalWorkflow:
     workflow_id: str
     run_id: str | None
     reason: str
+
+
+@dataclass(slots=True, kw_only=True)
+class StartLocalActivity:
+    """A workflow calls an activity locally."""
+
+    activity: contract.Activity[Any, Any]
+    request: object
+    options: LocalActivityOptions
+    headers: Headers = field(default_factory=dict[str, Payload])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -260,6 +271,12 @@ class Interceptor:
     ) -> None:
         """Around a workflow's request that another one cancel, inside the one that asks."""
         await next_hook(call)
+
+    def start_local_activity(
+        self, call: StartLocalActivity, next_hook: Callable[[StartLocalActivity], Awaitable[object]]
+    ) -> Awaitable[object]:
+        """Around a workflow's local call of an activity, inside the workflow."""
+        return next_hook(call)
 
     async def execute_activity(
         self, call: ExecuteActivity, next_hook: Callable[[ExecuteActivity], Awaitable[object]]

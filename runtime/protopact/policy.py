@@ -17,6 +17,7 @@ __all__ = [
     "ChildWorkflowCancellationType",
     "ChildWorkflowOptions",
     "ContinueAsNewOptions",
+    "LocalActivityOptions",
     "ParentClosePolicy",
     "Priority",
     "RetryPolicy",
@@ -178,6 +179,22 @@ class ActivityOptions(TypedDict, total=False):
     retry_policy: RetryPolicy
     cancellation_type: ActivityCancellationType
     priority: Priority
+
+
+class LocalActivityOptions(TypedDict, total=False):
+    """What a local call of an activity may override; each key on its own, the contract's value stands for the rest.
+
+    `local_retry_threshold`, 60 seconds by default, is the longest wait before a retry during which the workflow task
+    stays open; for a longer one the workflow sleeps on a durable timer.
+    """
+
+    activity_id: str
+    schedule_to_close_timeout: timedelta | None
+    schedule_to_start_timeout: timedelta | None
+    start_to_close_timeout: timedelta | None
+    retry_policy: RetryPolicy
+    local_retry_threshold: timedelta
+    cancellation_type: ActivityCancellationType
 
 
 class StartOptions(TypedDict, total=False):

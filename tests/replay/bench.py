@@ -6,14 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from protopact.failure import FailureConverter
 from protopact.history import event as ev
 from protopact.history.json import from_json
+from protopact.history.time import Duration
 from protopact.payload import PayloadConverter
 from protopact.replay import command as cmd
 from protopact.replay.comparison import Comparer
 from protopact.replay.definition import Definition
 from protopact.replay.execution import Advance, Execution
+from protopact.replay.marker import local_activity_mark
 from protopact.workflow import Workflow
 
 CONVERTER = PayloadConverter()
@@ -27,7 +31,7 @@ FIELDS: dict[type[ev.Attributes], tuple[type, tuple[str, ...]]] = {
     ev.ActivityTaskCancelRequested: (cmd.RequestCancelActivityTask, ("scheduled_event_id",)),
     ev.TimerStarted: (cmd.StartTimer, ("timer_id", "start_to_fire_timeout")),
     ev.TimerCanceled: (cmd.CancelTimer, ("timer_id", "started_event_id")),
-    ev.MarkerRecorded: (cmd.RecordMarker, ("marker_name", "details")),
+    ev.MarkerRecorded: (cmd.RecordMarker, ("marker_name",)),
     ev.UpsertWorkflowSearchAttributes: (cmd.UpsertSearchAttributes, ("search_attributes",)),
     ev.WorkflowPropertiesModified: (cmd.ModifyWorkflowProperties, ("upserted_memo",)),
     ev.StartChildWorkflowExecutionInitiated: (
@@ -120,15 +124,47 @@ def check(advance: Advance, task: Task) -> None:
         for field in FIELDS[type(event.attributes)][1]:
             assert getattr(command, field) == getattr(event.attributes, field), f"{field} of event {event.event_id}"
 
+        if isinstance(event.attributes, ev.MarkerRecorded):
+            assert isinstance(command, cmd.RecordMarker)
+            assert noted(command) == noted(event.attributes), f"event {event.event_id}"
+
+
+def noted(marker: cmd.RecordMarker | ev.MarkerRecorded) -> object:
+    """What a marker says, save the times at which a local activity was scheduled and ended."""
+    mark = local_activity_mark(marker)
+    if mark is None:
+        return marker.details
+    return msgspec.structs.replace(mark, complete_time=None, original_schedule_time=None), marker.details.get("result")
+
+
+def advance(run: Execution, events: Sequence[ev.Event], task: Task) -> Advance:
+    """Let a run answer a task; its local activities end as the answer says, in that order."""
+    told = run.advance(events, updates=task.updates)
+    ends = iter([event.attributes for event in task.answer if isinstance(event.attributes, ev.MarkerRecorded)])
+    while told.is_waiting:
+        end = next(ends)
+        mark = local_activity_mark(end)
+        if mark is None:
+            continue  # of a patch
+        outcome = cmd.LocalActivityOutcome(
+            seq=mark.seq,
+            attempt=mark.attempt,
+            result=end.details.get("result", ()),
+            failure=end.failure,
+            backoff=None if mark.backoff is None else Duration(mark.backoff.in_nanoseconds()),
+        )
+        told = run.resolve(outcome)
+    return told
+
 
 def check_every_task(workflow: type[Workflow], history: Sequence[ev.Event]) -> None:
     """Replay up to every task, in one run that stays in memory and in a new one each time; then to the end."""
     kept, told = execution(workflow, history), 0
     for task in tasks(history):
         fresh = execution(workflow, history)
-        check(fresh.advance(task.before, updates=task.updates), task)
+        check(advance(fresh, task.before, task), task)
         fresh.unwind()
-        check(kept.advance(task.before[told:], updates=task.updates), task)
+        check(advance(kept, task.before[told:], task), task)
         told = len(task.before)
     kept.advance(history[told:])
     kept.unwind()

@@ -194,6 +194,21 @@ class Parent(histories.Parent):
         return Outcome(id=request.id, log=log)
 
 
+class Local(histories.Local_):
+    async def run(self, request: Job) -> Outcome:
+        total = 0
+        for i in range(2):
+            total += (await histories.Local.work(Step(name=f"l{i}"))).value
+        readings = await asyncio.gather(*[histories.Local.work(Step(name="p" * i)) for i in range(1, 4)])
+        total += sum(reading.value for reading in readings)
+        slow = await histories.Local.work(
+            Step(name="slow", fail_times=2),
+            local_retry_threshold=timedelta(milliseconds=1),
+            retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=100), backoff_coefficient=1.0),
+        )
+        return Outcome(id=request.id, total=total + slow.value)
+
+
 RECORDED: list[tuple[str, type[Workflow]]] = [
     ("cancellable", Cancellable),
     ("chatty_early", Chatty),
@@ -204,6 +219,7 @@ RECORDED: list[tuple[str, type[Workflow]]] = [
     ("fanout", Fanout),
     ("looper", Looper),
     ("parent", Parent),
+    ("local", Local),
     ("patched", Patched),
     ("reset", Deterministic),
     ("saga", Saga),

@@ -75,6 +75,8 @@ class Attempt:
         heartbeat_timeout: Longest silence.
         retry_policy: Retry policy of the activity.
         heartbeat_details: Details of the last heartbeat of the attempts before.
+        is_local: Whether its workflow task waits for it.
+        function: What to run in place of a registered activity; its result is details.
     """
 
     key: AttemptKey
@@ -95,6 +97,8 @@ class Attempt:
     heartbeat_timeout: Duration = _NO_TIMEOUT
     retry_policy: event.RetryPolicy | None = None
     heartbeat_details: Payloads = ()
+    is_local: bool = False
+    function: Callable[[], Awaitable[Sequence[object]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +336,12 @@ class AttemptRunner:
 
     async def _execute(self, running: _Running) -> Payloads:
         attempt, registered = running.attempt, running.registered
+        if attempt.function is not None:
+            running.interruptible = True
+            try:
+                return await self._codecs.encode(self._converter.to_details(await attempt.function()))
+            finally:
+                running.interruptible = False
         if registered is None:
             raise ApplicationError(
                 f"activity {attempt.activity_type} is not registered on this worker; it has: "
@@ -480,6 +490,7 @@ def _info(attempt: Attempt, registered: RegisteredActivity | None) -> Info:
         heartbeat_timeout=_timeout(attempt.heartbeat_timeout),
         retry_policy=_retry_policy(attempt.retry_policy),
         priority=Priority() if registered is None else registered.contract.priority,
+        is_local=attempt.is_local,
     )
 
 

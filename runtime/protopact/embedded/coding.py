@@ -1,8 +1,8 @@
-"""Workflow tasks and queries of an engine with payload codecs.
+"""Workflow tasks that take more than one tick: those of an engine with payload codecs, and those with local activities.
 
-A codec may take its time, so such a task takes more than one tick: payloads are decoded, the workflow is told, what it
-asks for is encoded, and only then is the task written. Meanwhile the run is locked: what arrives for it waits in its
-inbox, on disk.
+A codec may take its time, so payloads are decoded, the workflow is told, what it asks for is encoded, and only then is
+the task written; a task that has called local activities stays open until they have ended. Meanwhile the run is locked:
+what arrives for it waits in its inbox, on disk.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from protopact.embedded.inbox import CancelRequest, Item, Query, Signal
+from protopact.embedded.local import LocalCalls
 from protopact.embedded.queries import PendingQuery
 from protopact.embedded.run import Run
 from protopact.embedded.tick import Caller, Tick
@@ -52,23 +53,25 @@ class _Job:
         task: Its workflow task; None when it is locked for a query.
         interrupted: Whether something waits in its inbox that the workflow has not been told.
         queries: Queries that came meanwhile.
+        calls: Its local activities.
     """
 
-    __slots__ = ("interrupted", "queries", "task", "work")
+    __slots__ = ("calls", "interrupted", "queries", "task", "work")
 
     def __init__(self, task: Task | None) -> None:
         self.task = task
         self.interrupted = False
         self.queries: list[PendingQuery] = []
         self.work: asyncio.Task[None] | None = None
+        self.calls: LocalCalls | None = None
 
 
 class Coding:
-    """The shell's desk for codecs.
+    """The shell's desk for codecs, and for what else keeps a task open.
 
     Args:
         shell: The shell.
-        codecs: The codecs; not none.
+        codecs: The codecs.
     """
 
     def __init__(self, shell: Shell, codecs: CodecChain) -> None:
@@ -101,6 +104,8 @@ class Coding:
         job = self._jobs.pop(run.key)
         if job.work is not None:
             job.work.cancel()
+        if job.calls is not None:
+            job.calls.close()
         if job.task is not None:
             self._shell.tasks.abort(job.task)
         run.locked = False
@@ -111,6 +116,9 @@ class Coding:
         work = [job.work for job in self._jobs.values() if job.work is not None]
         for task in (*work, *self._strays):
             task.cancel()
+        for job in self._jobs.values():
+            if job.calls is not None:
+                job.calls.close()
         self._jobs.clear()
 
     def _lock(self, run: Run, task: Task | None, work: Callable[[_Job], Coroutine[Any, Any, None]]) -> None:
@@ -147,6 +155,26 @@ class Coding:
 
     # -- workflow tasks
 
+    def hold(self, task: Task) -> None:
+        """Lock the run of a task that stays open; what arrives for it waits from now on."""
+        self._jobs[task.run.key] = _Job(task)
+        task.run.locked = True
+
+    def forget(self, task: Task) -> None:
+        """The tick that left a task open has failed."""
+        del self._jobs[task.run.key]
+
+    def go_on(self, tasks: Iterable[tuple[Task, Advance]]) -> None:
+        """Go on with tasks that wait for local activities; after a commit."""
+        for task, advance in tasks:
+            job = self._jobs.get(task.run.key)
+            if job is not None and job.task is task:
+                task.run.put_back(task.opened)
+                job.work = self._shell.loop.create_task(self._go_on(job, task, advance))
+
+    async def _go_on(self, job: _Job, task: Task, advance: Advance) -> None:
+        await self._conclude(job, task, self._run_local(job, task, advance))
+
     def begin(self, runs: Iterable[tuple[Run, Worker]]) -> None:
         """Begin workflow tasks; after a commit."""
         for run, worker in runs:
@@ -155,18 +183,39 @@ class Coding:
                 self._lock(run, task, lambda job, task=task: self._perform(job, task))  # type: ignore[misc]  # mypy infers no lambda with a default
 
     async def _perform(self, job: _Job, task: Task) -> None:
-        tasks, run = self._shell.tasks, task.run
+        await self._conclude(job, task, self._begin_task(job, task))
+
+    async def _begin_task(self, job: _Job, task: Task) -> Advance:
+        tasks = self._shell.tasks
+        events = await self._codecs.decode_structs(task.run.unfed)
+        updates = await self._codecs.decode_structs([update.request for update in task.updates.values()])
+        return await self._run_local(job, task, await self._in_callback(lambda: tasks.advance(task, events, updates)))
+
+    async def _run_local(self, job: _Job, task: Task, advance: Advance) -> Advance:
+        """Run local activities until the workflow has its answer, ready for the disk."""
+        execution = task.run.execution
+        assert execution is not None
+        while advance.is_waiting:
+            calls = job.calls = job.calls or LocalCalls(self._shell, task)
+            calls.start(await self._codecs.encode_structs(advance.local_activities))
+            calls.cancel(advance.cancelled_local_activities)
+            (outcome,) = await self._codecs.decode_structs([await calls.next()])
+            advance = await self._in_callback(lambda outcome=outcome: execution.resolve(outcome))  # type: ignore[misc]  # mypy infers no lambda with a default
+        if job.calls is not None:
+            job.calls.cancel(advance.cancelled_local_activities)
+        commands = await self._codecs.encode_structs(advance.commands)
+        return msgspec.structs.replace(advance, commands=tuple(commands))
+
+    async def _conclude(self, job: _Job, task: Task, answer: Coroutine[Any, Any, Advance]) -> None:
         try:
-            events = await self._codecs.decode_structs(run.unfed)
-            updates = await self._codecs.decode_structs([update.request for update in task.updates.values()])
-            advance = await self._in_callback(lambda: tasks.advance(task, events, updates))
-            commands = await self._codecs.encode_structs(advance.commands)
+            advance = await answer
         except Exception as error:  # noqa: BLE001 - whatever it is, it parks this run, and stops no other
+            if job.calls is not None:
+                job.calls.close()
             caught, failure = error, await self._failure(task.worker, error)
             self._shell.tell(lambda tick: self._fail(tick, job, task, caught, failure))
         else:
-            encoded = msgspec.structs.replace(advance, commands=tuple(commands))
-            self._shell.tell(lambda tick: self._complete(tick, job, task, encoded))
+            self._shell.tell(lambda tick: self._complete(tick, job, task, advance))
 
     def _complete(self, tick: Tick, job: _Job, task: Task, advance: Advance) -> None:
         if self._jobs.get(task.run.key) is not job:

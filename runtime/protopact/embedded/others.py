@@ -101,7 +101,7 @@ class Others:
             run = shell.held_run(tick, key)
             if run is None:
                 continue
-            if run.locked and shell.coding is not None:
+            if run.locked:
                 shell.coding.interrupt(run)
                 continue
             for item, caller in shell.take_inbox(tick, key):

@@ -45,7 +45,7 @@ class Queries:
             if worker is None:
                 message = f"query {query.request.name}: the worker that served {run.workflow_type} has stopped"
                 tick.refuse(query.caller, QueryError(message))
-            elif self._shell.coding is not None:
+            elif run.locked or self._shell.is_coded:
                 tick.coded_queries.append((query, worker))
             else:
                 try:

@@ -143,7 +143,7 @@ class Run:
         new_events: Events that are not on disk.
         changed_activities: Activities whose row must be written.
         changed: Whether its row must be written.
-        locked: Whether codecs are at work for it: nothing else happens to it meanwhile.
+        locked: Whether codecs or local activities are at work for it: nothing else happens to it meanwhile.
         stored_state: What the table `run` has of it that seldom changes; None when it is not in the table.
         wake_at: `run.wake_at` as on disk.
     """
@@ -272,6 +272,13 @@ class Run:
             self.new_events.pop()
             if self.unfed:
                 self.unfed.pop()
+
+    def put_back(self, events: Iterable[Event]) -> None:
+        """Append what `take_back` has undone."""
+        for event in events:
+            self.last_event_id += 1
+            self.new_events.append(event)
+            self.unfed.append(event)
 
     def load(self, history: Iterable[Event]) -> None:
         """Take a history that is on disk."""

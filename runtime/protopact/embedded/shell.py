@@ -29,6 +29,7 @@ from protopact.embedded.inbox import (
     decode_item,
     encode,
 )
+from protopact.embedded.local import LocalActivities
 from protopact.embedded.matching import Matching
 from protopact.embedded.others import Others
 from protopact.embedded.processes import Processes
@@ -104,7 +105,9 @@ class Shell:
         self.chains = Chains(self)
         self.resets = Resets(self)
         self.queries = Queries(self)
-        self.coding = Coding(self, codecs) if codecs else None
+        self.is_coded = bool(codecs)
+        self.coding = Coding(self, codecs)
+        self.local = LocalActivities(self)
         self.waits = Waits(self)
         self.calls = Calls(self)
         self.matching = Matching(self)
@@ -347,12 +350,12 @@ class Shell:
 
     def unlock(self, tick: Tick, run: Run) -> None:
         """Take a run away from the codecs that are at work for it."""
-        if run.locked and self.coding is not None:
+        if run.locked:
             tick.queries += self.coding.abort(run)
 
     def apply(self, tick: Tick, run: Run, item: Item, caller: Caller) -> None:  # noqa: C901 - one kind after the other
         """Let something happen to a run that this process holds, or that is closed."""
-        if run.locked and self.coding is not None:
+        if run.locked:
             self.coding.defer(tick, run, item, caller)
             return
         tick.touch(run)
@@ -505,7 +508,7 @@ class Shell:
                 and (worker := self.workflow_worker(run.workflow_type, run.task_queue)) is not None
             ):
                 performed += 1
-                if self.coding is not None:
+                if self.is_coded:
                     tick.coded_tasks.append((run, worker))
                     break
                 known = len(tick.runs)
@@ -534,11 +537,11 @@ class Shell:
     def _release(self, tick: Tick) -> None:
         tick.tell_callers()
         self.waits.release(tick)
-        if self.coding is not None:
-            # Before some runs leave memory: those that codecs are at work for stay.
-            self.coding.begin(tick.coded_tasks)
-            for query, worker in tick.coded_queries:
-                self.coding.query(query, worker, alone=query.run.key in tick.forget)
+        # Before some runs leave memory: those that codecs are at work for stay.
+        self.coding.begin(tick.coded_tasks)
+        self.coding.go_on(tick.waiting)
+        for query, worker in tick.coded_queries:
+            self.coding.query(query, worker, alone=query.run.key in tick.forget)
         self._keep(tick)
         for worker, attempt in tick.start:
             worker.runner.start(attempt)
@@ -585,6 +588,8 @@ class Shell:
 
     def _undo(self, tick: Tick, due: list[Errand], error: Exception) -> None:
         self.store.rollback()
+        for task, _ in tick.waiting:
+            self.coding.forget(task)
         for run in tick.runs.values():
             self.runs.drop(run)
             due.append(run.key)
@@ -614,8 +619,7 @@ class Shell:
 
     def _close(self, closed: asyncio.Future[None]) -> None:
         self.agenda.disarm()
-        if self.coding is not None:
-            self.coding.close()
+        self.coding.close()
         for run in list(self.runs):
             self.runs.drop(run)
         error = EngineClosedError(f"the engine on {self.store.name} was closed")

@@ -82,7 +82,7 @@ class PendingUpdate:
 
 @dataclass(slots=True)
 class Task:
-    """A workflow task under way. `length` is how long the history was before it."""
+    """A workflow task under way. `length` is how long the history was before it, `opened` what is not written yet."""
 
     run: Run
     worker: Worker
@@ -92,6 +92,7 @@ class Task:
     started_event_id: int
     updates: dict[str, PendingUpdate]
     completed_event_id: int = 0
+    opened: tuple[Event, ...] = ()
     waiting_cancelled: list[Activity] = field(default_factory=list[Activity])
 
 
@@ -167,7 +168,19 @@ class WorkflowTasks:
         except Exception as error:  # noqa: BLE001 - even a fault of the engine parks one run, and stops no other
             self.fail(tick, task, error, worker.failures.to_failure(error))
         else:
-            self.complete(tick, task, advance)
+            if advance.is_waiting:
+                self._hold(tick, task, advance)
+            else:
+                self.complete(tick, task, advance)
+
+    def _hold(self, tick: Tick, task: Task, advance: Advance) -> None:
+        """Leave a task open for its local activities: nothing of it is written before it is answered."""
+        run = task.run
+        task.opened = tuple(run.new_events[-2:])
+        run.take_back(task.length)
+        run.changed = task.changed
+        self._shell.coding.hold(task)
+        tick.waiting.append((task, advance))
 
     def advance(self, task: Task, events: Sequence[Event], updates: Sequence[UpdateRequest]) -> Advance:
         """Tell the workflow what has happened; in a plain callback. What it raises fails the task."""
@@ -183,7 +196,7 @@ class WorkflowTasks:
                 events,
                 updates=updates,
                 build_id=task.worker.build_id,
-                veiled=self._shell.coding is not None,  # the text goes to the disk as it is
+                veiled=self._shell.is_coded,  # the text goes to the disk as it is
             )
         raise disagreement
 

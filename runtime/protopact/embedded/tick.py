@@ -16,8 +16,9 @@ from protopact.payload.payload import Payloads
 if TYPE_CHECKING:
     from protopact.embedded.attempt import Attempt, AttemptKey
     from protopact.embedded.queries import PendingQuery
-    from protopact.embedded.tasks import PendingUpdate
+    from protopact.embedded.tasks import PendingUpdate, Task
     from protopact.embedded.worker import Worker
+    from protopact.replay.execution import Advance
 
 __all__ = ["Caller", "Refusal", "Tick"]
 
@@ -61,6 +62,7 @@ class Tick:
         queries: Queries to answer, when everything else has been done.
         coded_queries: Queries that codecs are needed for, and the workers that answer.
         coded_tasks: Workflow tasks that codecs are needed for.
+        waiting: Workflow tasks that stay open for local activities, and what they asked for.
         updates: Updates that were taken from where they wait, by run.
         buried: Dead processes whose claims were voided.
         wake: Processes to wake.
@@ -85,6 +87,7 @@ class Tick:
         self.queries: list[PendingQuery] = []
         self.coded_queries: list[tuple[PendingQuery, Worker]] = []
         self.coded_tasks: list[tuple[Run, Worker]] = []
+        self.waiting: list[tuple[Task, Advance]] = []
         self.updates: list[tuple[int, PendingUpdate]] = []
         self.buried: list[int] = []
         self.wake: set[int] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import socket
@@ -37,6 +38,7 @@ class Worker:
         ready: Attempts that wait for a slot: run and scheduling event.
         busy: Attempts that run.
         runner: Runs them.
+        local_runner: Runs local activities.
         failures: Exceptions to failures.
         identity: Its name in histories.
         build_id: Version of its code.
@@ -80,6 +82,19 @@ class Worker:
             interceptors=interceptors,
             on_heartbeat=shell.dispatch.heartbeat,
             on_done=shell.dispatch.done,
+            max_threads=options.max_concurrent_activities,
+            watchdog=self._watchdog,
+        )
+        self.local_runner = AttemptRunner(
+            self.registry,
+            loop=shell.loop,
+            clock=shell.clock,
+            converter=converter,
+            failure_converter=failures,
+            codecs=codecs,
+            interceptors=interceptors,
+            on_heartbeat=shell.local.heartbeat,
+            on_done=shell.local.done,
             max_threads=options.max_concurrent_activities,
             watchdog=self._watchdog,
         )
@@ -132,7 +147,8 @@ class Worker:
         try:
             await shell.ask(end)
         finally:
-            await self.runner.stop(self.options.graceful_shutdown_timeout)
+            grace = self.options.graceful_shutdown_timeout
+            await asyncio.gather(self.runner.stop(grace), self.local_runner.stop(grace))
         # What the last attempts reported goes with this tick, or went with one before.
         await shell.ask(rest)
 

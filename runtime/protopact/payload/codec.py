@@ -20,6 +20,8 @@ __all__ = ["CodecChain", "PayloadCodec"]
 
 S = TypeVar("S", bound=msgspec.Struct)
 
+_PLAIN_DETAILS = frozenset({"data", "patch-data"})
+
 
 class PayloadCodec(ABC):
     """Turns payloads into other payloads, and back. Both ways get a batch and return as many, in the same order.
@@ -125,8 +127,17 @@ def _collect(value: _Held, payloads: list[Payload]) -> None:
         for name in _fields(type(value)):
             _collect(getattr(value, name), payloads)
     elif value is not None:
-        for each in value.values() if hasattr(value, "values") else value:
+        for each in _values(value) if hasattr(value, "values") else value:
             _collect(each, payloads)
+
+
+def _values(value: _Held) -> Iterator[_Held]:
+    return (each for key, each in value.items() if not _is_plain(key, each))
+
+
+def _is_plain(key: str, value: _Held) -> bool:
+    """Whether it is a detail of a marker that Temporal Core writes and reads, and that no codec sees."""
+    return key in _PLAIN_DETAILS and not isinstance(value, Payload)
 
 
 def _replace(value: _Held, payloads: Iterator[Payload]) -> _Held:
@@ -138,7 +149,7 @@ def _replace(value: _Held, payloads: Iterator[Payload]) -> _Held:
     if value is None:
         return None
     if hasattr(value, "values"):
-        return {key: _replace(each, payloads) for key, each in value.items()}
+        return {key: each if _is_plain(key, each) else _replace(each, payloads) for key, each in value.items()}
     return tuple(_replace(each, payloads) for each in value)
 
 

@@ -6,14 +6,16 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from protopact.history.time import Duration
 from protopact.replay.entries import CalledActivity
+from protopact.replay.local import CalledLocalActivity
 from protopact.replay.loop import Task
 from protopact.workflow import ActivityHandle
 
 if TYPE_CHECKING:
     from protopact.replay.instance import Instance
 
-__all__ = ["ActivityTask"]
+__all__ = ["ActivityTask", "LocalActivityTask"]
 
 T = TypeVar("T")
 
@@ -31,7 +33,7 @@ class ActivityTask(Task[T], ActivityHandle[T]):
 
     __slots__ = ("_activity", "_error", "_has_begun", "_has_ended", "_instance", "_value", "_waiter")
 
-    def __init__(self, instance: Instance, activity: CalledActivity) -> None:
+    def __init__(self, instance: Instance, activity: CalledActivity | CalledLocalActivity) -> None:
         self._instance = instance
         self._activity = activity
         self._waiter: asyncio.Future[None] | None = None
@@ -57,8 +59,12 @@ class ActivityTask(Task[T], ActivityHandle[T]):
         if not instance.loop.is_unwound:
             instance.check_writable("cancel an activity")
             if not self._has_begun and not self.done():
-                instance.ledger.cancel_activity(self._activity)
+                self._request_cancel()
         return super().cancel(msg)
+
+    def _request_cancel(self) -> None:
+        assert isinstance(self._activity, CalledActivity)
+        self._instance.ledger.cancel_activity(self._activity)
 
     def _end(self) -> None:
         self._has_ended = True
@@ -78,11 +84,50 @@ class ActivityTask(Task[T], ActivityHandle[T]):
             except asyncio.CancelledError:
                 if self._has_ended and instance.raises_on_cancelling_completed():
                     raise
-                instance.ledger.cancel_activity(self._activity)
+                self._request_cancel()
                 self.uncancel()
         if self._error is not None:
             raise self._error
         return cast("T", self._value)
+
+
+class LocalActivityTask(ActivityTask[T]):
+    """A called local activity. Between attempts that are far apart it sleeps, on a timer that history knows."""
+
+    __slots__ = ()
+
+    def back_off(self, seq: int, attempt: int, delay: Duration) -> None:
+        """An attempt has failed, and the next one is to come after `delay`.
+
+        Args:
+            seq: Number of the call that makes it.
+            attempt: Number of the next attempt.
+            delay: The wait.
+        """
+        self.fail(_BackOff(seq, attempt, delay))
+
+    def _request_cancel(self) -> None:
+        assert isinstance(self._activity, CalledLocalActivity)
+        self._instance.local_activities.cancel(self._activity)
+
+    async def _wait(self) -> T:
+        instance = self._instance
+        while True:
+            try:
+                return await super()._wait()
+            except _BackOff as back_off:
+                self._has_ended, self._error, self._waiter = False, None, None
+                await instance.sleep(back_off.delay // 1000 / 1e6)
+                assert isinstance(self._activity, CalledLocalActivity)
+                self._activity = instance.call_again(self._activity, back_off.seq, back_off.attempt)
+
+
+class _BackOff(Exception):  # noqa: N818 - says what to do next, and never leaves this module
+    def __init__(self, seq: int, attempt: int, delay: Duration) -> None:
+        super().__init__()
+        self.seq = seq
+        self.attempt = attempt
+        self.delay = delay
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -6,13 +6,14 @@ of payload codecs is applied by the shell after commands leave the core.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 import msgspec
 
 from protopact.history.event import RetryPolicy, UpdateRequest
 from protopact.history.failure import Failure
-from protopact.history.time import Duration
+from protopact.history.time import Duration, Timestamp
 from protopact.payload.payload import Headers, Payload, Payloads
 
 __all__ = [
@@ -24,12 +25,14 @@ __all__ = [
     "CompleteWorkflowExecution",
     "ContinueAsNewWorkflowExecution",
     "FailWorkflowExecution",
+    "LocalActivityOutcome",
     "ModifyWorkflowProperties",
     "RecordMarker",
     "RejectUpdate",
     "RequestCancelActivityTask",
     "RequestCancelExternalWorkflowExecution",
     "ScheduleActivityTask",
+    "ScheduleLocalActivity",
     "SignalExternalWorkflowExecution",
     "StartChildWorkflowExecution",
     "StartTimer",
@@ -168,6 +171,60 @@ class RequestCancelExternalWorkflowExecution(msgspec.Struct, frozen=True, kw_onl
     run_id: str
     child_workflow_only: bool = False
     reason: str = ""
+
+
+class ScheduleLocalActivity(msgspec.Struct, frozen=True, kw_only=True):
+    """Asks for a local activity to be run now, while the task is open: no command, for history does not hear of it.
+
+    Attributes:
+        seq: Number of the call within its run; the outcome names it.
+        activity_id: Its id within the run.
+        activity_type: Its registered name.
+        attempt: Number of its first attempt here: above 1 when a timer has stood between the last one and this.
+        original_schedule_time: When its first attempt was scheduled; the schedule-to-close time-out counts from there.
+        header: Its headers.
+        input: Its encoded request.
+        schedule_to_close_timeout: 0 is none, as for the other time-outs.
+        schedule_to_start_timeout: Longest wait for a slot.
+        start_to_close_timeout: Limit of one attempt.
+        retry_policy: How it is retried.
+        local_retry_threshold: Longest wait between two attempts that the task stays open for.
+        function: What to run in place of a registered activity; its result is details.
+    """
+
+    seq: int
+    activity_id: str
+    activity_type: str
+    attempt: int
+    original_schedule_time: Timestamp
+    header: Headers
+    input: Payloads
+    schedule_to_close_timeout: Duration
+    schedule_to_start_timeout: Duration
+    start_to_close_timeout: Duration
+    retry_policy: RetryPolicy
+    local_retry_threshold: Duration
+    function: Callable[[], Awaitable[Sequence[object]]] | None = None
+
+
+class LocalActivityOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a local activity.
+
+    Attributes:
+        seq: Number of the call.
+        attempt: Number of the last attempt.
+        runtime: How long it took; workflow time goes on by it.
+        result: Its encoded result, if it has one.
+        failure: Why it failed, timed out or was cancelled; None when it returned.
+        backoff: Wait before the next attempt, when it is too long for a task to stay open; None when none is to come.
+    """
+
+    seq: int
+    attempt: int
+    runtime: Duration = Duration(0)
+    result: Payloads = ()
+    failure: Failure | None = None
+    backoff: Duration | None = None
 
 
 class AcceptUpdate(msgspec.Struct, frozen=True, kw_only=True):

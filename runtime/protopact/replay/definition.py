@@ -31,6 +31,7 @@ _HOOKS = (
     "start_child_workflow",
     "signal_external_workflow",
     "cancel_external_workflow",
+    "start_local_activity",
 )
 
 

@@ -63,7 +63,7 @@ from protopact.payload.payload import Headers, Payloads
 from protopact.policy import CHANGE_VERSION
 from protopact.replay.activation import COMMAND_EVENTS, group_ends
 from protopact.replay.child import ChildEnd
-from protopact.replay.command import Command
+from protopact.replay.command import Command, LocalActivityOutcome, ScheduleLocalActivity
 from protopact.replay.comparison import Comparer
 from protopact.replay.definition import Definition
 from protopact.replay.entries import CalledActivity
@@ -71,7 +71,7 @@ from protopact.replay.external import cancel_failure, signal_failure
 from protopact.replay.handlers import Handlers
 from protopact.replay.instance import Instance
 from protopact.replay.ledger import Ledger
-from protopact.replay.marker import patch_mark
+from protopact.replay.marker import LOCAL_ACTIVITY, patch_mark
 from protopact.replay.report import Stack
 from protopact.replay.trace import Trace, TracedLedger, waiting
 
@@ -111,6 +111,9 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True):
             last but for rejections. Empty without an open task.
         core_used_flags: Flags of Temporal Core to record in this task's `WorkflowTaskCompleted`.
         lang_used_flags: Flags of the Python SDK to record there.
+        local_activities: Local activities to run now: there is no answer yet, and it goes on with `resolve`.
+        cancelled_local_activities: Numbers of local activities to cancel now.
+        is_waiting: Local activities run that the answer waits for: `commands` is empty.
         is_closed: The run has ended: by one of `commands`, or by the last event it was told.
         unfinished_handlers: Names of signal and update handlers that were still running when the run ended; the engine
             warns of them.
@@ -119,6 +122,9 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True):
     commands: tuple[Command, ...] = ()
     core_used_flags: tuple[int, ...] = ()
     lang_used_flags: tuple[int, ...] = ()
+    local_activities: tuple[ScheduleLocalActivity, ...] = ()
+    cancelled_local_activities: tuple[int, ...] = ()
+    is_waiting: bool = False
     is_closed: bool = False
     unfinished_handlers: tuple[str, ...] = ()
 
@@ -218,11 +224,31 @@ class Execution:
             events = [*self._rest, *events]
         with self._instance.loop:
             is_open = self._context.run(self._replay, events, updates)
-        if not is_open:
-            return Advance(is_closed=self._has_ended)
+        return self._answer() if is_open else Advance(is_closed=self._has_ended)
+
+    def resolve(self, outcome: LocalActivityOutcome) -> Advance:
+        """Tell the run, whose task is open, what became of a local activity, and take what it asks for then.
+
+        Raises:
+            WorkflowTaskError: As `advance`.
+        """
+        self._instance.local_activities.resolve(outcome)
+        with self._instance.loop:
+            self._context.run(self._attempt, self._go_on, is_open=True)
+        return self._answer()
+
+    def _answer(self) -> Advance:
         instance, ledger = self._instance, self._ledger
+        local_activities = instance.local_activities
+        if local_activities.is_waiting and not ledger.is_closed:
+            return Advance(
+                local_activities=local_activities.take_requests(),
+                cancelled_local_activities=local_activities.take_cancelled(),
+                is_waiting=True,
+            )
         return Advance(
             commands=ledger.outgoing(),
+            cancelled_local_activities=local_activities.open,
             core_used_flags=tuple(flag for flag in _CORE_FLAGS if flag not in self._core_flags),
             lang_used_flags=tuple(sorted(instance.used_flags - instance.flags)),
             is_closed=ledger.is_closed,
@@ -283,6 +309,7 @@ class Execution:
             self._apply(events, max(begin, done), following)
             if type(last.attributes) is WorkflowTaskStarted:
                 is_open = following == count
+                self._start_task_of_code(last, is_open=is_open)
                 if is_open:
                     self._activate(last, updates, is_open=True)
                 else:
@@ -309,9 +336,13 @@ class Execution:
             if isinstance(attributes, WorkflowExecutionUpdateAccepted):
                 if attributes.accepted_request is not None:
                     accepted.append(attributes.accepted_request)
-            elif isinstance(attributes, MarkerRecorded) and (patch := patch_mark(attributes)) is not None:
-                self._instance.patches.foresee(patch.id)
-                self._has_patches = True
+            elif isinstance(attributes, MarkerRecorded):
+                patch = patch_mark(attributes)
+                if patch is not None:
+                    self._instance.patches.foresee(patch.id)
+                    self._has_patches = True
+                elif attributes.marker_name == LOCAL_ACTIVITY:
+                    self._instance.local_activities.foresee(events[index], attributes)
         return accepted
 
     def _apply(self, events: Sequence[Event], begin: int, end: int) -> None:
@@ -322,31 +353,66 @@ class Execution:
             if apply is not None:
                 apply(self, event, event.attributes)
 
-    def _activate(self, started: Event, updates: Sequence[UpdateRequest], *, is_open: bool) -> None:
-        """Tell the code what has happened: signals and updates first, then everything else."""
+    def _start_task_of_code(self, started: Event, *, is_open: bool) -> None:
         is_open = is_open and not self._is_traced  # nothing of a traced run is new
         instance = self._instance
         if type(started.attributes) is WorkflowTaskStarted:
             instance.begin_task(started.event_id, started.attributes)
         instance.loop.time_ns = max(instance.loop.time_ns, started.event_time)
         instance.loop.is_replaying = not is_open
+        instance.local_activities.begin_task(is_open=is_open)
+
+    def _activate(self, started: Event, updates: Sequence[UpdateRequest], *, is_open: bool) -> None:
+        """Tell the code what has happened: signals and updates first, then everything else."""
+        is_open = is_open and not self._is_traced
+        instance = self._instance
         # A rejected update leaves nothing in history, so what it let through could not be repeated.
-        instance.tests_conditions = bool(self._signals or self._jobs or self._has_patches)
+        told_first = bool(self._signals or self._jobs or self._has_patches)
+        instance.local_activities.release(is_idle=not (told_first or updates or instance.local_activities.ended))
+        self._jobs += [(instance.end_local_activity, ended) for ended in instance.local_activities.take_ended()]
+        instance.tests_conditions = told_first or bool(self._jobs)
+        if instance.tests_conditions or updates:
+            instance.local_activities.count_activation()
         instance.patches.lists_patches = is_open or _LISTS_PATCHES in self._core_flags
-        try:
+
+        def step(*, is_open: bool) -> None:
             self._run_jobs(updates, started.event_id - 1, is_open=is_open)
             self._settle(is_open=is_open)
-            while cancelled := self._ledger.cancelled:
-                # The code is told of cancellations that need no answer in an activation of their own.
-                self._ledger.cancelled = []
-                instance.tests_conditions = True
-                for each in cancelled:
-                    if isinstance(each, CalledActivity):
-                        instance.fail_activity(each, _cancellation(each, ActivityTaskCanceled()))
-                    else:
-                        each.tell_cancelled()
-                instance.run()
-                self._settle(is_open=is_open)
+            self._go_on(is_open=is_open)
+
+        try:
+            self._attempt(step, is_open=is_open)
+        finally:
+            self._signals, self._jobs, self._has_patches = [], [], False
+
+    def _go_on(self, *, is_open: bool) -> None:
+        """Tell the code, in activations of their own, what follows from what it has asked for."""
+        instance, ledger = self._instance, self._ledger
+        local_activities = instance.local_activities
+        while True:
+            local_activities.release()
+            local_activities.release(is_idle=not (ledger.cancelled or local_activities.ended))
+            cancelled, ended = ledger.cancelled, local_activities.take_ended()
+            if not (cancelled or ended):
+                return
+            ledger.cancelled = []
+            local_activities.count_activation()
+            instance.tests_conditions = True
+            for each in cancelled:
+                if isinstance(each, CalledActivity):
+                    instance.fail_activity(each, _cancellation(each, ActivityTaskCanceled()))
+                else:
+                    each.tell_cancelled()
+            for called, end in ended:
+                instance.end_local_activity(called, end)
+            instance.run()
+            self._settle(is_open=is_open)
+
+    def _attempt(self, step: Callable[..., None], *, is_open: bool) -> None:
+        """Let the code run; what it raises fails the run or the task."""
+        instance = self._instance
+        try:
+            step(is_open=is_open)
         except WorkflowTaskError:
             raise
         except (Exception, SystemExit) as error:  # of the constructor, of a condition, or of what cannot be decoded
@@ -354,8 +420,6 @@ class Execution:
                 raise WorkflowTaskError(f"{type(error).__name__}: {error}") from error
             instance.fail(error)
             self._settle(is_open=is_open)
-        finally:
-            self._signals, self._jobs, self._has_patches = [], [], False
 
     def _run_jobs(self, updates: Sequence[UpdateRequest], sequencing_event_id: int, *, is_open: bool) -> None:
         handlers, run = self._handlers, self._instance.run
@@ -383,6 +447,7 @@ class Execution:
     def _read_flags(self, completed: WorkflowTaskCompleted) -> None:
         if completed.core_used_flags:
             self._core_flags.update(completed.core_used_flags)
+            self._instance.local_activities.checks_ids = _CHECKS_IDS in self._core_flags
         if completed.lang_used_flags:
             self._instance.flags.update(completed.lang_used_flags)
 
@@ -432,7 +497,9 @@ class Execution:
     def _match_marker(self, event: Event, marker: MarkerRecorded) -> None:
         patch = patch_mark(marker)
         if patch is None:
-            self._ledger.match(event)
+            is_local = marker.marker_name == LOCAL_ACTIVITY
+            if not (is_local and self._instance.local_activities.take_marker(event, marker)):
+                self._ledger.match(event)
         elif not self._ledger.match_patch(event, patch):
             self._skipped_patch = event.event_id
 

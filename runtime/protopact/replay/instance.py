@@ -7,8 +7,9 @@ order in which they were made, until nothing moves.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any, NoReturn, TypeVar, cast
@@ -20,6 +21,7 @@ from protopact.errors import (
     ChildWorkflowError,
     FailureError,
     NondeterministicCallError,
+    PayloadError,
     ReadOnlyContextError,
     WorkflowTaskError,
 )
@@ -40,6 +42,7 @@ from protopact.interceptor import (
     SignalExternalWorkflow,
     StartActivity,
     StartChildWorkflow,
+    StartLocalActivity,
 )
 from protopact.limits import LONGEST
 from protopact.payload.attributes import (
@@ -49,9 +52,16 @@ from protopact.payload.attributes import (
     search_attributes_from_payloads,
     search_attributes_to_payloads,
 )
+from protopact.payload.details import EncodedDetails
 from protopact.payload.payload import Headers, Payload, Payloads
-from protopact.policy import ActivityOptions, ChildWorkflowOptions, ContinueAsNewOptions, SearchAttributeValue
-from protopact.replay.activity import ActivityTask
+from protopact.policy import (
+    ActivityOptions,
+    ChildWorkflowOptions,
+    ContinueAsNewOptions,
+    LocalActivityOptions,
+    SearchAttributeValue,
+)
+from protopact.replay.activity import ActivityTask, LocalActivityTask
 from protopact.replay.child import Children
 from protopact.replay.command import CancelWorkflowExecution, Command, FailWorkflowExecution
 from protopact.replay.continuation import Continuation
@@ -59,6 +69,7 @@ from protopact.replay.definition import Definition
 from protopact.replay.entries import CalledActivity, Closing, StartedTimer
 from protopact.replay.external import Externals
 from protopact.replay.ledger import Ledger
+from protopact.replay.local import CalledLocalActivity, End, LocalActivities
 from protopact.replay.loop import Handle, Loop, Task, Unwinding
 from protopact.replay.patch import Patches
 from protopact.replay.seed import seed_of
@@ -96,6 +107,7 @@ class Instance(Runtime):
         externals: What it asks of other workflows.
         is_cancel_requested: Whether somebody has asked it to cancel.
         patches: The patches of the run.
+        local_activities: The local activities of the run.
         memo_payloads: Its memo, encoded.
         search_attribute_payloads: Its search attributes, encoded; without the one that lists patches.
         encodes_at_once: Whether messages are encoded when the code hands them over, on replay too: it may change them
@@ -113,6 +125,7 @@ class Instance(Runtime):
         self.externals = Externals(self)
         self.is_cancel_requested = False
         self.patches = Patches(ledger)
+        self.local_activities = LocalActivities(ledger, self.loop)
         self.memo_payloads: Mapping[str, Payload] = {}
         self.search_attribute_payloads: Mapping[str, Payload] = {}
         self.encodes_at_once = False
@@ -184,6 +197,24 @@ class Instance(Runtime):
     def fail_activity(self, activity: CalledActivity, failure: Failure) -> None:
         """An activity has failed for good, or was cancelled."""
         activity.task.fail(self.decode_failure(failure))
+
+    def end_local_activity(self, called: CalledLocalActivity, end: End) -> None:
+        """A local activity has returned, has failed for good, was cancelled, or is to be tried again after a while.
+
+        Raises:
+            PayloadError: Its result cannot be read.
+        """
+        own = called.activity
+        if end.backoff is not None:
+            self._activity_seq = seq = self._activity_seq + 1
+            called.task.back_off(seq, end.attempt + 1, end.backoff)
+        elif end.failure is not None:
+            called.task.fail(self.decode_failure(end.failure))
+        elif called.decode is not None:
+            called.task.complete(called.decode(end.result or ()))
+        else:
+            result = self._definition.converter.from_payloads(own.response, end.result or (), response_of(own.name))
+            called.task.complete(result)
 
     def fire_timer(self, timer: StartedTimer) -> None:
         """A timer has fired."""
@@ -492,26 +523,22 @@ class Instance(Runtime):
             return self._start_activity(call.activity, call.request, call.options, call.headers)
 
         call = StartActivity(activity=activity, request=request, options=options)
-        started = self._definition.around("start_activity", start)(call)
+        return self._handle(self._definition.around("start_activity", start)(call), activity.name)
+
+    def _handle(self, started: Awaitable[Any], name: str) -> ActivityHandle[Any]:
+        """The handle that the code gets of what interceptors return."""
         if isinstance(started, ActivityHandle):
             return started
 
         async def answer() -> Any:  # noqa: ANN401 - what an interceptor puts in place of the activity's result
             return await started
 
-        return _Intercepted(answer(), self.loop, f"activity {activity.name}")
+        return _Intercepted(answer(), self.loop, f"activity {name}")
 
     def _start_activity(
         self, activity: contract.Activity[Any, T], request: object, options: ActivityOptions, headers: Headers
     ) -> ActivityHandle[T]:
-        if (
-            options.get("start_to_close_timeout", activity.start_to_close_timeout) is None
-            and options.get("schedule_to_close_timeout", activity.schedule_to_close_timeout) is None
-        ):
-            raise ValueError(
-                f"activity {activity.name} needs a start_to_close_timeout or a schedule_to_close_timeout: neither the "
-                "contract nor this call has one"
-            )
+        _check_timeouts(activity, options)
         assert self._started is not None, "code runs after its run has begun"
         payloads = self.encoder(activity.request, request, request_of(activity.name))
         self._activity_seq = seq = self._activity_seq + 1
@@ -542,6 +569,80 @@ class Instance(Runtime):
         payloads = self.encoder(call.workflow.request, call.request, request_of(call.workflow.name))
         started, _ = self._started
         raise Continuation(call, started, self.search_attribute_payloads, payloads)
+
+    def start_local_activity(
+        self,
+        activity: contract.Activity[Any, T],  # the request's type is checked by the generated stub, and when encoding
+        request: object,
+        options: LocalActivityOptions,
+    ) -> ActivityHandle[T]:
+        """Start a local activity."""
+        self.check_running("start a local activity")
+        if not self._definition.hooks["start_local_activity"]:
+            return self._start_local_activity(activity, request, options, _NO_HEADERS)
+
+        def start(call: StartLocalActivity) -> Awaitable[Any]:  # of whatever the activity returns
+            return self._start_local_activity(call.activity, call.request, call.options, call.headers)
+
+        call = StartLocalActivity(activity=activity, request=request, options=options)
+        return self._handle(self._definition.around("start_local_activity", start)(call), activity.name)
+
+    def _start_local_activity(
+        self, activity: contract.Activity[Any, T], request: object, options: LocalActivityOptions, headers: Headers
+    ) -> ActivityHandle[T]:
+        _check_timeouts(activity, options)
+        payloads = self.encoder(activity.request, request, request_of(activity.name))
+        self._activity_seq = seq = self._activity_seq + 1
+        called = CalledLocalActivity(
+            activity,
+            seq,
+            payloads,
+            options=options,
+            headers=headers,
+            now=Timestamp(self.loop.time_ns),
+            is_replaying=self.loop.is_replaying,
+        )
+        task: LocalActivityTask[T] = LocalActivityTask(self, called)
+        called.task = task
+        self.local_activities.call(called)
+        return task
+
+    async def side_effect(self, fn: Callable[[], T | Awaitable[T]], cls: type[T]) -> T:
+        """Record the result of a function."""
+        self.check_running("record a side effect")
+        converter = self._definition.converter
+
+        def decode(payloads: Payloads) -> T:
+            if len(payloads) != 1:
+                raise PayloadError(f"side effect: expected one payload, found {len(payloads)}")
+            return converter.detail_as(payloads[0], cls, where="side effect")
+
+        async def record() -> Sequence[object]:
+            value = fn()
+            if inspect.isawaitable(value):
+                value = await value
+            payloads = converter.to_details((value,))
+            decode(payloads)  # what replay could not read is refused before it is written
+            return EncodedDetails(payloads, converter)
+
+        self._activity_seq = seq = self._activity_seq + 1
+        now, is_replaying = Timestamp(self.loop.time_ns), self.loop.is_replaying
+        called = CalledLocalActivity(
+            contract.SIDE_EFFECT, seq, tuple, options={}, headers=_NO_HEADERS, now=now, is_replaying=is_replaying
+        )
+        called.function, called.decode = record, decode
+        task: LocalActivityTask[T] = LocalActivityTask(self, called)
+        called.task = task
+        self.local_activities.call(called)
+        return await task
+
+    def call_again(self, called: CalledLocalActivity, seq: int, attempt: int) -> CalledLocalActivity:
+        """Start the attempt of a local activity for which the run has slept."""
+        self.check_running("start a local activity")
+        now, is_replaying = Timestamp(self.loop.time_ns), self.loop.is_replaying
+        again = called.again(seq, attempt, now=now, is_replaying=is_replaying)
+        self.local_activities.call(again)
+        return again
 
     async def start_child_workflow(
         self,
@@ -588,6 +689,17 @@ class Instance(Runtime):
 
 class _Intercepted(Task[T], ActivityHandle[T]):
     """What an interceptor made of an activity."""
+
+
+def _check_timeouts(activity: contract.Activity[Any, Any], options: ActivityOptions | LocalActivityOptions) -> None:
+    if (
+        options.get("start_to_close_timeout", activity.start_to_close_timeout) is None
+        and options.get("schedule_to_close_timeout", activity.schedule_to_close_timeout) is None
+    ):
+        raise ValueError(
+            f"activity {activity.name} needs a start_to_close_timeout or a schedule_to_close_timeout: neither the "
+            "contract nor this call has one"
+        )
 
 
 @cache

@@ -189,15 +189,15 @@ class Ledger:
             if entry.is_withdrawn or entry.is_optional:
                 continue
             if entry.becomes is not type(attributes):
-                raise self._disagree(event, entry)
+                raise self.disagree(event, entry)
             differences: tuple[Difference, ...] = ()
             if self.comparer is not None:
                 differences = self.comparer.errors(event, entry.command())
             if differences or not entry.meet(self, event.event_id, attributes):
-                raise self._disagree(event, entry, differences)
+                raise self.disagree(event, entry, differences)
             self.last_event_id = event.event_id
             return
-        raise self._disagree(event, None)
+        raise self.disagree(event, None)
 
     def match_patch(self, event: Event, mark: PatchMark) -> bool:
         """Take the marker of a patch.
@@ -218,7 +218,7 @@ class Ledger:
             return True
         if mark.deprecated:
             return False
-        raise self._disagree(event, entry)
+        raise self.disagree(event, entry)
 
     def start_activity(self, event: Event, scheduled_event_id: int) -> None:
         """The last attempt of an activity has started.
@@ -256,16 +256,16 @@ class Ledger:
         """
         timer = self.timers.pop(fired.started_event_id, None)
         if timer is None:
-            raise self._disagree(event, None)
+            raise self.disagree(event, None)
         if timer.timer_id != fired.timer_id:
-            raise self._disagree(event, timer)
+            raise self.disagree(event, timer)
         timer.is_fired = True
         return timer
 
     def _open_activity(self, event: Event, scheduled_event_id: int) -> CalledActivity:
         activity = self.activities.get(scheduled_event_id)
         if activity is None:
-            raise self._disagree(event, None)
+            raise self.disagree(event, None)
         return activity
 
     def impossible(self, event: Event, why: str) -> HistoryError:
@@ -276,15 +276,16 @@ class Ledger:
 
     def unexpected(self, event: Event) -> NondeterminismError:
         """The error to raise for an event of something that the code has not asked for."""
-        return self._disagree(event, None)
+        return self.disagree(event, None)
 
     def _where(self) -> str:
         workflow_type, workflow_id, run_id = self._run
         return f"workflow {workflow_type} {workflow_id!r} (run {run_id})"
 
-    def _disagree(
+    def disagree(
         self, event: Event, entry: Entry | None, differences: tuple[Difference, ...] = ()
     ) -> NondeterminismError:
+        """The error to raise when the code does not ask for what history holds."""
         workflow_type, workflow_id, run_id = self._run
         command = None if entry is None else entry.command()
         asks = "nothing" if command is None else _command_text(command)

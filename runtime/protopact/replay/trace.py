@@ -98,11 +98,12 @@ class TracedLedger(Ledger):
         self._trace.note(closing, stack_of_error(closing.error) or Stack(doing="returned", frames=()))
         super().close(closing)
 
-    def _disagree(
+    def disagree(
         self, event: Event, entry: Entry | None, differences: tuple[Difference, ...] = ()
     ) -> NondeterminismError:
+        """The error to raise when the code does not ask for what history holds."""
         self._trace.entry = entry
-        return super()._disagree(event, entry, differences)
+        return super().disagree(event, entry, differences)
 
     def outgoing(self) -> tuple[Command, ...]:
         """Commands for the open task."""

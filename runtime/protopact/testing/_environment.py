@@ -170,7 +170,10 @@ class Environment(EmbeddedEngine):
 
     @property
     def _at_work(self) -> bool:
-        return self._shell is not None and self._shell.dispatch.running > self._waiting_activities
+        return (
+            self._shell is not None
+            and self._shell.dispatch.running + self._shell.local.running > self._waiting_activities
+        )
 
     # -- life
 

@@ -10,7 +10,7 @@ Everything here works only inside a workflow, on either engine, and is the same 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, ClassVar, NoReturn, TypedDict, TypeVar
@@ -18,7 +18,13 @@ from typing import Any, ClassVar, NoReturn, TypedDict, TypeVar
 from protopact import contract
 from protopact.errors import OptionError
 from protopact.options import check as check_options
-from protopact.policy import CHANGE_VERSION, ActivityOptions, ContinueAsNewOptions, SearchAttributeValue
+from protopact.policy import (
+    CHANGE_VERSION,
+    ActivityOptions,
+    ContinueAsNewOptions,
+    LocalActivityOptions,
+    SearchAttributeValue,
+)
 from protopact.workflow import unsafe
 from protopact.workflow._children import (
     ChildWorkflowHandle,
@@ -72,11 +78,13 @@ __all__ = [
     "patched",
     "random",
     "search_attributes",
+    "side_effect",
     "signal_child_workflow",
     "signal_external_workflow",
     "sleep",
     "start_activity",
     "start_child_workflow",
+    "start_local_activity",
     "time_ns",
     "unsafe",
     "upsert_memo",
@@ -302,6 +310,59 @@ def continue_as_new(
     """
     check_options(ContinueAsNewOptions, options, f"continue_as_new of {workflow.name}")
     get_runtime().continue_as_new(workflow, request, options)
+
+
+def start_local_activity(
+    activity: contract.Activity[Any, T],  # the generated stub types the request
+    request: object,
+    options: LocalActivityOptions,
+) -> ActivityHandle[T]:
+    """Start a local activity. Generated stubs call this, and are what workflow code calls.
+
+    The worker that runs the workflow runs the activity while the workflow task stays open; history gets one marker
+    with its outcome. A worker that dies on the way leaves no trace: the task begins anew, and its local activities
+    run again. As on Temporal, what the activity raised is raised here, without an `ActivityError` around it; a
+    time-out and a cancellation have one.
+
+    Args:
+        activity: The contract's activity, whose options are the defaults.
+        request: Its request; None for `google.protobuf.Empty`.
+        options: What this call overrides.
+
+    Raises:
+        MessageMismatchError: `request` is not of the contract's type.
+        OptionError: An option is wrong.
+        ReadOnlyContextError: Called from a query or a validator.
+    """
+    check_options(LocalActivityOptions, options, f"local call of {activity.name}")
+    return get_runtime().start_local_activity(activity, request, options)
+
+
+async def side_effect(fn: Callable[[], T | Awaitable[T]], cls: type[T], /) -> T:
+    """Call a function whose result cannot be repeated, once, and record what it returns; replay gets the record.
+
+    ::
+
+        quota = await workflow.side_effect(lambda: Quota(cpus=os.cpu_count()), Quota)
+
+    It is a local activity with the reserved name `protopact.side_effect`: the function runs outside of the workflow,
+    while the workflow task stays open, and runs again if the worker dies before the task is recorded. What can fail,
+    or takes its time, is better an activity of the contract, which is retried.
+
+    Args:
+        fn: Takes nothing and must not touch the workflow's state; `async def` is awaited. It has ten seconds.
+        cls: Class of what it returns: a message of a contract, or the type of a JSON value, such as `str` or
+            `list[int]`.
+
+    Returns:
+        What the function returned, as it was recorded.
+
+    Raises:
+        ApplicationError: The function raised an exception, or returned something else than a `cls`.
+        ActivityError: It took too long, or was cancelled.
+        ReadOnlyContextError: Called from a query or a validator.
+    """
+    return await get_runtime().side_effect(fn, cls)
 
 
 def _seconds(duration: timedelta | float) -> float:

@@ -19,7 +19,13 @@ from protopact import contract
 from protopact.errors import NotInWorkflowError
 from protopact.history.event import RetryPolicy
 from protopact.payload.payload import Payload
-from protopact.policy import ActivityOptions, ChildWorkflowOptions, ContinueAsNewOptions, SearchAttributeValue
+from protopact.policy import (
+    ActivityOptions,
+    ChildWorkflowOptions,
+    ContinueAsNewOptions,
+    LocalActivityOptions,
+    SearchAttributeValue,
+)
 
 __all__ = [
     "RUNTIME_ATTRIBUTE",
@@ -289,6 +295,28 @@ class Runtime(ABC):
 
         Raises:
             ApplicationError: There is none that takes it.
+            ReadOnlyContextError: Called from a query or a validator.
+        """
+
+    @abstractmethod
+    def start_local_activity(
+        self,
+        activity: contract.Activity[Any, T],  # the request's type is checked by the generated stub, and when encoding
+        request: object,
+        options: LocalActivityOptions,
+    ) -> ActivityHandle[T]:
+        """Start a local activity.
+
+        Raises:
+            MessageMismatchError: `request` is not of the contract's type.
+            ReadOnlyContextError: Called from a query or a validator.
+        """
+
+    @abstractmethod
+    def side_effect(self, fn: Callable[[], T | Awaitable[T]], cls: type[T]) -> Awaitable[T]:
+        """Record the result of a function, which is not called on replay.
+
+        Raises:
             ReadOnlyContextError: Called from a query or a validator.
         """
 

@@ -141,6 +141,16 @@ class GreetingService(_generated.Service):
         ) -> _Awaitable[ComposeGreetingResponse] | ComposeGreetingResponse:
             """ComposeGreeting puts the words together."""
 
+    class Local:
+        """The activities of `GreetingService`, called locally: by the worker that runs the workflow, within its task."""
+
+        @staticmethod
+        def compose_greeting(
+            request: ComposeGreetingRequest, /, **options: _Unpack[_policy.LocalActivityOptions]
+        ) -> _workflow.ActivityHandle[ComposeGreetingResponse]:
+            """ComposeGreeting puts the words together."""
+            return _workflow.start_local_activity(_COMPOSE_GREETING, request, options)
+
     class Client(_client.Client):
         """Starts the workflows of `GreetingService`, and finds their runs."""
 

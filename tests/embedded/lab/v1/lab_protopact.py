@@ -263,6 +263,19 @@ class LabService(_generated.Service):
         def beat(self, request: Text, /) -> _Awaitable[Text] | Text:
             """Beat heartbeats."""
 
+    class Local:
+        """The activities of `LabService`, called locally: by the worker that runs the workflow, within its task."""
+
+        @staticmethod
+        def echo(request: Text, /, **options: _Unpack[_policy.LocalActivityOptions]) -> _workflow.ActivityHandle[Text]:
+            """Echo returns what it gets."""
+            return _workflow.start_local_activity(_ECHO, request, options)
+
+        @staticmethod
+        def beat(request: Text, /, **options: _Unpack[_policy.LocalActivityOptions]) -> _workflow.ActivityHandle[Text]:
+            """Beat heartbeats."""
+            return _workflow.start_local_activity(_BEAT, request, options)
+
     class Client(_client.Client):
         """Starts the workflows of `LabService`, and finds their runs."""
 

@@ -957,7 +957,7 @@ class Histories(_generated.Service):
         class ExternalHandle(_workflow.ExternalWorkflowHandle):
             """A run of `Patched`, from another workflow."""
 
-    class Local(_workflow.Workflow):
+    class Local_(_workflow.Workflow):
         """Local calls activities locally.
 
         Registered as `histories.v1.Histories.Local`.
@@ -982,9 +982,9 @@ class Histories(_generated.Service):
         @staticmethod
         async def start_child(
             request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]
-        ) -> Histories.Local.ChildHandle:
+        ) -> Histories.Local_.ChildHandle:
             """Start `Local` as a child of the workflow whose code calls, and wait until it has started."""
-            return await _workflow.start_child_workflow(Histories.Local.ChildHandle, _LOCAL, request, options)
+            return await _workflow.start_child_workflow(Histories.Local_.ChildHandle, _LOCAL, request, options)
 
         @staticmethod
         async def execute_child(request: Job, /, **options: _Unpack[_policy.ChildWorkflowOptions]) -> Outcome:
@@ -992,9 +992,9 @@ class Histories(_generated.Service):
             return await _workflow.execute_child_workflow(_LOCAL, request, options)
 
         @staticmethod
-        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Local.ExternalHandle:
+        def external(workflow_id: str, /, *, run_id: str | None = None) -> Histories.Local_.ExternalHandle:
             """A handle in another workflow's code, on the latest run of `Local` with an id, or on `run_id`."""
-            return _workflow.external_workflow(Histories.Local.ExternalHandle, _LOCAL, workflow_id, run_id)
+            return _workflow.external_workflow(Histories.Local_.ExternalHandle, _LOCAL, workflow_id, run_id)
 
         class Handle(_client.WorkflowHandle[Outcome]):
             """A run of `Local`, from outside."""
@@ -1072,6 +1072,30 @@ class Histories(_generated.Service):
         @_abstractmethod
         def beat(self, request: Step, /) -> _Awaitable[Reading] | Reading:
             """Beat heartbeats until it is cancelled."""
+
+    class Local:
+        """The activities of `Histories`, called locally: by the worker that runs the workflow, within its task."""
+
+        @staticmethod
+        def work(
+            request: Step, /, **options: _Unpack[_policy.LocalActivityOptions]
+        ) -> _workflow.ActivityHandle[Reading]:
+            """Work fails as often as it is told, then returns the length of a name."""
+            return _workflow.start_local_activity(_WORK, request, options)
+
+        @staticmethod
+        def break_(
+            request: Step, /, **options: _Unpack[_policy.LocalActivityOptions]
+        ) -> _workflow.ActivityHandle[Reading]:
+            """Break never succeeds."""
+            return _workflow.start_local_activity(_BREAK, request, options)
+
+        @staticmethod
+        def beat(
+            request: Step, /, **options: _Unpack[_policy.LocalActivityOptions]
+        ) -> _workflow.ActivityHandle[Reading]:
+            """Beat heartbeats until it is cancelled."""
+            return _workflow.start_local_activity(_BEAT, request, options)
 
     class Client(_client.Client):
         """Starts the workflows of `Histories`, and finds their runs."""
@@ -1316,12 +1340,12 @@ class Histories(_generated.Service):
 
         async def start_local(
             self, request: Job, /, **options: _Unpack[_policy.StartOptions]
-        ) -> Histories.Local.Handle:
+        ) -> Histories.Local_.Handle:
             """Start the workflow `Local`.
 
             Local calls activities locally.
             """
-            return await _client.start_workflow(self, Histories.Local.Handle, _LOCAL, request, options)
+            return await _client.start_workflow(self, Histories.Local_.Handle, _LOCAL, request, options)
 
         async def execute_local(self, request: Job, /, **options: _Unpack[_policy.StartOptions]) -> Outcome:
             """Start the workflow `Local`, and wait for its result.
@@ -1330,9 +1354,9 @@ class Histories(_generated.Service):
             """
             return await _client.execute_workflow(self, _LOCAL, request, options)
 
-        def local_handle(self, workflow_id: str, /, *, run_id: str | None = None) -> Histories.Local.Handle:
+        def local_handle(self, workflow_id: str, /, *, run_id: str | None = None) -> Histories.Local_.Handle:
             """A handle on the latest run of `Local` with an id, or on exactly `run_id`."""
-            return Histories.Local.Handle(self.engine, _LOCAL, workflow_id, run_id=run_id)
+            return Histories.Local_.Handle(self.engine, _LOCAL, workflow_id, run_id=run_id)
 
         async def start_parent(
             self, request: Job, /, **options: _Unpack[_policy.StartOptions]

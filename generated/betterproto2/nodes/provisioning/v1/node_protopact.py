@@ -421,6 +421,46 @@ class NodeProvisionerService(_generated.Service):
         def delete_vm(self, request: DeleteVmRequest, /) -> _Awaitable[DeleteVmResponse] | DeleteVmResponse:
             """DeleteVm deletes a virtual machine; deleting one that is not there succeeds."""
 
+    class Local:
+        """The activities of `NodeProvisionerService`, called locally: by the worker that runs the workflow, within its task."""
+
+        @staticmethod
+        def create_vm(
+            request: CreateVmRequest, /, **options: _Unpack[_policy.LocalActivityOptions]
+        ) -> _workflow.ActivityHandle[CreateVmResponse]:
+            """CreateVm creates the node's virtual machine, or returns the one that is there."""
+            return _workflow.start_local_activity(_CREATE_VM, request, options)
+
+        @staticmethod
+        def wait_for_vm_ready(
+            request: WaitForVmReadyRequest, /, **options: _Unpack[_policy.LocalActivityOptions]
+        ) -> _workflow.ActivityHandle[WaitForVmReadyResponse]:
+            """WaitForVmReady follows the boot and returns when it is over. It heartbeats `BootProgress`, so that the next attempt
+            goes on where this one stopped.
+            """
+            return _workflow.start_local_activity(_WAIT_FOR_VM_READY, request, options)
+
+        @staticmethod
+        def wait_for_node_to_join_cluster(
+            request: WaitForNodeToJoinClusterRequest, /, **options: _Unpack[_policy.LocalActivityOptions]
+        ) -> _workflow.ActivityHandle[WaitForNodeToJoinClusterResponse]:
+            """WaitForNodeToJoinCluster looks whether the node has registered with the cluster; its retries are the waiting."""
+            return _workflow.start_local_activity(_WAIT_FOR_NODE_TO_JOIN_CLUSTER, request, options)
+
+        @staticmethod
+        def publish_vm_joined(
+            request: PublishVmJoinedRequest, /, **options: _Unpack[_policy.LocalActivityOptions]
+        ) -> _workflow.ActivityHandle[PublishVmJoinedResponse]:
+            """PublishVmJoined tells the rest of the company that the node is in, once for each virtual machine."""
+            return _workflow.start_local_activity(_PUBLISH_VM_JOINED, request, options)
+
+        @staticmethod
+        def delete_vm(
+            request: DeleteVmRequest, /, **options: _Unpack[_policy.LocalActivityOptions]
+        ) -> _workflow.ActivityHandle[DeleteVmResponse]:
+            """DeleteVm deletes a virtual machine; deleting one that is not there succeeds."""
+            return _workflow.start_local_activity(_DELETE_VM, request, options)
+
     class Client(_client.Client):
         """Starts the workflows of `NodeProvisionerService`, and finds their runs."""
 

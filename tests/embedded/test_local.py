@@ -1,0 +1,365 @@
+"""Local activities on the embedded engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tests.embedded.bench import Waiting, all_kinds, find, kinds, open_engine, soon, text
+from tests.embedded.lab.v1.lab_pb2 import Text
+from tests.embedded.lab.v1.lab_protopact import LabService as lab
+from tests.embedded.test_seams import Squeezing
+
+from protopact import activity, errors, workflow
+from protopact.embedded.clock import VirtualClock
+from protopact.embedded.engine import EmbeddedEngine
+from protopact.engine import WorkflowStatus
+from protopact.errors import (
+    ActivityError,
+    ApplicationError,
+    TerminatedError,
+    WorkflowFailedError,
+)
+from protopact.history.event import MarkerRecorded, TimerStarted, WorkflowTaskFailed
+from protopact.interceptor import Interceptor, StartLocalActivity
+from protopact.payload import Payload
+from protopact.policy import ActivityCancellationType, RetryPolicy
+
+ONCE = RetryPolicy(maximum_attempts=1)
+
+
+class Busy(lab.Activities):
+    """Waits until it is let go, then does as its request says; notes what it does."""
+
+    def __init__(self) -> None:
+        self.begun = list[str]()
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def echo(self, request: Text) -> Text:
+        self.begun.append(f"{request.value} {activity.info().attempt}")
+        assert activity.info().is_local
+        try:
+            await self.free.wait()
+        except asyncio.CancelledError:
+            self.begun.append(f"{request.value} cancelled")
+            raise
+        word, _, fails = request.value.partition(" fails ")
+        if fails and activity.info().attempt <= int(fails):
+            raise ApplicationError(f"not yet {word}", type="NotYet")
+        return text(word + "!")
+
+    def beat(self, request: Text) -> Text:
+        return text(request.value + "?")
+
+
+class Calls(Waiting):
+    """Calls what its request lists, one after the other."""
+
+    async def run(self, request: Text) -> Text:
+        said = [(await lab.Local.echo(text(word))).value for word in request.value.split(",")]
+        said.append((await lab.Local.beat(text("thread"))).value)
+        return text(" ".join(said))
+
+
+@pytest.mark.parametrize("is_coded", [False, True], ids=["plain", "coded"])
+@pytest.mark.parametrize("cached", [1000, 0], ids=["kept", "replayed"])
+async def test_one_task_and_a_marker_each(
+    path: Path | None, clock: VirtualClock, *, is_coded: bool, cached: int
+) -> None:
+    codecs = [Squeezing()] if is_coded else []
+    async with (
+        open_engine(path, clock=clock, codecs=codecs) as engine,
+        engine.worker(workflows=[Calls], activities=[Busy()], max_cached_workflows=cached),
+    ):
+        handle = await lab.Client(engine).start_free(text("a,b"))
+        assert (await soon(handle.result())).value == "a! b! thread?"
+        assert (await soon(handle.status(text("")))).value == "new"
+        history = await handle.history()
+    assert all_kinds(history) == [
+        "WorkflowExecutionStarted",
+        "WorkflowTaskScheduled",
+        "WorkflowTaskStarted",
+        "WorkflowTaskCompleted",
+        *["MarkerRecorded"] * 3,
+        "WorkflowExecutionCompleted",
+    ]
+
+
+async def test_attempts_within_the_task(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    busy = Busy()
+    async with engine.worker(workflows=[Calls], activities=[busy]):
+        handle = await lab.Client(engine).start_free(text("a fails 2"))
+        await clock.advance(timedelta(seconds=10))
+        assert (await soon(handle.result())).value == "a! thread?"
+    assert busy.begun == ["a fails 2 1", "a fails 2 2", "a fails 2 3"]
+    history = await handle.history()
+    assert kinds(history)[1:3] == ["MarkerRecorded", "MarkerRecorded"], "of final outcomes only"
+    assert history[-1].event_time - history[0].event_time == 3_000_000_000
+
+
+class Patient(Waiting):
+    async def run(self, request: Text) -> Text:
+        policy = RetryPolicy(initial_interval=timedelta(seconds=5))
+        said = await lab.Local.echo(request, retry_policy=policy, local_retry_threshold=timedelta(seconds=1))
+        return text(f"{said.value} after {workflow.now() - workflow.info().start_time}")
+
+
+async def test_a_long_wait_between_attempts_is_a_timer(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    busy = Busy()
+    async with engine.worker(workflows=[Patient], activities=[busy]):
+        handle = await lab.Client(engine).start_free(text("a fails 1"))
+        await clock.settle()
+        assert find(await handle.history(), TimerStarted).start_to_fire_timeout == 5_000_000_000
+    async with engine.worker(workflows=[Patient], activities=[busy]):
+        await clock.advance(timedelta(seconds=10))
+        assert (await soon(handle.result())).value == "a! after 0:00:05"
+    assert kinds(await handle.history())[1:5] == ["MarkerRecorded", "TimerStarted", "TimerFired", "MarkerRecorded"]
+
+
+class Both(Waiting):
+    async def run(self, request: Text) -> Text:
+        results = await asyncio.gather(
+            lab.Local.echo(text("good")), lab.Local.echo(text("bad fails 9"), retry_policy=ONCE), return_exceptions=True
+        )
+        return text(" ".join(each.value if isinstance(each, Text) else type(each).__name__ for each in results))
+
+
+async def test_one_succeeds_and_one_fails(engine: EmbeddedEngine) -> None:
+    async with engine.worker(workflows=[Both], activities=[Busy()]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        assert (await soon(handle.result())).value == "good! ApplicationError"
+    assert kinds(await handle.history()).count("MarkerRecorded") == 2
+
+
+@pytest.mark.parametrize("limit", ["start_to_close", "schedule_to_close"])
+async def test_time_outs(engine: EmbeddedEngine, clock: VirtualClock, limit: str) -> None:
+    class TimesOut(Waiting):
+        async def run(self, request: Text) -> Text:
+            second = timedelta(seconds=1)
+            try:
+                if limit == "start_to_close":
+                    await lab.Local.echo(request, start_to_close_timeout=second, retry_policy=ONCE)
+                else:
+                    await lab.Local.echo(request, schedule_to_close_timeout=second)
+            except ActivityError as error:
+                return text(str(getattr(error.cause, "type", None)))
+            return request
+
+    busy = Busy()
+    busy.free.clear()
+    async with engine.worker(workflows=[TimesOut], activities=[busy]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await clock.advance(timedelta(seconds=5))
+        assert (await soon(handle.result())).value == f"TimeoutType.{limit.upper()}"
+    assert busy.begun[-1] == "a cancelled"
+    marker = find(await handle.history(), MarkerRecorded)
+    assert marker.failure is not None
+
+
+@pytest.mark.parametrize("kind", list(ActivityCancellationType))
+async def test_cancellation_types(engine: EmbeddedEngine, clock: VirtualClock, kind: ActivityCancellationType) -> None:
+    class Stops(Waiting):
+        async def run(self, request: Text) -> Text:
+            handle = lab.Local.echo(request, cancellation_type=kind)
+            await lab.Local.beat(text(""))
+            handle.cancel()
+            try:
+                await handle
+            except ActivityError as error:
+                return text(type(error.cause).__name__)
+            return text("")
+
+    busy = Busy()
+    busy.free.clear()
+    async with engine.worker(workflows=[Stops], activities=[busy]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        assert (await soon(handle.result())).value == "CancelledError"
+        if kind is ActivityCancellationType.ABANDON:
+            assert busy.begun == ["a 1"]
+            busy.free.set()
+        await clock.settle()
+    assert kinds(await handle.history()).count("MarkerRecorded") == 2
+
+
+class Meanwhile(Waiting):
+    async def run(self, request: Text) -> Text:
+        said = await lab.Local.echo(request)
+        signal = await self.go.receive()
+        return text(f"{said.value} {signal.value}")
+
+
+async def test_what_arrives_meanwhile_comes_behind(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    busy = Busy()
+    busy.free.clear()
+    async with engine.worker(workflows=[Meanwhile], activities=[busy]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await clock.settle()
+        await handle.go(text("signal"))
+        query = asyncio.ensure_future(handle.status(text("")))
+        update = asyncio.ensure_future(handle.set(text("b")))
+        await clock.settle()
+        assert not query.done()
+        assert all_kinds(await handle.history()) == ["WorkflowExecutionStarted"], "the task is not written before"
+        busy.free.set()
+        assert (await soon(handle.result())).value == "a! signal"
+        await soon(asyncio.gather(query, update, return_exceptions=True))
+    assert kinds(await handle.history())[1:3] == ["MarkerRecorded", "WorkflowExecutionSignaled"]
+
+
+class Hasty(Waiting):
+    async def run(self, request: Text) -> Text:
+        return await lab.Local.echo(request)
+
+
+async def test_an_end_is_put_off_for_what_arrives(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    busy = Busy()
+    busy.free.clear()
+    async with engine.worker(workflows=[Hasty], activities=[busy]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await clock.settle()
+        await handle.go(text("signal"))
+        busy.free.set()
+        assert (await soon(handle.result())).value == "a!"
+    assert find(await handle.history(), WorkflowTaskFailed).cause == "UNHANDLED_COMMAND"
+    assert busy.begun == ["a 1", "a 1"], "nothing of the first task stands in history, so it ran again"
+
+
+async def test_a_worker_that_stops_leaves_nothing(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    busy = Busy()
+    busy.free.clear()
+    async with engine.worker(workflows=[Calls], activities=[busy], graceful_shutdown_timeout=timedelta(0)):
+        handle = await lab.Client(engine).start_free(text("a,b"))
+        await clock.settle()
+    assert all_kinds(await handle.history()) == ["WorkflowExecutionStarted"]
+    busy.free.set()
+    async with engine.worker(workflows=[Calls], activities=[busy]):
+        assert (await soon(handle.result())).value == "a! b! thread?"
+    assert busy.begun == ["a 1", "a cancelled", "a 1", "b 1"]
+
+
+async def test_a_termination_cancels_what_runs(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    busy = Busy()
+    busy.free.clear()
+    async with engine.worker(workflows=[Calls], activities=[busy]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await clock.settle()
+        await handle.terminate(reason="enough")
+        with pytest.raises(WorkflowFailedError) as raised:
+            await soon(handle.result())
+        assert isinstance(raised.value.cause, TerminatedError)
+        await clock.settle()
+        assert busy.begun == ["a 1", "a cancelled"]
+
+
+async def test_a_cancel_request_comes_when_the_task_is_over(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    busy = Busy()
+    busy.free.clear()
+    async with engine.worker(workflows=[Meanwhile], activities=[busy]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await clock.settle()
+        await handle.cancel()
+        busy.free.set()
+        with pytest.raises(WorkflowFailedError):
+            await soon(handle.result())
+        assert (await handle.describe()).status is WorkflowStatus.CANCELED
+
+
+async def test_a_worker_without_the_activity_parks_the_run(
+    engine: EmbeddedEngine, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL")
+    async with engine.worker(workflows=[Calls]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await clock.settle()
+        assert "lab.v1.LabService.Echo is called locally" in ((await handle.describe()).task_failure or "")
+    async with engine.worker(workflows=[Calls], activities=[Busy()]):
+        await clock.advance(timedelta(seconds=2))
+        assert (await soon(handle.result())).value == "a! thread?"
+
+
+class Tagging(Interceptor):
+    def start_local_activity(
+        self, call: StartLocalActivity, next_hook: Callable[[StartLocalActivity], Awaitable[object]]
+    ) -> Awaitable[object]:
+        call.headers["tag"] = Payload(data=b"local")
+        call.request = text("tagged")
+        return next_hook(call)
+
+
+async def test_interceptors(clock: VirtualClock) -> None:
+    async with (
+        open_engine(clock=clock, interceptors=[Tagging()]) as engine,
+        engine.worker(workflows=[Hasty], activities=[Busy()]),
+    ):
+        assert (await soon(lab.Client(engine).execute_free(text("a")))).value == "tagged!"
+
+
+class Effects(Waiting):
+    """Side effects of several types; none runs on replay."""
+
+    asked: list[str]
+
+    async def run(self, request: Text) -> Text:
+        quota = await workflow.side_effect(lambda: self.ask("quota"), Text)
+        numbers = await workflow.side_effect(lambda: [1, 2], list[int])
+
+        async def later() -> str:
+            await asyncio.sleep(0)
+            return "later"
+
+        word = await workflow.side_effect(later, str)
+        await self.go.receive()
+        return text(f"{quota.value} {numbers} {word}")
+
+    def ask(self, word: str) -> Text:
+        assert not workflow.in_workflow()
+        type(self).asked.append(word)
+        return text(word)
+
+
+async def test_a_side_effect_is_recorded_once(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    Effects.asked = []
+    async with engine.worker(workflows=[Effects]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await clock.settle()
+    async with engine.worker(workflows=[Effects]):
+        await handle.go(text(""))
+        assert (await soon(handle.result())).value == "quota [1, 2] later"
+    assert Effects.asked == ["quota"]
+    assert kinds(await handle.history()).count("MarkerRecorded") == 3
+
+
+def wrong() -> Text:
+    raise KeyError("no quota")
+
+
+@pytest.mark.parametrize(
+    ("fn", "why"), [(wrong, "no quota"), (lambda: 3, "expected lab.v1.Text")], ids=["raises", "type"]
+)
+async def test_a_side_effect_that_fails(engine: EmbeddedEngine, fn: Callable[[], Text], why: str) -> None:
+    class Wrong(Waiting):
+        async def run(self, request: Text) -> Text:
+            try:
+                return await workflow.side_effect(fn, Text)
+            except ApplicationError as error:
+                return text(str(error))
+
+    async with engine.worker(workflows=[Wrong]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        assert why in (await soon(handle.result())).value
+
+
+async def test_a_query_records_no_side_effect(engine: EmbeddedEngine) -> None:
+    class Asked(Waiting):
+        def status(self, request: Text) -> Text:
+            workflow.side_effect(wrong, Text).send(None)
+            return request
+
+    async with engine.worker(workflows=[Asked]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        with pytest.raises(errors.QueryError, match="must change nothing"):
+            await soon(handle.status(text("")))
