@@ -22,8 +22,12 @@ from benchmarks.generated import generate
 
 HERE = Path(__file__).parent
 OURS = [
-    (library, encoding) for library in ("google", "betterproto2") for encoding in ("json/protobuf", "binary/protobuf")
+    (library, encoding, check)
+    for library in ("google", "betterproto2")
+    for encoding in ("json/protobuf", "binary/protobuf")
+    for check in ("strict", "plain")
 ]
+"""Message library, encoding, and what is compared: every field of every command, or what workers compare."""
 SHAPES = {
     "Sequence": ("activities, one after the other", 6, 10),
     "Timers": ("timers, one after the other", 5, 10),
@@ -72,11 +76,11 @@ class Bench:
         peer = Side("temporalio json", [*peer_command, str(min(repeat, peer_repeat))], self._folder / "google")
         ours = [
             Side(
-                f"protopact {library} {encoding.partition('/')[0]}",
-                self.ours(library, encoding, shape, turns, str(repeat)),
+                f"protopact {library} {encoding.partition('/')[0]} {check}",
+                self.ours(library, encoding, shape, turns, str(repeat), check),
                 self._folder / library,
             )
-            for library, encoding in OURS
+            for library, encoding, check in OURS
         ]
         for _ in range(self._rounds):
             for side in (peer, *ours):
@@ -89,7 +93,7 @@ class Bench:
             ratio = median(peer.replaying) / replay
             both = (median(peer.replaying) + median(peer.parsing)) / (replay + parse)
             print(
-                f"  {side.name:<30} {events / replay:10,.0f} events/s {tasks / replay:9,.0f} tasks/s {ratio:7.1f} x"
+                f"  {side.name:<36} {events / replay:10,.0f} events/s {tasks / replay:9,.0f} tasks/s {ratio:7.1f} x"
                 f"   parsing {events / parse:9,.0f} events/s   both {both:5.1f} x"
             )
 

@@ -1,8 +1,9 @@
-"""Our side: the core, over the same file.
+"""Our side: the Replayer, over the same file.
 
-Usage: `python protopact_side.py FILE SHAPE REPEAT LIBRARY ENCODING`; prints one line of JSON: seconds of parsing and of
-each replay. With `write COUNT` in place of REPEAT it writes FILE; with `memory COUNT` it prints the bytes that an open
-run takes, COUNT of them kept. The generated code of `contract/` for LIBRARY is expected on the path.
+Usage: `python protopact_side.py FILE SHAPE REPEAT strict|plain LIBRARY ENCODING`; prints one line of JSON: seconds of
+parsing and of each replay. With `write COUNT` in place of REPEAT and its check it writes FILE; with `memory COUNT` it
+prints the bytes that an open run takes, COUNT of them kept. The generated code of `contract/` for LIBRARY is expected
+on the path.
 """
 
 # ruff: noqa: ANN401 - which library's classes these are is known at run time only
@@ -21,12 +22,14 @@ from typing import Any, cast
 from benchmarks.replay.shapes import history
 from protopact import workflow
 from protopact.failure import FailureConverter
+from protopact.history import History
 from protopact.history import event as ev
-from protopact.history.json import from_json, to_json
+from protopact.history.json import to_json
 from protopact.payload import Encoding, PayloadConverter
 from protopact.payload.payload import Payloads
 from protopact.replay.definition import Definition
 from protopact.replay.execution import Execution
+from protopact.replay.replayer import Replayer
 
 FILE, SHAPE, MODE = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 LIBRARY, ENCODING = sys.argv[-2:]
@@ -99,28 +102,29 @@ def main() -> None:
     elif MODE == "memory":
         print(json.dumps({"bytes": memory(definition, int(sys.argv[4]))}))
     else:
-        print(json.dumps(times(definition, int(MODE))))
+        print(json.dumps(times(int(MODE), strict=sys.argv[4] == "strict")))
 
 
-def times(definition: Definition, repeat: int) -> dict[str, list[float]]:
+def times(repeat: int, *, strict: bool) -> dict[str, list[float]]:
     text = FILE.read_text()
+    replayer = Replayer(workflows=[WORKFLOWS[SHAPE]], strict=strict)
     parsing: list[float] = []
     replaying_: list[float] = []
     for _ in range(repeat):
         began = time.perf_counter()
-        events = from_json(text)
+        read = History.from_json(text)
         parsed = time.perf_counter()
-        run = run_of(definition)
-        run.advance(events)
+        result = replayer.replay(read)
         replaying_.append(time.perf_counter() - parsed)
-        run.unwind()
         parsing.append(parsed - began)
+        assert result.is_closed
+        assert not result.warnings
     return {"parsing": parsing, "replaying": replaying_}
 
 
 def memory(definition: Definition, count: int) -> float:
     """Bytes of an open run that waits, events not counted: the shell lets go of them."""
-    events = from_json(FILE.read_text())
+    events = list(History.from_json(FILE.read_text()))
     while not isinstance(events[-1].attributes, ev.WorkflowTaskStarted):
         events.pop()
     gc.collect()

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from protopact.errors import NondeterminismError, OptionError, PayloadError, RegistrationError, WorkflowTaskError
 from protopact.failure import FailureConverter
 from protopact.history import History
+from protopact.history.event import WorkflowExecutionStarted
 from protopact.interceptor import Interceptor
-from protopact.payload import CodecChain, PayloadCodec, PayloadConverter
+from protopact.payload import CodecChain, Encoding, PayloadCodec, PayloadConverter
 from protopact.replay.command import Command
 from protopact.replay.comparison import Comparer, Difference
 from protopact.replay.definition import Definition
@@ -24,6 +25,8 @@ from protopact.workflow import Workflow
 __all__ = ["ReplayResult", "Replayer"]
 
 _logger = logging.getLogger("protopact.replay")
+
+_ENCODINGS: tuple[Encoding, ...] = ("json/protobuf", "binary/protobuf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,20 +86,21 @@ class Replayer:
         relax: Collection[str] = (),
     ) -> None:
         Comparer(PayloadConverter(), relax)
-        converter = PayloadConverter()
-        failures = FailureConverter(converter)
         self._codecs = CodecChain(codecs)
         self._relax = frozenset(relax) if strict else None
-        self._definitions = {
-            name: Definition(
-                workflow=registered.cls,
-                converter=converter,
-                failures=failures,
-                failure_exception_types=workflow_failure_exception_types,
-                interceptors=interceptors,
-            )
-            for name, registered in registered_workflows(workflows).items()
-        }
+        self._definitions: dict[tuple[str, Encoding], Definition] = {}
+        self._workflows = registered_workflows(workflows)
+        for encoding in _ENCODINGS:
+            converter = PayloadConverter(encoding)
+            failures = FailureConverter(converter)
+            for name, registered in self._workflows.items():
+                self._definitions[name, encoding] = Definition(
+                    workflow=registered.cls,
+                    converter=converter,
+                    failures=failures,
+                    failure_exception_types=workflow_failure_exception_types,
+                    interceptors=interceptors,
+                )
 
     def replay(self, history: History, *, raise_on_failure: bool = True) -> ReplayResult:
         """Replay a history: of a closed run, of an open one, or the beginning of either.
@@ -144,11 +148,11 @@ class Replayer:
         return history.replace(await self._codecs.decode_structs(history))
 
     def _replay(self, history: History, *, raise_on_failure: bool) -> ReplayResult:
-        definition = self._definitions.get(history.workflow_type)
+        definition = self._definitions.get((history.workflow_type, _encoding_of(history)))
         if definition is None:
             raise RegistrationError(
                 f"the history of workflow {history.workflow_id!r} is of the type {history.workflow_type}, which is "
-                f"none of the workflows given to the replayer: {', '.join(self._definitions)}"
+                f"none of the workflows given to the replayer: {', '.join(self._workflows)}"
             )
         advance, error = Advance(), None
         comparer = None if self._relax is None else Comparer(definition.converter, self._relax)
@@ -173,6 +177,14 @@ class Replayer:
         return ReplayResult(
             history=history, error=error, commands=advance.commands, is_closed=advance.is_closed, warnings=warnings
         )
+
+
+def _encoding_of(history: History) -> Encoding:
+    """How the worker wrote its messages: commands that are written alike need not be read to be compared."""
+    started = history[0].attributes if history else None
+    payloads = started.input if isinstance(started, WorkflowExecutionStarted) else ()
+    is_binary = any(payload.metadata.get("encoding") == b"binary/protobuf" for payload in payloads)
+    return "binary/protobuf" if is_binary else "json/protobuf"
 
 
 @contextmanager
