@@ -25,13 +25,15 @@ from protopact.errors import (
     TerminatedError,
     WorkflowFailedError,
 )
+from protopact.history import policy
 from protopact.history.event import (
+    ActivityTaskScheduled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
     WorkflowTaskCompleted,
 )
-from protopact.policy import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+from protopact.policy import Priority, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 
 
 async def test_a_workflow_calls_activities_and_returns(engine: EmbeddedEngine) -> None:
@@ -57,6 +59,23 @@ async def test_the_first_completed_task_names_the_sdk_and_its_flags(engine: Embe
     first = next(e.attributes for e in await handle.history() if isinstance(e.attributes, WorkflowTaskCompleted))
     assert (first.identity, first.build_id, first.sdk_name) == ("me", "b1", "protopact")
     assert set(first.core_used_flags) == {1, 2, 3, 4}
+
+
+async def test_priorities_stand_in_history(engine: EmbeddedEngine) -> None:
+    class Urgent(Waiting):
+        async def run(self, request: Text) -> Text:
+            return await lab.echo(request, priority=Priority(priority_key=1))
+
+    async with engine.worker(workflows=[Urgent], activities=[Lab()]):
+        handle = await lab.Client(engine).start_free(
+            text("a"), priority=Priority(priority_key=2, fairness_key="tenant", fairness_weight=0.5)
+        )
+        await soon(handle.result())
+    history = await handle.history()
+    assert find(history, WorkflowExecutionStarted).priority == policy.Priority(
+        priority_key=2, fairness_key="tenant", fairness_weight=0.5
+    )
+    assert find(history, ActivityTaskScheduled).priority == policy.Priority(priority_key=1)
 
 
 async def test_a_start_before_the_worker_waits_for_it(engine: EmbeddedEngine) -> None:

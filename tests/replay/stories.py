@@ -280,6 +280,10 @@ class Story:
         )
         return self
 
+    def admits(self, update_id: str) -> Story:
+        self._put(ev.WorkflowExecutionUpdateAdmitted(request=_add(update_id), origin="REAPPLY"))
+        return self
+
     def finish(self) -> Story:
         self._put(ev.WorkflowExecutionSignaled(signal_name=P + "Finish", input=payloads(_NUDGE.request, Nudge())))
         return self
@@ -371,15 +375,16 @@ def stops(timer_id: str) -> Command:
     return lambda story: ev.TimerCanceled(timer_id=timer_id, started_event_id=story.timers[timer_id])
 
 
-def accepts(update_id: str) -> Command:
-    request = ev.UpdateRequest(
-        update_id=update_id, name=P + "Add", args=payloads(_NUDGE.request, Nudge(note=update_id))
-    )
+def _add(update_id: str) -> ev.UpdateRequest:
+    return ev.UpdateRequest(update_id=update_id, name=P + "Add", args=payloads(_NUDGE.request, Nudge(note=update_id)))
+
+
+def accepts(update_id: str, *, was_admitted: bool = False) -> Command:
     return lambda story: ev.WorkflowExecutionUpdateAccepted(
         protocol_instance_id=update_id,
         accepted_request_message_id=f"{update_id}/request",
         accepted_request_sequencing_event_id=story.started - 1,
-        accepted_request=request,
+        accepted_request=None if was_admitted else _add(update_id),
     )
 
 

@@ -480,6 +480,36 @@ class UpdatesBackwards(Updates):
     pass
 
 
+# Updates that a reset has brought along.
+
+
+@case(Story().admits("a").task().answer(accepts("a", was_admitted=True), completes("a")))
+class UpdatesThatWereAdmitted(Program):
+    pass
+
+
+@case(
+    Story().task().answer().admits("a").nudge("n").task().answer(accepts("a", was_admitted=True), completes("a")),
+)
+class UpdatesThatWereAdmittedLater(Program):
+    pass
+
+
+@case(Story().task().answer().admits("a").admits("b").task().answer(accepts("a"), completes("a")))
+class UpdatesThatWereAdmittedAndRejected(Program):
+    pass
+
+
+@case(Story().task().answer().admits("a").task())
+class UpdatesThatWereAdmittedJustNow(Program):
+    pass
+
+
+@case(Story().task().answer().nudge("n").task().answer(accepts("a", was_admitted=True), completes("a")), ERROR)
+class UpdatesOfWhichNothingIsKnown(Program):
+    pass
+
+
 # Verdicts.
 
 

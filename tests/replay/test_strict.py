@@ -91,6 +91,7 @@ CHANGES: list[Change] = [
     ("sequence", A, {"schedule_to_start_timeout": Duration(SECOND)}, "schedule_to_start_timeout", Severity.WARNING),
     ("sequence", A, {"heartbeat_timeout": Duration(SECOND)}, "heartbeat_timeout", Severity.WARNING),
     ("sequence", A, {"retry_policy": RetryPolicy(maximum_attempts=3)}, "retry_policy", Severity.WARNING),
+    ("sequence", A, {"priority": ev.Priority(priority_key=2)}, "priority", Severity.WARNING),
     ("cancellable", T, {"start_to_fire_timeout": Duration(SECOND)}, "duration", Severity.WARNING),
     ("cancellable", T, {"start_to_fire_timeout": Duration(0)}, "duration", Severity.ERROR),
     ("cancellable", ev.WorkflowExecutionCanceled, {"details": encoded(Step())}, "details", Severity.ERROR),

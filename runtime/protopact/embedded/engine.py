@@ -326,6 +326,7 @@ class EmbeddedEngine(Engine):
                 options.get("search_attributes", {}), workflow.search_attributes
             ),
             header=call.headers,
+            priority=option.priority(options.get("priority", workflow.priority)),
         )
         return Start(
             started=await self._encode(started),

@@ -35,7 +35,6 @@ from protopact.history.event import (
     WorkflowTaskStarted,
 )
 from protopact.history.failure import Failure
-from protopact.history.policy import Priority
 from protopact.history.time import Duration, Timestamp
 from protopact.replay.command import (
     AcceptUpdate,
@@ -387,7 +386,7 @@ class WorkflowTasks:
                 heartbeat_timeout=command.heartbeat_timeout,
                 workflow_task_completed_event_id=task.completed_event_id,
                 retry_policy=command.retry_policy,
-                priority=Priority(priority_key=command.priority_key) if command.priority_key else None,
+                priority=command.priority,
             ),
             tick.now,
         )

@@ -78,6 +78,7 @@ __all__ = [
     "WorkflowExecutionTerminated",
     "WorkflowExecutionTimedOut",
     "WorkflowExecutionUpdateAccepted",
+    "WorkflowExecutionUpdateAdmitted",
     "WorkflowExecutionUpdateCompleted",
     "WorkflowPropertiesModified",
     "WorkflowTaskCompleted",
@@ -206,6 +207,13 @@ class UpdateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     name: str = ""
     args: Payloads = ()
     header: Headers = {}
+
+
+class WorkflowExecutionUpdateAdmitted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+    """An update reached the run before a worker saw it: a reset or another cluster brought it along."""
+
+    request: UpdateRequest | None = None
+    origin: str = ""
 
 
 class WorkflowExecutionUpdateAccepted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
@@ -420,6 +428,7 @@ Attributes: TypeAlias = (
     | WorkflowExecutionTerminated
     | WorkflowExecutionSignaled
     | WorkflowExecutionCancelRequested
+    | WorkflowExecutionUpdateAdmitted
     | WorkflowExecutionUpdateAccepted
     | WorkflowExecutionUpdateCompleted
     | WorkflowTaskScheduled

@@ -249,6 +249,7 @@ _ENUMS: Mapping[tuple[type[msgspec.Struct], str], str] = {
     (ev.ChildWorkflowExecutionTimedOut, "retry_state"): "RETRY_STATE_",
     (ev.SignalExternalWorkflowExecutionFailed, "cause"): "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_",
     (ev.RequestCancelExternalWorkflowExecutionFailed, "cause"): "CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_",
+    (ev.WorkflowExecutionUpdateAdmitted, "origin"): "UPDATE_ADMITTED_EVENT_ORIGIN_",
     (ev.WorkflowTaskCompleted, "versioning_behavior"): "VERSIONING_BEHAVIOR_",
     (fl.ApplicationFailureInfo, "category"): "APPLICATION_ERROR_CATEGORY_",
     (fl.TimeoutFailureInfo, "timeout_type"): "TIMEOUT_TYPE_",

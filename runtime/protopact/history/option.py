@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from protopact.history.event import Priority as PriorityAttributes
 from protopact.history.event import RetryPolicy as RetryPolicyAttributes
 from protopact.history.time import Duration, from_timedelta
 from protopact.limits import LONGEST
-from protopact.policy import RetryPolicy
+from protopact.policy import Priority, RetryPolicy
 
-__all__ = ["duration", "retry_policy"]
+__all__ = ["duration", "priority", "retry_policy"]
 
 
 def duration(value: timedelta | None) -> Duration:
     """A time-out; zero when there is none."""
     return Duration(0) if value is None else from_timedelta(value)
+
+
+def priority(value: Priority) -> PriorityAttributes | None:
+    """A priority; None when it says nothing."""
+    if value == Priority():
+        return None
+    return PriorityAttributes(
+        priority_key=value.priority_key or 0,
+        fairness_key=value.fairness_key or "",
+        fairness_weight=value.fairness_weight or 0.0,
+    )
 
 
 def retry_policy(policy: RetryPolicy) -> RetryPolicyAttributes:

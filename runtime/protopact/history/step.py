@@ -171,6 +171,10 @@ class _Grouping:
         if requested.cause:
             step.lines.append(Line("reason", requested.cause))
 
+    def _update_admitted(self, event: ev.Event, admitted: ev.WorkflowExecutionUpdateAdmitted) -> None:
+        request = admitted.request or ev.UpdateRequest()
+        self._values(self._begin(event, f"update {short_name(request.name)} arrived"), "request", request.args)
+
     def _update_accepted(self, event: ev.Event, accepted: ev.WorkflowExecutionUpdateAccepted) -> None:
         request = accepted.accepted_request or ev.UpdateRequest()
         step = self._begin(event, f"update {short_name(request.name)}", open_=True)
@@ -398,6 +402,7 @@ class _Grouping:
         ev.WorkflowExecutionTerminated: _terminated,
         ev.WorkflowExecutionSignaled: _signaled,
         ev.WorkflowExecutionCancelRequested: _cancel_requested,
+        ev.WorkflowExecutionUpdateAdmitted: _update_admitted,
         ev.WorkflowExecutionUpdateAccepted: _update_accepted,
         ev.WorkflowExecutionUpdateCompleted: _update_completed,
         ev.WorkflowTaskScheduled: _task_scheduled,

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from protopact.history.event import RetryPolicy, UpdateRequest
+from protopact.history.event import Priority, RetryPolicy, UpdateRequest
 from protopact.history.failure import Failure
 from protopact.history.time import Duration, Timestamp
 from protopact.payload.payload import Headers, Payload, Payloads
@@ -53,7 +53,7 @@ class ScheduleActivityTask(msgspec.Struct, frozen=True, kw_only=True):
     start_to_close_timeout: Duration = Duration(0)
     heartbeat_timeout: Duration = Duration(0)
     retry_policy: RetryPolicy | None = None
-    priority_key: int = 0
+    priority: Priority | None = None
 
 
 class RequestCancelActivityTask(msgspec.Struct, frozen=True, kw_only=True):

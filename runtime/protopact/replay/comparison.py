@@ -25,7 +25,7 @@ from protopact.history.failure import (
     Failure,
     TimeoutFailureInfo,
 )
-from protopact.history.policy import RetryPolicy
+from protopact.history.policy import Priority, RetryPolicy
 from protopact.history.time import Duration
 from protopact.payload.converter import PayloadConverter
 from protopact.payload.payload import Payload, Payloads
@@ -141,6 +141,10 @@ def _same_retries_if_any(reader: Reader, expected: RetryPolicy | None, found: Re
     if expected is None or found is None:
         return expected is found
     return _same_retries(reader, expected, found)
+
+
+def _same_priority(_: Reader, expected: Priority | None, found: Priority | None) -> bool:
+    return (expected or Priority()) == (found or Priority())
 
 
 def _retries(_: Reader, value: RetryPolicy | None) -> str:
@@ -353,7 +357,7 @@ _TARGET = (
     Comparison("target", "run_id"),
     Comparison("target", "child_workflow_only"),
 )
-_PRIORITY = {"priority_key": "histories do not hold it"}
+_PRIORITY = {"priority_key": "parents of the embedded engine do not write it"}
 
 TABLES: Mapping[type[ev.Attributes], Table] = {
     ev.ActivityTaskScheduled: Table(
@@ -368,9 +372,10 @@ TABLES: Mapping[type[ev.Attributes], Table] = {
             _warn("start_to_close_timeout", text=_duration),
             _warn("heartbeat_timeout", text=_duration),
             _warn("retry_policy", same=_same_retries, text=_retries),
+            _warn("priority", same=_same_priority),
             _HEADER,
         ),
-        _PRIORITY,
+        {},
         _fill_activity,
     ),
     ev.ActivityTaskCancelRequested: Table(cmd.RequestCancelActivityTask, (Comparison("target", "scheduled_event_id"),)),

@@ -157,7 +157,7 @@ class CalledActivity(Entry):
             ),
             heartbeat_timeout=option.duration(options.get("heartbeat_timeout", activity.heartbeat_timeout)),
             retry_policy=option.retry_policy(options.get("retry_policy", activity.retry_policy)),
-            priority_key=options.get("priority", activity.priority).priority_key or 0,
+            priority=option.priority(options.get("priority", activity.priority)),
         )
 
     def meet(self, ledger: Ledger, event_id: int, attributes: ActivityTaskScheduled, /) -> bool:

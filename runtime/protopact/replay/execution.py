@@ -50,6 +50,7 @@ from protopact.history.event import (
     WorkflowExecutionTerminated,
     WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAccepted,
+    WorkflowExecutionUpdateAdmitted,
     WorkflowExecutionUpdateCompleted,
     WorkflowPropertiesModified,
     WorkflowTaskCompleted,
@@ -138,6 +139,7 @@ class Execution:
     """
 
     __slots__ = (
+        "_admitted",
         "_context",
         "_core_flags",
         "_handlers",
@@ -197,6 +199,7 @@ class Execution:
         self._task = self._previous_task = (0, _CLOSED)  # the event that scheduled it, and how far it is
         self._has_ended = False
         self._signals: list[WorkflowExecutionSignaled] = []
+        self._admitted: dict[str, UpdateRequest] = {}  # of the group that is being applied
         self._has_patches = False
         self._skipped_patch = 0  # marker of a deprecated patch that the code does not ask for any more
         self._jobs: list[tuple[Callable[..., None], tuple[Any, ...]]] = []  # of the events that are being applied
@@ -311,10 +314,11 @@ class Execution:
                 is_open = following == count
                 self._start_task_of_code(last, is_open=is_open)
                 if is_open:
-                    self._activate(last, updates, is_open=True)
+                    self._activate(last, [*self._admitted.values(), *updates], is_open=True)
                 else:
                     answer_end = ends[index + 1] + 1 if index + 1 < len(ends) else count
                     self._activate(last, self._look_ahead(events, following, answer_end), is_open=False)
+            self._admitted.clear()
             begin = following
         # What the code has already answered is compared now, and stays with what comes for the next task.
         self._ledger.checks_ids = True
@@ -334,8 +338,12 @@ class Execution:
             if kind not in _FORESEEN:
                 continue
             if isinstance(attributes, WorkflowExecutionUpdateAccepted):
-                if attributes.accepted_request is not None:
-                    accepted.append(attributes.accepted_request)
+                # As in Temporal Core, what the group before admitted is told as it was admitted.
+                admitted = self._admitted.get(attributes.protocol_instance_id)
+                request = attributes.accepted_request if admitted is None else admitted
+                if request is None:
+                    raise self._impossible(events[index], "holds no request, and none was admitted before it")
+                accepted.append(request)
             elif isinstance(attributes, MarkerRecorded):
                 patch = patch_mark(attributes)
                 if patch is not None:
@@ -491,6 +499,10 @@ class Execution:
     def _request_cancel(self, _event: Event, _: WorkflowExecutionCancelRequested) -> None:
         self._jobs.append((self._instance.request_cancel, ()))
 
+    def _admit(self, _: Event, admitted: WorkflowExecutionUpdateAdmitted) -> None:
+        if admitted.request is not None:
+            self._admitted[admitted.request.update_id] = admitted.request
+
     def _match(self, event: Event, _: object) -> None:
         self._ledger.match(event)
 
@@ -588,6 +600,7 @@ class Execution:
         WorkflowExecutionTerminated: _end,
         WorkflowExecutionSignaled: _signal,
         WorkflowExecutionCancelRequested: _request_cancel,
+        WorkflowExecutionUpdateAdmitted: _admit,
         WorkflowExecutionUpdateAccepted: _match,
         WorkflowExecutionUpdateCompleted: _match,
         WorkflowTaskScheduled: _schedule_task,
