@@ -229,6 +229,7 @@ class LocalActivities:
     """
 
     __slots__ = (
+        "_awaiting",
         "_calls",
         "_cancelled",
         "_foreseen",
@@ -247,6 +248,7 @@ class LocalActivities:
         self._ledger = ledger
         self._loop = loop
         self._calls: dict[int, CalledLocalActivity] = {}
+        self._awaiting: dict[int, CalledLocalActivity] = {}
         self._foreseen: deque[tuple[Event, LocalActivityMark, MarkerRecorded]] = deque()
         self._requested: list[CalledLocalActivity] = []
         self._open: set[int] = set()
@@ -258,7 +260,9 @@ class LocalActivities:
     def call(self, called: CalledLocalActivity) -> None:
         """Run a local activity, or wait for history to say how it ended."""
         self._calls[called.seq] = called
-        if not called.awaits_marker:
+        if called.awaits_marker:
+            self._awaiting[called.seq] = called
+        else:
             self._requested.append(called)
 
     def cancel(self, called: CalledLocalActivity) -> None:
@@ -346,6 +350,7 @@ class LocalActivities:
     ) -> None:
         called.is_resolved = True
         called.awaits_marker = False
+        self._awaiting.pop(called.seq, None)
         at = None if mark.complete_time is None else Timestamp(mark.complete_time.in_nanoseconds())
         if failure is not None and isinstance(failure.info, CanceledFailureInfo):
             failure = called.failure_of(failure, "Local Activity cancelled")
@@ -360,10 +365,10 @@ class LocalActivities:
         """A task has started. In an open one, what was called on replay and has no marker is run after all."""
         self._index = 0
         if is_open:
-            for called in self._calls.values():
-                if called.awaits_marker:
-                    called.awaits_marker = called.was_replayed = False
-                    self._requested.append(called)
+            for called in self._awaiting.values():
+                called.awaits_marker = called.was_replayed = False
+                self._requested.append(called)
+            self._awaiting.clear()
 
     def foresee(self, event: Event, marker: MarkerRecorded) -> None:
         """The answer of the task holds a marker.
@@ -398,6 +403,8 @@ class LocalActivities:
 
     def take_ended(self) -> list[tuple[CalledLocalActivity, End]]:
         """Those whose end the code is told now; its time goes on to that."""
+        if not self.ended:
+            return []
         ended, self.ended = self.ended, []
         self._loop.time_ns = max(self._loop.time_ns, *(end.at or 0 for _, end in ended), 0)
         return ended
