@@ -14,6 +14,7 @@ from tests.replay.bench import recorded
 from tests.replay.histories.v1.histories_pb2 import Job, Outcome, Step
 from tests.replay.histories.v1.histories_protopact import Histories as histories
 from tests.replay.stories import Story, ends, ends_failed, mark, timer, work
+from tests.replay.test_local import marker
 
 from protopact import workflow
 from protopact.errors import ApplicationError, NondeterminismError
@@ -303,3 +304,57 @@ def test_calls_of_the_constructor_show_its_lines_alone() -> None:
     report = report_of(Eager, History(seq("Work").events))
     (stack,) = report.stacks
     assert [frame.code for frame in stack.frames] == ['self.handle = histories.beat(Step(name="x"))']
+
+
+# Local activities: their markers hold no input.
+
+
+def local_story(*steps: str) -> Story:
+    """A history of local activities."""
+    story = Story(workflow_type=SEQUENCE).task()
+    markers = [marker(seq, name=name) for seq, name in enumerate(steps, 1)]
+    return story.answer(*markers, ends())
+
+
+def local_code(*steps: str) -> type[Workflow]:
+    class Coded(histories.Sequence):
+        async def run(self, request: Job) -> Outcome:
+            for step in steps:
+                if step == "remote":
+                    await histories.work(Step(name="a"))
+                else:
+                    await LOCAL[step]()
+            return Outcome(id="story")
+
+    return Coded
+
+
+LOCAL: dict[str, Callable[[], Any]] = {
+    "Work": lambda: histories.Local.work(Step(name="a")),
+    "Beat": lambda: histories.Local.beat(Step(name="a")),
+}
+
+LOCAL_CASES = {
+    "the same": (local_code("Work", "Beat"), local_story("Work", "Beat"), None),
+    "renamed": (local_code("Work", "Beat"), local_story("Work", "Work"), K.RENAMED),
+    "removed": (local_code("Work"), local_story("Work", "Beat"), K.ENDED_EARLY),
+    "made remote": (local_code("remote", "Beat"), local_story("Work", "Beat"), K.CHANGED_KIND),
+    "made local": (local_code("Work"), seq("Work"), K.CHANGED_KIND),
+}
+
+
+@pytest.mark.parametrize("name", LOCAL_CASES)
+def test_local_activities_have_causes_too(name: str) -> None:
+    cls, story, kind = LOCAL_CASES[name]
+    if kind is None:
+        assert Replayer(workflows=[cls]).replay(History(story.events)).warnings == ()
+        return
+    report = report_of(cls, History(story.events))
+    assert report.cause is not None
+    assert report.cause.kind is kind
+    if name == "renamed":
+        assert report.expected is not None
+        assert report.expected.fields["activity_type"] == "histories.v1.Histories.Work"
+        assert report.expected.fields["input"] == "not compared: markers of local activities hold none"
+        assert report.source is not None
+        assert "histories.Local.beat" in report.source.code

@@ -9,7 +9,7 @@ from protopact.history import event as ev
 from protopact.history.words import short_name
 from protopact.replay import command as cmd
 from protopact.replay.comparison import TABLES
-from protopact.replay.marker import patch_mark
+from protopact.replay.marker import LOCAL_ACTIVITY, local_activity_mark, patch_mark
 from protopact.replay.reader import Reader, seconds
 from protopact.replay.report import Stack
 
@@ -78,6 +78,11 @@ class Call:
         return self.kind, self.name, self.values
 
     @property
+    def is_local_activity(self) -> bool:
+        """Whether it is a local activity, which stands in history as a marker."""
+        return self.kind is ev.MarkerRecorded and bool(self.id)
+
+    @property
     def short(self) -> str:
         """The last part of the name."""
         return short_name(self.name)
@@ -88,6 +93,8 @@ class Call:
         words = _WORDS[self.kind]
         if self.kind is ev.TimerStarted:
             return f"{words} {self.values}"
+        if self.is_local_activity:
+            words = "local activity"
         return f"{words} {self.short}" if self.name else words
 
 
@@ -103,9 +110,8 @@ def called_in_history(event: ev.Event, reader: Reader) -> Call:
         request = attributes.accepted_request or ev.UpdateRequest()
         return Call(kind=type(attributes), name=request.name, id=request.update_id, event_id=event.event_id)
     if isinstance(attributes, ev.MarkerRecorded):
-        mark = patch_mark(attributes)
-        name = attributes.marker_name if mark is None else mark.id
-        return Call(kind=type(attributes), name=name, event_id=event.event_id)
+        name, call_id = _marked(attributes)
+        return Call(kind=type(attributes), name=name, id=call_id, event_id=event.event_id)
     name, call_id, values = _fields(attributes, reader)
     return Call(kind=type(attributes), name=name, id=call_id, values=values, event_id=event.event_id)
 
@@ -118,10 +124,18 @@ def called_by_code(command: cmd.Command, stack: Stack | None, reader: Reader) ->
     if isinstance(command, cmd.AcceptUpdate):
         return Call(kind=kind, name=command.request.name, id=command.request.update_id, stack=stack)
     if isinstance(command, cmd.RecordMarker):
-        mark = patch_mark(ev.MarkerRecorded(marker_name=command.marker_name, details=command.details))
-        return Call(kind=kind, name=command.marker_name if mark is None else mark.id, stack=stack)
+        name, call_id = _marked(command)
+        return Call(kind=kind, name=name, id=call_id, stack=stack)
     name, call_id, values = _fields(command, reader)
     return Call(kind=kind, name=name, id=call_id, values=values, stack=stack)
+
+
+def _marked(marker: ev.MarkerRecorded | cmd.RecordMarker) -> tuple[str, str]:
+    """Name and id of what a marker is of."""
+    if marker.marker_name == LOCAL_ACTIVITY and (local := local_activity_mark(marker)) is not None:
+        return local.activity_type, local.activity_id
+    patch = patch_mark(ev.MarkerRecorded(marker_name=marker.marker_name, details=marker.details))
+    return marker.marker_name if patch is None else patch.id, ""
 
 
 def _fields(value: ev.Attributes | cmd.Command, reader: Reader) -> tuple[str, str, str]:

@@ -34,7 +34,7 @@ def likely_cause(recorded: Sequence[Call], produced: Sequence[Call], *, is_stuck
     rest, mine = recorded[first:], produced[first:]
     if not rest:
         return Cause(kind=CauseKind.UNKNOWN, text="the rest of the history and of what the code asks for agree")
-    if not mine or is_stuck:
+    if not mine or (is_stuck and not mine[0].is_local_activity):
         return _removed(rest[:1], "and the code waits for something that the history does not bring it")
     expected, found = rest[0], mine[0]
     if expected.key == found.key:

@@ -24,7 +24,6 @@ from protopact.replay.child import Child
 from protopact.replay.definition import Definition
 from protopact.replay.entries import CalledActivity, Entry, StartedTimer
 from protopact.replay.execution import Advance, Execution
-from protopact.replay.marker import patch_mark
 from protopact.replay.reader import Reader
 from protopact.replay.trace import Trace
 
@@ -72,16 +71,11 @@ class Conjecture:
         self.calls: list[Call] = []
         self._definition = definition
         self._reader = reader
-        marks = (patch_mark(each.attributes) for each in rest if isinstance(each.attributes, ev.MarkerRecorded))
-        self._trace = Trace(patches=frozenset(mark.id for mark in marks if mark is not None))
+        accepted = [each for each in _answer(rest) if isinstance(each.attributes, ev.WorkflowExecutionUpdateAccepted)]
+        markers = [each for each in rest if isinstance(each.attributes, ev.MarkerRecorded)]
+        self._trace = Trace(foreseen=[*accepted, *markers])
         self._run = Execution(definition, workflow_id=workflow_id, run_id=run_id, trace=self._trace)
         self._told = events[: begin + 1]
-        self._updates = [
-            each.attributes.accepted_request
-            for each in _answer(rest)
-            if isinstance(each.attributes, ev.WorkflowExecutionUpdateAccepted)
-            and each.attributes.accepted_request is not None
-        ]
         self._script = deque(each for each in rest if type(each.attributes) not in COMMAND_EVENTS | TERMINAL_EVENTS)
         self._deferred: list[ev.Event] = []
         self._open = list(self.recorded)
@@ -96,7 +90,7 @@ class Conjecture:
     def go(self) -> None:
         """Let it go on, until it ends, waits for what does not come, or has called often enough."""
         try:
-            advance = self._run.advance(self._told, updates=self._updates)
+            advance = self._run.advance(self._told)
             for _ in range(_MAX_TASKS):
                 if self._take(advance) or not self._deliver():
                     break
@@ -124,6 +118,9 @@ class Conjecture:
         """Turn commands into events; whether it is enough."""
         scheduled, started = self._task
         self._put(ev.WorkflowTaskCompleted(scheduled_event_id=scheduled, started_event_id=started))
+        for called in self._trace.take_local_activities():
+            name, call_id = called.activity.name, called.activity_id
+            self.calls.append(Call(kind=ev.MarkerRecorded, name=name, id=call_id, stack=self._trace.stack(called)))
         for entry, command in self._trace.outgoing:
             call = called_by_code(command, self._trace.stack(entry), self._reader)
             kind = event_type(command)

@@ -20,7 +20,7 @@ from protopact.replay.conjecture import Conjecture
 from protopact.replay.definition import Definition
 from protopact.replay.entries import Closing
 from protopact.replay.execution import Execution
-from protopact.replay.marker import patch_mark
+from protopact.replay.marker import LOCAL_ACTIVITY, local_activity_mark, patch_mark
 from protopact.replay.reader import Reader
 from protopact.replay.report import Cause, CauseKind, Frame, Report, Side, Stack
 from protopact.replay.trace import Trace, with_code
@@ -111,7 +111,8 @@ def _cause(
         definition, workflow_id=error.workflow_id, run_id=error.run_id, events=events, begin=begin, reader=reader
     )
     there.go()
-    return likely_cause(there.recorded, there.calls, is_stuck=error.command is None)
+    is_marker = isinstance(event.attributes, ev.MarkerRecorded)  # it is not told of in line with commands
+    return likely_cause(there.recorded, there.calls, is_stuck=error.command is None and not is_marker)
 
 
 def _answered(events: Sequence[ev.Event], event_id: int) -> int | None:
@@ -179,8 +180,8 @@ def _event_side(event: ev.Event, reader: Reader) -> Side:
     attributes = event.attributes
     table = TABLES.get(type(attributes))
     fields = _compared(attributes, table.comparisons, reader) if table is not None else _plain(attributes, reader)
-    if isinstance(attributes, ev.MarkerRecorded) and (mark := patch_mark(attributes)) is not None:
-        fields["patch"] = mark.id
+    if isinstance(attributes, ev.MarkerRecorded):
+        fields |= _marked(attributes)
     return Side(kind=type(attributes).__name__, event_id=event.event_id, fields=fields)
 
 
@@ -188,10 +189,20 @@ def _command_side(command: Command, reader: Reader) -> Side:
     table = _BY_COMMAND.get(type(command))
     fields = _compared(command, table.comparisons, reader) if table is not None else _plain(command, reader)
     if isinstance(command, RecordMarker):
-        mark = patch_mark(ev.MarkerRecorded(marker_name=command.marker_name, details=command.details))
-        if mark is not None:
-            fields["patch"] = mark.id
+        fields |= _marked(command)
     return Side(kind=type(command).__name__, fields=fields)
+
+
+def _marked(marker: ev.MarkerRecorded | RecordMarker) -> dict[str, str]:
+    """What a marker is of."""
+    if marker.marker_name == LOCAL_ACTIVITY and (local := local_activity_mark(marker)) is not None:
+        return {
+            "activity_type": local.activity_type,
+            "activity_id": local.activity_id,
+            "input": "not compared: markers of local activities hold none",
+        }
+    patch = patch_mark(ev.MarkerRecorded(marker_name=marker.marker_name, details=marker.details))
+    return {} if patch is None else {"patch": patch.id}
 
 
 def _compared(value: object, comparisons: Sequence[Comparison], reader: Reader) -> dict[str, str]:

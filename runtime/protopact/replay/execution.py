@@ -146,7 +146,6 @@ class Execution:
         "_has_ended",
         "_has_patches",
         "_instance",
-        "_is_traced",
         "_jobs",
         "_last_event_id",
         "_ledger",
@@ -156,6 +155,7 @@ class Execution:
         "_signals",
         "_skipped_patch",
         "_task",
+        "_trace",
         "_workflow_id",
     )
 
@@ -185,10 +185,7 @@ class Execution:
         self._ledger.comparer = comparer
         self._instance = Instance(definition, workflow_id=workflow_id, run_id=run_id, ledger=self._ledger)
         self._instance.encodes_at_once = comparer is not None or trace is not None
-        self._is_traced = trace is not None
-        if trace is not None:
-            for patch_id in trace.patches:
-                self._instance.patches.foresee(patch_id)
+        self._trace = trace
         self._handlers = Handlers(definition, self._instance)
         # The code sees none of the context variables of whoever calls: on replay they would be others.
         self._context = contextvars.Context()
@@ -313,7 +310,10 @@ class Execution:
             if type(last.attributes) is WorkflowTaskStarted:
                 is_open = following == count
                 self._start_task_of_code(last, is_open=is_open)
-                if is_open:
+                if is_open and self._trace is not None and self._trace.foreseen:
+                    foreseen, self._trace.foreseen = self._trace.foreseen, ()
+                    self._activate(last, self._look_ahead(foreseen, 0, len(foreseen)), is_open=True)
+                elif is_open:
                     self._activate(last, [*self._admitted.values(), *updates], is_open=True)
                 else:
                     answer_end = ends[index + 1] + 1 if index + 1 < len(ends) else count
@@ -362,7 +362,7 @@ class Execution:
                 apply(self, event, event.attributes)
 
     def _start_task_of_code(self, started: Event, *, is_open: bool) -> None:
-        is_open = is_open and not self._is_traced  # nothing of a traced run is new
+        is_open = is_open and self._trace is None  # nothing of a traced run is new
         instance = self._instance
         if type(started.attributes) is WorkflowTaskStarted:
             instance.begin_task(started.event_id, started.attributes)
@@ -372,7 +372,7 @@ class Execution:
 
     def _activate(self, started: Event, updates: Sequence[UpdateRequest], *, is_open: bool) -> None:
         """Tell the code what has happened: signals and updates first, then everything else."""
-        is_open = is_open and not self._is_traced
+        is_open = is_open and self._trace is None
         instance = self._instance
         # A rejected update leaves nothing in history, so what it let through could not be repeated.
         told_first = bool(self._signals or self._jobs or self._has_patches)

@@ -117,6 +117,9 @@ class Ledger:
         """Put a command in line."""
         self._queue.append(entry)
 
+    def notice(self, called: object, /) -> None:
+        """Hear of a call that is no command: a local activity, before its marker."""
+
     def close(self, closing: Closing) -> None:
         """End the run; of several ends the first counts."""
         if not self.is_closed:

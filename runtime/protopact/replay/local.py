@@ -187,16 +187,20 @@ class CalledLocalActivity:
 
 
 class MarkedLocalActivity(Entry):
-    """The marker of a local activity that was run here."""
+    """The marker of a local activity that was run here.
 
-    __slots__ = ("_called", "_failure", "_mark", "_result")
+    Attributes:
+        called: The local activity.
+    """
+
+    __slots__ = ("_failure", "_mark", "_result", "called")
 
     becomes = MarkerRecorded
 
     def __init__(
         self, called: CalledLocalActivity, mark: LocalActivityMark, result: Payloads | None, failure: Failure | None
     ) -> None:
-        self._called = called
+        self.called = called
         self._mark = mark
         self._result = result
         self._failure = failure
@@ -212,8 +216,8 @@ class MarkedLocalActivity(Entry):
     def meet(self, _ledger: Ledger, _event_id: int, attributes: MarkerRecorded, /) -> bool:
         """The end of the call is on record."""
         mark = local_activity_mark(attributes) if attributes.marker_name == LOCAL_ACTIVITY else None
-        self._called.is_recorded = True
-        return mark is not None and mark.seq == self._called.seq and self._called.is_of(mark)
+        self.called.is_recorded = True
+        return mark is not None and mark.seq == self.called.seq and self.called.is_of(mark)
 
 
 class LocalActivities:
@@ -260,6 +264,7 @@ class LocalActivities:
     def call(self, called: CalledLocalActivity) -> None:
         """Run a local activity, or wait for history to say how it ended."""
         self._calls[called.seq] = called
+        self._ledger.notice(called)
         if called.awaits_marker:
             self._awaiting[called.seq] = called
         else:

@@ -11,7 +11,7 @@ import inspect
 import linecache
 import sysconfig
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import CodeType, CoroutineType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import msgspec
 
 from protopact.replay.entries import ActivityCancellation, Closing, Entry, TimerCancellation
 from protopact.replay.ledger import Ledger
+from protopact.replay.local import CalledLocalActivity, MarkedLocalActivity
 from protopact.replay.report import Frame, Stack
 
 if TYPE_CHECKING:
@@ -42,30 +43,40 @@ class Trace:
     """What a traced replay has seen.
 
     Args:
-        patches: Patches that the rest of the history has markers of.
+        foreseen: What the code is told ahead in the open task: markers and accepted updates of its answer.
 
     Attributes:
-        patches: The same.
+        foreseen: The same.
         outgoing: What the code asked for in the open task, in order.
         entry: What the code asked for in its place; None when it asked for nothing.
     """
 
-    __slots__ = ("_stacks", "entry", "outgoing", "patches")
+    __slots__ = ("_local_activities", "_stacks", "entry", "foreseen", "outgoing")
 
-    def __init__(self, patches: frozenset[str] = frozenset()) -> None:
-        self.patches = patches
+    def __init__(self, foreseen: Sequence[Event] = ()) -> None:
+        self.foreseen = foreseen
+        self._local_activities: list[CalledLocalActivity] = []
         self.outgoing: list[tuple[Entry, Command]] = []
-        self._stacks: dict[int, tuple[Entry, Stack]] = {}  # the entry is kept, so that its id stays its own
+        self._stacks: dict[int, tuple[object, Stack]] = {}  # the entry is kept, so that its id stays its own
         self.entry: Entry | None = None
 
-    def note(self, entry: Entry, stack: Stack) -> None:
-        """Note where a command was asked for."""
+    def note(self, entry: object, stack: Stack) -> None:
+        """Note where a command was asked for, or a local activity."""
         self._stacks[id(entry)] = entry, stack
+        if isinstance(entry, CalledLocalActivity):
+            self._local_activities.append(entry)
 
-    def stack(self, entry: Entry) -> Stack | None:
+    def take_local_activities(self) -> list[CalledLocalActivity]:
+        """Local activities that were called since this was asked last."""
+        called, self._local_activities = self._local_activities, []
+        return called
+
+    def stack(self, entry: object) -> Stack | None:
         """Where a command was asked for; a cancellation without a place of its own has that of what it cancels."""
         found = self._stacks.get(id(entry))
         stack = None if found is None else found[1]
+        if isinstance(entry, MarkedLocalActivity):
+            return self.stack(entry.called)
         if (stack is None or not stack.frames) and isinstance(entry, ActivityCancellation | TimerCancellation):
             begun = self.stack(entry.cancelled)
             if begun is not None:
@@ -88,10 +99,17 @@ class TracedLedger(Ledger):
 
     def add(self, entry: Entry) -> None:
         """Put a command in line."""
+        self._note(entry)
+        super().add(entry)
+
+    def notice(self, called: object, /) -> None:
+        """Hear of a local activity."""
+        self._note(called)
+
+    def _note(self, entry: object) -> None:
         frames = tuple(_frames(inspect.currentframe()))
         task = asyncio.current_task()
         self._trace.note(entry, Stack(doing="called", frames=frames, task="" if task is None else task.get_name()))
-        super().add(entry)
 
     def close(self, closing: Closing) -> None:
         """End the run."""
