@@ -57,7 +57,7 @@ class Calls:
             NotFoundError: There is none.
         """
         if ref.run_id is not None:
-            found = self._with_run_id(tick, ref.run_id)
+            found = self.with_run_id(tick, ref.run_id)
             if found is None or found.workflow_id != ref.workflow_id:
                 raise NotFoundError(
                     f"there is no run {ref.run_id} of workflow {ref.workflow_id!r} in {self._shell.store.name}"
@@ -80,7 +80,8 @@ class Calls:
             or self._shell.records.latest_run(workflow_id)
         )
 
-    def _with_run_id(self, tick: Tick, run_id: str) -> Run | RunRow | None:
+    def with_run_id(self, tick: Tick, run_id: str) -> Run | RunRow | None:
+        """The run with a run id; None when there is none."""
         row = self._shell.records.run_with_id(run_id)
         if row is None:
             return next((run for run in tick.runs.values() if run.run_id == run_id), None)
@@ -90,12 +91,12 @@ class Calls:
 
     def start(self, tick: Tick, caller: Caller, start: Start) -> None:
         """Start a run, or find the one that has the id."""
-        existing = self._place(tick, start, start.conflict)
+        existing = self.place(tick, start, start.conflict)
         tick.answer(caller, self._begin(tick, start) if existing is None else _found(existing, start))
 
     def signal_with_start(self, tick: Tick, caller: Caller, start: Start, signal: WorkflowExecutionSignaled) -> None:
         """Signal the open run with the id, or start one whose first event is followed by the signal."""
-        existing = self._place(tick, start, _signalling(start.conflict))
+        existing = self.place(tick, start, _signalling(start.conflict))
         if existing is None:
             answer = self._begin(tick, start)
             existing = tick.latest[start.started.workflow_id]
@@ -108,7 +109,7 @@ class Calls:
         self, tick: Tick, caller: Caller, start: Start, request: UpdateRequest, accepted: asyncio.Future[Any]
     ) -> None:
         """Update the open run with the id, or start one; `accepted` is answered as `update` answers its caller."""
-        existing = self._place(tick, start, start.conflict)
+        existing = self.place(tick, start, start.conflict)
         if existing is None:
             answer = self._begin(tick, start)
             existing = tick.latest[start.started.workflow_id]
@@ -117,7 +118,7 @@ class Calls:
         tick.answer(caller, answer)
         self.deliver(tick, existing, Update(request), accepted)
 
-    def _place(self, tick: Tick, start: Start, conflict: WorkflowIdConflictPolicy) -> Run | RunRow | None:
+    def place(self, tick: Tick, start: Start, conflict: WorkflowIdConflictPolicy) -> Run | RunRow | None:
         """Make room for a start: the run to use instead of a new one, or None."""
         started = start.started
         existing = self._latest(tick, started.workflow_id)

@@ -10,7 +10,16 @@ from typing import TypeAlias
 
 import msgspec
 
-from protopact.history.event import UpdateRequest, WorkflowExecutionCancelRequested, WorkflowExecutionSignaled
+from protopact.history.event import (
+    UpdateRequest,
+    WorkflowExecutionCanceled,
+    WorkflowExecutionCancelRequested,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionFailed,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionTerminated,
+    WorkflowExecutionTimedOut,
+)
 from protopact.history.failure import Failure
 from protopact.payload.payload import Payloads
 from protopact.replay.execution import QueryRequest
@@ -23,6 +32,7 @@ __all__ = [
     "AttemptLost",
     "AttemptTimedOut",
     "CancelRequest",
+    "ChildClosed",
     "Happened",
     "Item",
     "Notice",
@@ -115,10 +125,34 @@ class AttemptLost(msgspec.Struct, frozen=True, tag="lost"):
     heartbeat: Payloads = ()
 
 
+class ChildClosed(msgspec.Struct, frozen=True, tag="child_closed"):
+    """A child of the run has closed, and no other run goes on in its place.
+
+    Attributes:
+        initiated_event_id: The parent's event that asked for it.
+        first_run_id: First run of the child.
+        run_id: The run that has closed.
+        workflow_type: Registered name of the child.
+        end: What it closed with.
+    """
+
+    initiated_event_id: int
+    first_run_id: str
+    run_id: str
+    workflow_type: str
+    end: (
+        WorkflowExecutionCompleted
+        | WorkflowExecutionFailed
+        | WorkflowExecutionCanceled
+        | WorkflowExecutionTimedOut
+        | WorkflowExecutionTerminated
+    )
+
+
 Outcome: TypeAlias = AttemptCompleted | AttemptFailed | AttemptCancelled | AttemptTimedOut | AttemptLost
 """How an attempt of an activity ended."""
 
-Item: TypeAlias = Signal | CancelRequest | Update | Query | Outcome
+Item: TypeAlias = Signal | CancelRequest | Update | Query | Outcome | ChildClosed
 """Something for a run."""
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from protopact.engine import WorkflowStatus
@@ -18,7 +19,7 @@ from protopact.payload.attributes import merged
 from protopact.payload.payload import Payload, Payloads
 from protopact.replay.execution import Execution
 
-__all__ = ["ACTIVITY", "CLOSE", "STATUSES", "TIMER", "Activity", "Deadline", "Run"]
+__all__ = ["ACTIVITY", "CLOSE", "STATUSES", "TIMER", "Activity", "Child", "Deadline", "Run"]
 
 STATUSES = (
     WorkflowStatus.RUNNING,
@@ -113,6 +114,23 @@ class Activity:
         return min(limits) if limits else None
 
 
+@dataclass(slots=True)
+class Child:
+    """A child that was asked for and has not closed.
+
+    Attributes:
+        workflow_id: Its id.
+        parent_close_policy: What its parent's end does to it, spelt as in history.
+        run_id: Its first run; empty before it has started.
+        started_event_id: The parent's event of its start; 0 before.
+    """
+
+    workflow_id: str
+    parent_close_policy: str
+    run_id: str = ""
+    started_event_id: int = 0
+
+
 class Run:
     """A run in memory.
 
@@ -128,6 +146,7 @@ class Run:
         last_event_id: Length of its history.
         history_size: Bytes that its history takes on disk.
         activities: Open activities, by the event that scheduled them.
+        children: Open children, by the event that asked for them; of a closed run, those that were open at its end.
         timers: Open timers: id and due time, by the event that started them.
         updates: Accepted updates without an outcome: the accepting event, by update id.
         outcomes: Updates with an outcome: the completing event, by update id.
@@ -155,6 +174,7 @@ class Run:
         "changed",
         "changed_activities",
         "changed_attributes",
+        "children",
         "close_event",
         "close_time",
         "execution",
@@ -219,6 +239,7 @@ class Run:
         self.last_event_id = 0
         self.history_size = 0
         self.activities: dict[int, Activity] = {}
+        self.children: dict[int, Child] = {}
         self.timers: dict[int, tuple[str, Timestamp]] = {}
         self.updates: dict[str, int] = {}
         self.outcomes: dict[str, int] = {}
@@ -500,3 +521,47 @@ def _update_accepted(run: Run, event: Event, attributes: events.WorkflowExecutio
 def _update_completed(run: Run, event: Event, attributes: events.WorkflowExecutionUpdateCompleted) -> None:
     run.updates.pop(attributes.update_id, None)
     run.outcomes[attributes.update_id] = event.event_id
+
+
+@_applies(events.StartChildWorkflowExecutionInitiated)
+def _child_initiated(run: Run, event: Event, attributes: events.StartChildWorkflowExecutionInitiated) -> None:
+    run.children[event.event_id] = Child(attributes.workflow_id, attributes.parent_close_policy)
+
+
+@_applies(events.ChildWorkflowExecutionStarted)
+def _child_started(run: Run, event: Event, attributes: events.ChildWorkflowExecutionStarted) -> None:
+    child = run.children[attributes.initiated_event_id]
+    child.run_id, child.started_event_id = attributes.run_id, event.event_id
+    run.needs_task = True
+
+
+@_applies(
+    events.StartChildWorkflowExecutionFailed,
+    events.ChildWorkflowExecutionCompleted,
+    events.ChildWorkflowExecutionFailed,
+    events.ChildWorkflowExecutionCanceled,
+    events.ChildWorkflowExecutionTimedOut,
+    events.ChildWorkflowExecutionTerminated,
+)
+def _child_closed(
+    run: Run,
+    _event: Event,
+    attributes: events.StartChildWorkflowExecutionFailed
+    | events.ChildWorkflowExecutionCompleted
+    | events.ChildWorkflowExecutionFailed
+    | events.ChildWorkflowExecutionCanceled
+    | events.ChildWorkflowExecutionTimedOut
+    | events.ChildWorkflowExecutionTerminated,
+) -> None:
+    del run.children[attributes.initiated_event_id]
+    run.needs_task = True
+
+
+@_applies(
+    events.ExternalWorkflowExecutionSignaled,
+    events.SignalExternalWorkflowExecutionFailed,
+    events.ExternalWorkflowExecutionCancelRequested,
+    events.RequestCancelExternalWorkflowExecutionFailed,
+)
+def _answered(run: Run, _event: Event, _attributes: Attributes) -> None:
+    run.needs_task = True

@@ -20,9 +20,9 @@ from protopact.embedded.coding import Coding
 from protopact.embedded.dispatch import Dispatch
 from protopact.embedded.inbox import (
     CancelRequest,
+    ChildClosed,
     Happened,
     Item,
-    Outcome,
     Query,
     Signal,
     Update,
@@ -35,6 +35,7 @@ from protopact.embedded.others import Others
 from protopact.embedded.processes import Processes
 from protopact.embedded.queries import PendingQuery, Queries
 from protopact.embedded.records import Records, RunRow
+from protopact.embedded.relations import Relations
 from protopact.embedded.resets import Resets
 from protopact.embedded.retention import RETENTION, Retention
 from protopact.embedded.run import ACTIVITY, CLOSE, TIMER, Run
@@ -101,6 +102,7 @@ class Shell:
         self.agenda = Agenda(clock, self.look)
         self.workers: list[Worker] = []
         self.dispatch = Dispatch(self)
+        self.relations = Relations(self)
         self.tasks = WorkflowTasks(self)
         self.chains = Chains(self)
         self.resets = Resets(self)
@@ -331,6 +333,7 @@ class Shell:
         for update in self.tasks.take_updates(tick, run.key):
             for caller in update.callers:
                 tick.refuse(caller, closed_error(run))
+        self.relations.closed(tick, run, attributes)
 
     def tell_closed(self, tick: Tick, holder: int, key: int) -> None:
         """Tell the process that holds a run that it was closed without asking."""
@@ -359,10 +362,7 @@ class Shell:
             self.coding.defer(tick, run, item, caller)
             return
         tick.touch(run)
-        if isinstance(item, Outcome):
-            if run.is_open:
-                self.dispatch.outcome(tick, run, item)
-            return
+        tick.stirred.append(run)
         match item:
             case Query():
                 tick.queries.append(PendingQuery(run, item.request, caller))
@@ -380,6 +380,10 @@ class Shell:
                 tick.answer(caller)
             case Update(request=request):
                 self.tasks.add_update(run.key, request, caller)
+            case ChildClosed():
+                self.relations.child_closed(tick, run, item)
+            case _:
+                self.dispatch.outcome(tick, run, item)
 
     def post(self, tick: Tick, row: RunRow | Run, item: Item, caller: tuple[int, int] | None) -> None:
         """Leave something for a run that this process does not hold, and wake who does, or who may take it."""
@@ -497,8 +501,8 @@ class Shell:
 
     def _perform_tasks(self, tick: Tick) -> None:
         performed = 0
-        waiting = list(tick.runs.values())
-        for run in waiting:  # it grows: a task may start another run
+        waiting, tick.stirred = list(tick.runs.values()), []
+        for run in waiting:  # it grows: a task may start another run, or make something happen to one
             while (
                 performed < self._TASKS_PER_TICK
                 and not run.locked
@@ -515,6 +519,9 @@ class Shell:
                 self.tasks.perform(tick, run, worker)
                 if len(tick.runs) > known:
                     waiting += list(tick.runs.values())[known:]
+                if tick.stirred:
+                    waiting += tick.stirred
+                    tick.stirred = []
 
     def _write(self, tick: Tick) -> None:
         changed = list[Run]()

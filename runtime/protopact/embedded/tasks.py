@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from protopact._version import __version__
@@ -36,6 +37,7 @@ from protopact.history.event import (
 )
 from protopact.history.failure import Failure
 from protopact.history.time import Duration, Timestamp
+from protopact.payload.payload import Payload
 from protopact.replay.command import (
     AcceptUpdate,
     CancelTimer,
@@ -49,7 +51,10 @@ from protopact.replay.command import (
     RecordMarker,
     RejectUpdate,
     RequestCancelActivityTask,
+    RequestCancelExternalWorkflowExecution,
     ScheduleActivityTask,
+    SignalExternalWorkflowExecution,
+    StartChildWorkflowExecution,
     StartTimer,
     UpsertSearchAttributes,
 )
@@ -57,6 +62,7 @@ from protopact.replay.diagnosis import explain
 from protopact.replay.execution import Advance, Execution
 
 if TYPE_CHECKING:
+    from protopact.embedded.relations import Asked
     from protopact.embedded.shell import Shell
     from protopact.embedded.worker import Worker
 
@@ -81,7 +87,10 @@ class PendingUpdate:
 
 @dataclass(slots=True)
 class Task:
-    """A workflow task under way. `length` is how long the history was before it, `opened` what is not written yet."""
+    """A workflow task under way.
+
+    `length` is how long the history was before it, `opened` what is not written yet, `asked` what it asks of other runs.
+    """
 
     run: Run
     worker: Worker
@@ -93,6 +102,7 @@ class Task:
     completed_event_id: int = 0
     opened: tuple[Event, ...] = ()
     waiting_cancelled: list[Activity] = field(default_factory=list[Activity])
+    asked: list[tuple[int, Asked]] = field(default_factory=list[tuple[int, "Asked"]])
 
 
 class WorkflowTasks:
@@ -105,6 +115,9 @@ class WorkflowTasks:
             ScheduleActivityTask: self._schedule_activity,
             RequestCancelActivityTask: self._request_cancel_activity,
             StartTimer: self._start_timer,
+            StartChildWorkflowExecution: shell.relations.start_child,
+            SignalExternalWorkflowExecution: shell.relations.signal,
+            RequestCancelExternalWorkflowExecution: shell.relations.request_cancel,
             CancelTimer: self._cancel_timer,
             CompleteWorkflowExecution: self._complete_workflow,
             FailWorkflowExecution: self._fail_workflow,
@@ -264,6 +277,7 @@ class WorkflowTasks:
         task.completed_event_id = completed.event_id
         for command in advance.commands:
             self._handlers[type(command)](tick, task, command)
+        self._shell.relations.answer(tick, task)
         if run.is_open:
             for activity in task.waiting_cancelled:
                 self._shell.dispatch.cancel_waiting(tick, run, activity)
@@ -527,35 +541,51 @@ class WorkflowTasks:
 def _oversize_command(commands: Iterable[Command]) -> tuple[str, str] | None:
     """Cause and message for a command with payloads over the limit, in the server's words; None without one."""
     for command in commands:
-        if isinstance(command, ScheduleActivityTask):
-            size, kind = oversize(command.input), _OVERSIZE_INPUT
-        elif isinstance(command, ContinueAsNewWorkflowExecution):
-            size, kind = oversize(command.input), _OVERSIZE_NEXT_INPUT
-        elif isinstance(command, CompleteWorkflowExecution):
-            size, kind = oversize(command.result), _OVERSIZE_RESULT
-        elif isinstance(command, CompleteUpdate):
-            size, kind = oversize(command.success), _OVERSIZE_OUTCOME
-        elif isinstance(command, RecordMarker):
-            size, kind = (
-                oversize([each for payloads in command.details.values() for each in payloads]),
-                _OVERSIZE_MARKER,
-            )
-        elif isinstance(command, ModifyWorkflowProperties):
-            size, kind = oversize(command.upserted_memo.values()), _OVERSIZE_MEMO
-        else:
-            continue
-        if size is not None:
-            cause, what = kind
-            return cause, f"{what} exceeds size limit: {size} bytes of at most {LIMIT}."
+        if type(command) in _SIZED:
+            payloads, cause, what = _SIZED[type(command)]
+            size = oversize(payloads(command))
+            if size is not None:
+                return cause, f"{what} exceeds size limit: {size} bytes of at most {LIMIT}."
     return None
 
 
-_OVERSIZE_INPUT = ("BAD_SCHEDULE_ACTIVITY_ATTRIBUTES", "ScheduleActivityTaskCommandAttributes.Input")
-_OVERSIZE_NEXT_INPUT = ("BAD_CONTINUE_AS_NEW_ATTRIBUTES", "ContinueAsNewWorkflowExecutionCommandAttributes.Input")
-_OVERSIZE_RESULT = (
-    "BAD_COMPLETE_WORKFLOW_EXECUTION_ATTRIBUTES",
-    "CompleteWorkflowExecutionCommandAttributes.Result",
-)
-_OVERSIZE_MARKER = ("BAD_RECORD_MARKER_ATTRIBUTES", "RecordMarkerCommandAttributes.Details")
-_OVERSIZE_MEMO = ("BAD_MODIFY_WORKFLOW_PROPERTIES_ATTRIBUTES", "ModifyWorkflowPropertiesCommandAttributes.UpsertedMemo")
-_OVERSIZE_OUTCOME = ("BAD_UPDATE_WORKFLOW_EXECUTION_MESSAGE", "Update outcome")
+_input = attrgetter("input")
+_SIZED: dict[type[Command], tuple[Callable[[Any], Iterable[Payload]], str, str]] = {  # each takes its own type
+    ScheduleActivityTask: (
+        _input,
+        "BAD_SCHEDULE_ACTIVITY_ATTRIBUTES",
+        "ScheduleActivityTaskCommandAttributes.Input",
+    ),
+    StartChildWorkflowExecution: (
+        _input,
+        "BAD_START_CHILD_EXECUTION_ATTRIBUTES",
+        "StartChildWorkflowExecutionCommandAttributes.Input",
+    ),
+    SignalExternalWorkflowExecution: (
+        _input,
+        "BAD_SIGNAL_WORKFLOW_EXECUTION_ATTRIBUTES",
+        "SignalExternalWorkflowExecutionCommandAttributes.Input",
+    ),
+    ContinueAsNewWorkflowExecution: (
+        _input,
+        "BAD_CONTINUE_AS_NEW_ATTRIBUTES",
+        "ContinueAsNewWorkflowExecutionCommandAttributes.Input",
+    ),
+    CompleteWorkflowExecution: (
+        attrgetter("result"),
+        "BAD_COMPLETE_WORKFLOW_EXECUTION_ATTRIBUTES",
+        "CompleteWorkflowExecutionCommandAttributes.Result",
+    ),
+    CompleteUpdate: (attrgetter("success"), "BAD_UPDATE_WORKFLOW_EXECUTION_MESSAGE", "Update outcome"),
+    RecordMarker: (
+        lambda command: [each for payloads in command.details.values() for each in payloads],
+        "BAD_RECORD_MARKER_ATTRIBUTES",
+        "RecordMarkerCommandAttributes.Details",
+    ),
+    ModifyWorkflowProperties: (
+        lambda command: command.upserted_memo.values(),
+        "BAD_MODIFY_WORKFLOW_PROPERTIES_ATTRIBUTES",
+        "ModifyWorkflowPropertiesCommandAttributes.UpsertedMemo",
+    ),
+}
+"""Commands with payloads that must fit into an event: which, and what the server says when they do not."""

@@ -48,6 +48,7 @@ class Tick:
     Attributes:
         now: Time of everything that happens in it.
         runs: Runs that were touched, by key.
+        stirred: Runs to which something has happened since workflow tasks were last looked for.
         latest: The newest run of a workflow id, of those that were touched.
         closed: Runs that closed.
         forget: Keys of runs to drop from memory.
@@ -71,6 +72,7 @@ class Tick:
     def __init__(self, now: Timestamp) -> None:
         self.now = now
         self.runs: dict[int, Run] = {}
+        self.stirred: list[Run] = []
         self.latest: dict[str, Run] = {}
         self.closed: list[Run] = []
         self.forget: dict[int, Run] = {}
