@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from temporalio import workflow as temporal
+from temporalio.client import WorkflowHistory
+from temporalio.exceptions import ChildWorkflowError as TheirChildWorkflowError
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from tests.replay import workflows
+from tests.replay.bench import check_every_task, recorded
 from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome
 from tests.replay.histories.v1.histories_protopact import Histories as histories
+from tests.replay.programs import Activities
 from tests.replay.stories import (
     ACCEPTED,
     ERROR,
@@ -31,8 +38,10 @@ from tests.replay.stories import (
     work,
 )
 
+from protopact import testing
 from protopact.history import event as ev
 from protopact.history.failure import ApplicationFailureInfo, Failure
+from protopact.history.json import to_json
 from protopact.policy import ChildWorkflowCancellationType
 
 WAIT, TRY, ABANDON, REQUESTED = (
@@ -644,3 +653,54 @@ judged("a child that ends twice", One, begun().then(returns(), returns()).task()
 async def test_it_is_told_alike(name: str) -> None:
     told = CASES[name]
     await check_told_alike(told.program, told.story, told.verdict)
+
+
+# On the embedded engine.
+
+
+@temporal.defn(name=P + "Parent")
+class TheirParent:
+    """`workflows.Parent`, as it was recorded."""
+
+    @temporal.run
+    async def run(self, job: Job) -> Outcome:
+        first = await temporal.execute_child_workflow(P + "Sequence", Job(), id=f"{job.id}/c0", result_type=Outcome)
+        chat = await temporal.start_child_workflow(P + "Chatty", Job(), id=f"{job.id}/c1", result_type=Outcome)
+        await chat.signal(P + "Nudge", Nudge())
+        await temporal.get_external_workflow_handle(f"{job.id}/c1").signal(P + "Finish", Nudge())
+        log = [first.id, *(await chat).log]
+        with contextlib.suppress(TheirChildWorkflowError):
+            await temporal.execute_child_workflow(P + "Doomed", Job(), id=f"{job.id}/c2", result_type=Outcome)
+        task = asyncio.create_task(
+            temporal.execute_child_workflow(P + "Chatty", Job(), id=f"{job.id}/c3", result_type=Outcome)
+        )
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with contextlib.suppress(TheirChildWorkflowError):
+            await task
+        return Outcome(id=job.id, log=log)
+
+
+async def played() -> list[ev.Event]:
+    async with testing.Environment() as env:
+        served = [workflows.Parent, workflows.Sequence, workflows.Chatty, workflows.Doomed]
+        async with env.worker(workflows=served, activities=[Activities(env)]):
+            handle = await histories.Client(env).start_parent(Job(id="p"))
+            outcome = await handle.result()
+        # The signal is there before the child's first task, which the parent's next one precedes in its transaction.
+        assert outcome.log == ["c0", "from parent", "run", "ActivityError", "cancelled child"]
+        return list(await handle.history())
+
+
+def test_the_embedded_engine_writes_what_the_server_wrote() -> None:
+    history = asyncio.run(played())
+    assert kinds(history) == kinds(recorded("parent"))
+    check_every_task(workflows.Parent, history)
+    replayer = Replayer(workflows=[TheirParent], workflow_runner=UnsandboxedWorkflowRunner())
+    asyncio.run(replayer.replay_workflow(WorkflowHistory.from_json("p", to_json(history))))
+
+
+def kinds(history: Sequence[ev.Event]) -> list[str]:
+    """Event types without those of workflow tasks."""
+    names = [type(event.attributes).__name__ for event in history]
+    return [name for name in names if not name.startswith("WorkflowTask")]

@@ -89,7 +89,8 @@ class PendingUpdate:
 class Task:
     """A workflow task under way.
 
-    `length` is how long the history was before it, `opened` what is not written yet, `asked` what it asks of other runs.
+    `length` is how long the history was before it, `opened` what is not written yet, `asked` what it asks of
+    other runs.
     """
 
     run: Run
