@@ -25,6 +25,7 @@ from protopact.policy import (
 )
 
 __all__ = [
+    "CHANGE_VERSION",
     "EMPTY",
     "SIDE_EFFECT",
     "Activity",
@@ -194,6 +195,9 @@ class Activity(Generic[Req, Resp]):
     cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL
     priority: Priority = Priority()
 
+
+CHANGE_VERSION = "TemporalChangeVersion"
+"""Search attribute, a keyword list, in which the engine lists the patches that a run has made use of."""
 
 SIDE_EFFECT: Activity[None, None] = Activity(
     name="protopact.side_effect",

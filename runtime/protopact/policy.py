@@ -11,7 +11,6 @@ from typing import TypeAlias, TypedDict
 from protopact.limits import LONGEST
 
 __all__ = [
-    "CHANGE_VERSION",
     "ActivityCancellationType",
     "ActivityOptions",
     "ChildWorkflowCancellationType",
@@ -34,9 +33,6 @@ __all__ = [
 
 SearchAttributeValue: TypeAlias = str | int | float | bool | datetime | Sequence[str]
 """Value of a search attribute; its Python type follows from its `SearchAttributeType`."""
-
-CHANGE_VERSION = "TemporalChangeVersion"
-"""Search attribute, a keyword list, in which the engine lists the patches that a run has made use of."""
 
 
 class WorkflowIdReusePolicy(Enum):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from protopact.contract import CHANGE_VERSION
 from protopact.errors import HistoryError, WorkflowTaskError
 from protopact.history.event import (
     ActivityTaskCanceled,
@@ -61,7 +62,6 @@ from protopact.history.event import (
 )
 from protopact.history.failure import ActivityFailureInfo, CanceledFailureInfo, Failure
 from protopact.payload.payload import Headers, Payloads
-from protopact.policy import CHANGE_VERSION
 from protopact.replay.activation import COMMAND_EVENTS, group_ends
 from protopact.replay.child import ChildEnd
 from protopact.replay.command import Command, LocalActivityOutcome, ScheduleLocalActivity

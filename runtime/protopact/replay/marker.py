@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from protopact.contract import CHANGE_VERSION
 from protopact.history.event import MarkerRecorded
 from protopact.payload.payload import Payload, Payloads
-from protopact.policy import CHANGE_VERSION
 from protopact.replay.command import RecordMarker
 from protopact.replay.entries import Entry
 

@@ -19,7 +19,6 @@ from protopact import contract
 from protopact.errors import OptionError
 from protopact.options import check as check_options
 from protopact.policy import (
-    CHANGE_VERSION,
     ActivityOptions,
     ContinueAsNewOptions,
     LocalActivityOptions,
@@ -236,9 +235,9 @@ def upsert_search_attributes(attributes: Mapping[str, SearchAttributeValue | Non
         ReadOnlyContextError: Called from a query or a validator.
     """
     check_options(_Upsert, {"search_attributes": attributes}, "upsert_search_attributes")
-    if CHANGE_VERSION in attributes:
+    if contract.CHANGE_VERSION in attributes:
         raise OptionError(
-            f"upsert_search_attributes: {CHANGE_VERSION} lists the patches of the run and is set by the engine; "
+            f"upsert_search_attributes: {contract.CHANGE_VERSION} lists the patches of the run and is set by the engine; "
             "expected an attribute of your own, or a call of `patched`"
         )
     get_runtime().upsert_search_attributes(attributes)
