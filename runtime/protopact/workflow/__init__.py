@@ -237,8 +237,8 @@ def upsert_search_attributes(attributes: Mapping[str, SearchAttributeValue | Non
     check_options(_Upsert, {"search_attributes": attributes}, "upsert_search_attributes")
     if contract.CHANGE_VERSION in attributes:
         raise OptionError(
-            f"upsert_search_attributes: {contract.CHANGE_VERSION} lists the patches of the run and is set by the engine; "
-            "expected an attribute of your own, or a call of `patched`"
+            f"upsert_search_attributes: {contract.CHANGE_VERSION} lists the patches of the run and is set by the "
+            "engine; expected an attribute of your own, or a call of `patched`"
         )
     get_runtime().upsert_search_attributes(attributes)
 
