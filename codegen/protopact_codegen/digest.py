@@ -20,7 +20,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, EnumValueDesc
 
 from protopact_codegen.contract import Element, FieldPath, Literal, Message, Rpc, Template, Uuid, Workflow
 
-__all__ = ["Digester", "Form"]
+__all__ = ["Digester", "Form", "options"]
 
 Form: TypeAlias = "str | int | float | bool | list[Form] | dict[str, Form]"
 
@@ -74,6 +74,11 @@ class Digester:
             closure[name] = known.form
             pending += known.reaches
         return closure
+
+
+def options(element: Element) -> dict[str, Form]:
+    """Give what an element says of itself in canonical form, by name; what is unset or empty is left out."""
+    return _members(element)
 
 
 def _messages(elements: Iterable[Element]) -> Iterator[Message]:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 # Packages of others that belong to one room.
 KEEPERS = {
-    "typer": ("protopact.cli",),
+    "typer": ("protopact.cli", "protopact_codegen.cli"),
     "sqlite3": ("protopact.embedded",),
     "fcntl": ("protopact.embedded",),
     "temporalio": ("protopact.temporal",),

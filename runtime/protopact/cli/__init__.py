@@ -7,6 +7,7 @@ parse; never a traceback.
 from __future__ import annotations
 
 import sys
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -30,6 +31,14 @@ app.add_typer(proto.app, name="proto")
 app.add_typer(history.app, name="history")
 app.command()(replay)
 app.command("lint-workflows")(lint_workflows.lint_workflows)
+
+# The plugin's side has commands of its own, and neither side imports the other.
+for _point in entry_points(group="protopact.commands"):
+    _command = _point.load()
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command, name=_point.name)
+    else:
+        app.command(_point.name)(_command)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag

@@ -1,0 +1,117 @@
+"""`protopact release`: the releases that contracts are checked against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from protopact_codegen.cli.telling import telling
+from protopact_codegen.contract import Contract
+from protopact_codegen.versioning import notation
+from protopact_codegen.versioning.capture import capture
+from protopact_codegen.versioning.lock import DEFAULT, Lock, LockError
+from protopact_codegen.versioning.sources import from_git, from_input
+
+__all__ = ["app"]
+
+app = typer.Typer(help="The releases that contracts are checked against.", no_args_is_help=True, rich_markup_mode=None)
+
+_LockFolder = Annotated[Path, typer.Option("--lock", metavar="FOLDER", help="Where the lock is.")]
+_Source = Annotated[str, typer.Argument(metavar="[INPUT]", help="An image, or what `buf build` takes.")]
+_Ref = Annotated[str | None, typer.Option("--ref", metavar="REF", help="INPUT as it was at a git ref.")]
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the release.")]
+
+
+@app.command()
+def cut(name: _Name, source: _Source = ".", *, ref: _Ref = None, lock: _LockFolder = DEFAULT) -> None:
+    """Lock the contract of a release, as it is deployed.
+
+    It stays live, and every contract is checked against it, until it is retired.
+    """
+    with telling():
+        written = Lock(lock).cut(name, capture(_contract(source, ref)))
+        typer.echo(f"{name} is {'cut' if written else 'cut already, from the same contract'}")
+
+
+@app.command("list")
+def list_releases(*, lock: _LockFolder = DEFAULT) -> None:
+    """List the releases, each after those that were there when it was cut."""
+    with telling():
+        found = Lock(lock)
+        found.require()
+        for release in found.all:
+            snapshot = release.snapshot
+            counts = _counts((len(snapshot.services), "service"), (len(snapshot.messages), "message"))
+            typer.echo(f"{release.name}  " + (f"retired: {release.retired}" if release.retired else f"live, {counts}"))
+
+
+@app.command()
+def show(name: _Name, *, lock: _LockFolder = DEFAULT) -> None:
+    """Print the contract of a release, a line for each element."""
+    with telling():
+        release = Lock(lock).find(name)
+        if release.retired:
+            raise LockError(f"the release {name} is retired ({release.retired}), and its contract is gone")
+        for line in release.lines:
+            typer.echo(line)
+
+
+@app.command()
+def diff(
+    name: _Name,
+    other: Annotated[
+        str | None, typer.Argument(metavar="[OTHER]", help="Another release; the working tree by default.")
+    ] = None,
+    *,
+    source: Annotated[
+        str, typer.Option("--input", metavar="INPUT", help="Instead of the working tree: what `cut` takes.")
+    ] = ".",
+    lock: _LockFolder = DEFAULT,
+) -> None:
+    """Print what differs between a release and another one, or the working tree.
+
+    The exit code is 1 if anything does.
+    """
+    with telling():
+        found = Lock(lock)
+        before = set(found.find(name).lines)
+        after = set(found.find(other).lines if other is not None else notation.write(capture(from_input(source))))
+    for line in sorted(before ^ after, key=lambda line: (line, line in after)):
+        typer.echo(f"{'-' if line in before else '+'} {line}")
+    if before != after:
+        raise typer.Exit(1)
+
+
+@app.command()
+def retire(
+    name: _Name,
+    *,
+    force: Annotated[
+        str | None, typer.Option("--force", metavar="REASON", help="Why you are sure that nothing of it is left.")
+    ] = None,
+    lock: _LockFolder = DEFAULT,
+) -> None:
+    """Check contracts against a release no more: no run, history, client or worker of it is left.
+
+    No engine is asked whether that is so; `--force` says that you know it, and the reason stays in the lock.
+    """
+    with telling():
+        found = Lock(lock)
+        found.find(name)
+        if force is None:
+            raise LockError(
+                f"{name} is not retired: engines are not asked yet whether runs that began under it are open or "
+                f'retained; when you know that none are: protopact release retire {name} --force "REASON"'
+            )
+        found.retire(name, force)
+        typer.echo(f"{name} is retired")
+
+
+def _contract(source: str, ref: str | None) -> Contract:
+    return from_input(source) if ref is None else from_git(ref, source)
+
+
+def _counts(*counted: tuple[int, str]) -> str:
+    return ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counted)

@@ -1,0 +1,23 @@
+"""How the commands tell mistakes: one sentence on standard error, and exit code 1."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import typer
+
+from protopact_codegen.versioning.lock import LockError
+from protopact_codegen.versioning.sources import SourceError
+
+__all__ = ["telling"]
+
+
+@contextmanager
+def telling() -> Generator[None]:
+    """Tell what is wrong with a lock or a contract, and exit."""
+    try:
+        yield
+    except (LockError, SourceError) as error:
+        typer.echo(f"protopact: {error}", err=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,217 @@
+"""The lock: a folder with the contract of every release that is live, one file for each.
+
+A file of its own for each release is what lets two branches that cut different ones merge. Each names the releases
+that it came after, so that one which is lost is missed; a retired one stays as a file that says why.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+from protopact_codegen.versioning import notation
+from protopact_codegen.versioning.notation import NotationError
+from protopact_codegen.versioning.snapshot import Snapshot
+
+__all__ = ["DEFAULT", "Lock", "LockError", "Release"]
+
+DEFAULT = Path("protopact.lock")
+"""Where the lock is unless somebody says otherwise."""
+
+_FORMAT = 1
+_SUFFIX = ".release"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_COMMENT = (
+    "# A release that protopact checks contracts against. Written by `protopact release`; commit it, do not edit it."
+)
+_MARKER = re.compile(r"(<{7}|={7}|>{7}|\|{7})( |$)")
+_HEADER = ("format", "release", "after", "retired", "checksum")
+
+
+class LockError(Exception):
+    """The lock cannot be used, or what is asked of it cannot be done; the message says where, why and what to do."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release of the lock.
+
+    Attributes:
+        name: Its name.
+        after: Names of the releases that the lock had when it was cut.
+        lines: Its contract in notation; none when it is retired.
+        retired: Why it was retired; empty while it is live.
+    """
+
+    name: str
+    after: tuple[str, ...]
+    lines: tuple[str, ...]
+    retired: str = ""
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """Its contract."""
+        return notation.read(self.lines)
+
+    def render(self) -> str:
+        """Its file's text."""
+        header = [f"format {_FORMAT}", f"release {self.name}"]
+        header += [f"after {' '.join(self.after)}"] if self.after else []
+        header += [f"retired {self.retired}"] if self.retired else []
+        body = "".join(f"{line}\n" for line in self.lines)
+        return "\n".join((_COMMENT, *header, f"checksum {_checksum(header, self.lines)}", "", body))
+
+
+class Lock:
+    """The releases of a folder; read anew by each object.
+
+    Raises:
+        LockError: A file of it cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.exists = folder.is_dir()
+        if folder.exists() and not self.exists:
+            raise LockError(f"{folder} is a file; the lock is a folder, which `protopact release cut NAME` makes")
+        paths = sorted(folder.glob(f"*{_SUFFIX}")) if self.exists else []
+        self.releases: Mapping[str, Release] = {path.name.removesuffix(_SUFFIX): _read(path) for path in paths}
+        for release in self.releases.values():
+            for name in release.after:
+                if name not in self.releases:
+                    raise LockError(
+                        f"{self._path(name)} is lost: {release.name} was cut after {name}, and a release that is over "
+                        "is retired, not deleted; bring the file back from version control"
+                    )
+
+    @property
+    def live(self) -> tuple[Release, ...]:
+        """The releases that are not retired, each after those that it came after."""
+        return tuple(release for release in self.all if not release.retired)
+
+    @property
+    def all(self) -> tuple[Release, ...]:
+        """Every release, each after those that it came after."""
+        return tuple(sorted(self.releases.values(), key=_age))
+
+    def find(self, name: str) -> Release:
+        """A release by its name, live or retired.
+
+        Raises:
+            LockError: There is none.
+        """
+        found = self.releases.get(name)
+        if found is None:
+            raise LockError(
+                f"there is no release {name!r} in {self.folder}; "
+                + (
+                    f"there are {', '.join(self.releases)}"
+                    if self.releases
+                    else "`protopact release cut NAME` makes one"
+                )
+            )
+        return found
+
+    def require(self) -> None:
+        """Make sure that there is a lock.
+
+        Raises:
+            LockError: There is none.
+        """
+        if not self.exists:
+            raise LockError(
+                f"there is no lock at {self.folder}; if it never was there, `protopact release cut NAME` makes it from "
+                "the contract that is deployed; if it was, bring it back from version control"
+            )
+
+    def cut(self, name: str, snapshot: Snapshot) -> bool:
+        """Add a live release.
+
+        Returns:
+            Whether anything was written: False when the release is there with the same contract.
+
+        Raises:
+            LockError: The name is no name, or is taken by another contract.
+        """
+        if _NAME.fullmatch(name) is None or name.endswith(_SUFFIX):
+            raise LockError(f"{name!r} is no name of a release: letters, digits and `.`, `_`, `+`, `-` are, as in v1.4")
+        lines = tuple(notation.write(snapshot))
+        known = self.releases.get(name)
+        if known is not None and known.retired:
+            raise LockError(f"the release {name} was cut before, and is retired ({known.retired}); choose another name")
+        if known is not None and known.lines != lines:
+            changed = len(set(known.lines) ^ set(lines))
+            differ = "1 line differs" if changed == 1 else f"{changed} lines differ"
+            raise LockError(
+                f"the release {name} is cut already, from another contract: {differ} (`protopact release "
+                f"diff {name}`); a release does not change: choose another name"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if known is not None:
+            return False
+        self._path(name).write_text(Release(name, tuple(sorted(self.releases)), lines).render())
+        return True
+
+    def retire(self, name: str, reason: str) -> None:
+        """Retire a live release: nothing is checked against it any more.
+
+        Raises:
+            LockError: There is no such release, it is retired already, or the reason is empty.
+        """
+        release = self.find(name)
+        if release.retired:
+            raise LockError(f"the release {name} is retired already: {release.retired}")
+        reason = " ".join(reason.split())
+        if not reason:
+            raise LockError("the reason is empty; it stays in the lock, for whoever asks later: say it")
+        self._path(name).write_text(Release(name, release.after, (), reason).render())
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}{_SUFFIX}"
+
+
+def _age(release: Release) -> tuple[int, str]:
+    return len(release.after), release.name
+
+
+def _checksum(header: Sequence[str], lines: Sequence[str]) -> str:
+    return sha256("\n".join((*header, "", *lines)).encode()).hexdigest()[:32]
+
+
+def _read(path: Path) -> Release:
+    try:
+        text = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise LockError(f"{path} is no text; bring it back from version control") from error
+    for number, line in enumerate(text, 1):
+        if _MARKER.match(line):
+            raise LockError(
+                f"{path}:{number}: markers of a merge conflict: two branches have cut or retired this release "
+                "differently; take one side whole (`git checkout --ours` or `--theirs`), or cut it under another name"
+            )
+    blank = text.index("") if "" in text else len(text)
+    header = [line for line in text[:blank] if not line.startswith("#")]
+    words = {word: rest for word, _, rest in (line.partition(" ") for line in header)}
+    edited = f"; bring {path.name} back from version control, or cut the release under another name"
+    version = words.get("format", "")
+    if version.isdigit() and int(version) > _FORMAT:
+        raise LockError(
+            f"{path}: the format of the lock is {version}, and this protopact reads {_FORMAT}: install a newer "
+            "protopact"
+        )
+    name = path.name.removesuffix(_SUFFIX)
+    if version != str(_FORMAT) or words.get("release") != name or not set(words) <= set(_HEADER):
+        raise LockError(f"{path}: this is not the file of the release {name}{edited}")
+    lines = tuple(text[blank + 1 :])
+    if words.get("checksum") != _checksum([line for line in header if not line.startswith("checksum ")], lines):
+        raise LockError(f"{path} was edited by hand, or merged: its checksum does not hold{edited}")
+    release = Release(name, tuple(words.get("after", "").split()), lines, words.get("retired", ""))
+    try:
+        _ = release.snapshot
+    except NotationError as error:
+        raise LockError(f"{path}:{blank + 2 + error.index}: {error}{edited}") from error
+    return release

@@ -1,0 +1,239 @@
+"""The notation of snapshots: one line for each element, sorted, each beginning with the element's full name.
+
+nodes.v1.AddNodeRequest message reserved=4..6,region
+nodes.v1.AddNodeRequest.node_id field 1 singular string nodeId implicit
+nodes.v1.AddNodeRequest.size field 2 singular enum:nodes.v1.Size size implicit oneof=shape
+nodes.v1.NodeService service nodes/v1/node.proto
+nodes.v1.NodeService.AddNode handles signal nodes.v1.NodeService.Pause start
+nodes.v1.NodeService.AddNode option id ["node/",{"field":"node_id"}]
+nodes.v1.NodeService.AddNode workflow nodes.v1.AddNodeRequest nodes.v1.AddNodeResponse name="add" aliases=["plus"]
+nodes.v1.Size enum open
+nodes.v1.Size value 1 SIZE_SMALL SIZE_S
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+from protopact_codegen.contract import Kind
+from protopact_codegen.versioning.snapshot import (
+    ElementFacts,
+    EnumFacts,
+    FieldFacts,
+    HandlerFacts,
+    Label,
+    MessageFacts,
+    Presence,
+    Reserved,
+    ServiceFacts,
+    Snapshot,
+    Type,
+)
+
+__all__ = ["NotationError", "read", "write"]
+
+_KINDS = {kind.value: kind for kind in Kind}
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_FIELD = re.compile(
+    r"(?P<number>\d+) (?P<label>\w+) (?:(?P<key>\w+)->)?(?P<kind>\w+)(?::(?P<name>\S+))?"
+    rf" (?P<json>{_TEXT}|\S+) (?P<presence>\w+)(?: oneof=(?P<oneof>\S+))?(?: default=(?P<default>.+))?"
+)
+_ELEMENT = re.compile(rf"(?P<request>\S+) (?P<response>\S+) name=(?P<name>{_TEXT})(?: aliases=(?P<aliases>\[.*\]))?")
+
+
+class NotationError(Exception):
+    """A line says nothing; `index` counts from 0."""
+
+    def __init__(self, index: int, line: str) -> None:
+        super().__init__(f"{line!r} is no line of a contract")
+        self.index = index
+
+
+def write(snapshot: Snapshot) -> list[str]:
+    """Write a snapshot as sorted lines."""
+    return sorted(_lines(snapshot))
+
+
+def _lines(snapshot: Snapshot) -> Iterator[str]:
+    for service in snapshot.services.values():
+        yield f"{service.name} service {service.file}"
+    for element in snapshot.elements.values():
+        aliases = f" aliases={_json(element.aliases)}" if element.aliases else ""
+        names = f"name={_json(element.name)}{aliases}"
+        yield f"{element.rpc} {element.kind.value} {element.request} {element.response} {names}"
+        for handler in element.handlers:
+            yield f"{element.rpc} handles {handler.kind.value} {handler.rpc}{' start' if handler.start else ''}"
+        for name, value in element.options.items():
+            yield f"{element.rpc} option {name} {value}"
+    for message in snapshot.messages.values():
+        yield f"{message.name} message{_reserved(message.reserved)}"
+        for field in message.fields:
+            yield f"{message.name}.{field.name} field {_field(field)}"
+    for enum in snapshot.enums.values():
+        yield f"{enum.name} enum {'closed' if enum.closed else 'open'}{_reserved(enum.reserved)}"
+        for number, values in enum.values.items():
+            yield f"{enum.name} value {number} {' '.join(values)}"
+
+
+def _field(field: FieldFacts) -> str:
+    key = field.json_name if re.fullmatch(r"\w+", field.json_name, re.ASCII) else _json(field.json_name)
+    oneof = f" oneof={field.oneof}" if field.oneof else ""
+    default = f" default={field.default}" if field.default else ""
+    return f"{field.number} {field.label.value} {field.type} {key} {field.presence.value}{oneof}{default}"
+
+
+def _reserved(reserved: Reserved) -> str:
+    ranges = [str(first) if first == last else f"{first}..{last}" for first, last in reserved.ranges]
+    return f" reserved={','.join((*ranges, *reserved.names))}" if ranges or reserved.names else ""
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def read(lines: Sequence[str]) -> Snapshot:
+    """Read the lines of a snapshot.
+
+    Raises:
+        NotationError: A line is none of them.
+    """
+    reader = _Reader()
+    for index, line in enumerate(lines):
+        try:
+            reader.line(line)
+        except (KeyError, ValueError) as error:
+            raise NotationError(index, line) from error
+    return reader.snapshot()
+
+
+class _Reader:
+    """Gathers what belongs to one element from its lines."""
+
+    def __init__(self) -> None:
+        self._services: dict[str, ServiceFacts] = {}
+        self._elements: dict[str, ElementFacts] = {}
+        self._messages: dict[str, Reserved] = {}
+        self._enums: dict[str, tuple[bool, Reserved]] = {}
+        self._fields: dict[str, list[FieldFacts]] = defaultdict(list)
+        self._values: dict[str, dict[int, tuple[str, ...]]] = defaultdict(dict)
+        self._handlers: dict[str, list[HandlerFacts]] = defaultdict(list)
+        self._options: dict[str, dict[str, str]] = defaultdict(dict)
+        self._words: dict[str, Callable[[str, str], None]] = {
+            "service": self._service,
+            "message": self._message,
+            "field": self._field,
+            "enum": self._enum,
+            "value": self._value,
+            "handles": self._handles,
+            "option": self._option,
+        }
+
+    def line(self, line: str) -> None:
+        """Take one line; raises KeyError or ValueError when it says nothing."""
+        name, word, rest = _split(line)
+        if word in _KINDS:
+            self._element(name, _KINDS[word], rest)
+        elif word in self._words:
+            self._words[word](name, rest)
+        else:
+            raise ValueError(word)
+
+    def snapshot(self) -> Snapshot:
+        """What the lines said."""
+        return Snapshot(
+            self._services,
+            {
+                name: ElementFacts(
+                    facts.rpc,
+                    facts.kind,
+                    facts.name,
+                    facts.aliases,
+                    facts.request,
+                    facts.response,
+                    tuple(self._handlers[name]),
+                    self._options[name],
+                )
+                for name, facts in self._elements.items()
+            },
+            {
+                name: MessageFacts(name, tuple(sorted(self._fields[name], key=lambda field: field.number)), reserved)
+                for name, reserved in self._messages.items()
+            },
+            {
+                name: EnumFacts(name, closed, dict(sorted(self._values[name].items())), reserved)
+                for name, (closed, reserved) in self._enums.items()
+            },
+        )
+
+    def _service(self, name: str, rest: str) -> None:
+        self._services[name] = ServiceFacts(name, rest)
+
+    def _element(self, name: str, kind: Kind, rest: str) -> None:
+        match = _ELEMENT.fullmatch(rest)
+        if match is None:
+            raise ValueError(rest)
+        aliases = tuple(json.loads(match["aliases"])) if match["aliases"] else ()
+        registered = json.loads(match["name"])
+        self._elements[name] = ElementFacts(
+            name, kind, registered, aliases, match["request"], match["response"], (), {}
+        )
+
+    def _handles(self, name: str, rest: str) -> None:
+        kind, rpc, start = _split(rest)
+        self._handlers[name].append(HandlerFacts(_KINDS[kind], rpc, start == "start"))
+
+    def _option(self, name: str, rest: str) -> None:
+        option, _, value = rest.partition(" ")
+        json.loads(value)
+        self._options[name][option] = value
+
+    def _message(self, name: str, rest: str) -> None:
+        self._messages[name] = _read_reserved(rest)
+
+    def _enum(self, name: str, rest: str) -> None:
+        openness, _, reserved = rest.partition(" ")
+        self._enums[name] = openness == "closed", _read_reserved(reserved)
+
+    def _value(self, name: str, rest: str) -> None:
+        number, *names = rest.split(" ")
+        self._values[name][int(number)] = tuple(names)
+
+    def _field(self, name: str, rest: str) -> None:
+        match = _FIELD.fullmatch(rest)
+        if match is None:
+            raise ValueError(rest)
+        message, _, field = name.rpartition(".")
+        key = match["json"]
+        self._fields[message].append(
+            FieldFacts(
+                name=field,
+                number=int(match["number"]),
+                label=Label(match["label"]),
+                type=Type(match["kind"], match["name"] or "", match["key"] or ""),
+                json_name=json.loads(key) if key.startswith('"') else key,
+                presence=Presence(match["presence"]),
+                oneof=match["oneof"] or "",
+                default=match["default"] or "",
+            )
+        )
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    first, _, rest = text.partition(" ")
+    second, _, rest = rest.partition(" ")
+    return first, second, rest
+
+
+def _read_reserved(text: str) -> Reserved:
+    if not text:
+        return Reserved()
+    items = text.removeprefix("reserved=").split(",")
+    ranges = [item for item in items if item.lstrip("-")[:1].isdigit()]
+    ends = (item.partition("..")[::2] for item in ranges)
+    return Reserved(
+        tuple((int(first), int(last or first)) for first, last in ends),
+        tuple(item for item in items if item not in ranges),
+    )

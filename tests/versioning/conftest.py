@@ -1,0 +1,80 @@
+"""Contracts to cut releases from, and the command line in this process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from protopact.cli import app
+
+ROOT = Path(__file__).parents[2]
+# Any: grpcio-tools comes without types.
+PROTOC: Any = import_module("grpc_tools.protoc")
+WELL_KNOWN = Path(PROTOC.__file__).parent / "_proto"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said, on standard output and standard error, and its exit code."""
+
+    exit_code: int
+    output: str
+
+
+Protopact = Callable[..., Answer]
+Compile = Callable[[str, str], Path]
+
+HEADER = """\
+syntax = "proto3";
+package shop.v1;
+import "google/protobuf/empty.proto";
+import "google/protobuf/timestamp.proto";
+import "protopact/v1/annotations.proto";
+"""
+
+
+@pytest.fixture
+def protopact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Protopact:
+    """Run the command in an empty folder, with buf on its path."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+
+    def protopact(*arguments: object) -> Answer:
+        answer = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert answer.exception is None or isinstance(answer.exception, SystemExit), answer.exception
+        return Answer(answer.exit_code, answer.output)
+
+    return protopact
+
+
+def compile_image(folder: Path, name: str, text: str) -> Path:
+    """Compile one proto file to an image beside it."""
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / name / "shop.proto").write_text(text)
+    image = folder / f"{name}.binpb"
+    includes = [f"--proto_path={folder / name}", f"--proto_path={ROOT / 'runtime'}", f"--proto_path={WELL_KNOWN}"]
+    outputs = [f"--descriptor_set_out={image}", "--include_imports", "--include_source_info"]
+    assert PROTOC.main(["protoc", *includes, *outputs, "shop.proto"]) == 0
+    return image
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Compile:
+    """Compile one proto file, given by a name of the image and its text."""
+    return lambda name, text: compile_image(tmp_path, name, text)
+
+
+def git(folder: Path, *arguments: str) -> None:
+    """Run git without what a person's settings would do to it."""
+    identity = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment = os.environ | identity | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True, capture_output=True)
