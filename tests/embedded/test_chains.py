@@ -388,3 +388,23 @@ async def test_a_chain_can_be_terminated_by_its_first_handle(engine: EmbeddedEng
         with pytest.raises(WorkflowFailedError, match="was terminated"):
             await soon(handle.result())
     assert find((await chain(engine, handle))[1], WorkflowExecutionTerminated).reason == "enough"
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_a_start_that_is_sent_again_finds_the_chain(engine: EmbeddedEngine, *, is_open: bool) -> None:
+    class Free(Waiting):
+        async def run(self, request: Text) -> Text:
+            if request.value == "a":
+                self.continue_as_new(text("b"))
+            return await self.go.receive() if is_open else request
+
+    async with engine.worker(workflows=[Free]):
+        client = lab.Client(engine)
+        handle = await client.start_free(text("a"), request_id="once")
+        while len(await chain(engine, handle)) < 2:
+            await asyncio.sleep(0)
+        again = await client.start_free(text("a"), request_id="once")
+        if is_open:
+            await again.go(text("b"))
+        assert (await soon(again.result())).value == "b"
+    assert len([run async for run in engine.list_workflows()]) == 2

@@ -18,6 +18,7 @@ from protopact.embedded.clock import SystemClock, VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
 from protopact.embedded.shell import Shell
 from protopact.embedded.store import Store
+from protopact.engine import WorkflowStatus
 from protopact.errors import (
     AlreadyClosedError,
     ApplicationError,
@@ -510,3 +511,37 @@ def test_an_interrupt_in_workflow_code_ends_the_loop_and_leaves_the_file_whole(p
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(main())
     assert asyncio.run(main()) == "a"
+
+
+async def test_a_tick_fails_that_left_a_task_open_and_ended_its_run(
+    tmp_path: Path, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A child calls a local activity, and ends with its parent in the same tick, which cannot be committed."""
+    caplog.set_level("CRITICAL")
+    store = Flaky(tmp_path / "lab.db")
+
+    class Child(Waiting):
+        async def run(self, request: Text) -> Text:
+            await self.go.receive()
+            return await lab.Local.echo(request)
+
+    class Parent(lab.Other):
+        async def run(self, request: Text) -> Text:
+            await lab.Free.start_child(text("child"))
+            await workflow.sleep(3600)
+            return request
+
+    async with (
+        open_engine(store=store, clock=clock) as engine,
+        engine.worker(workflows=[Parent, Child], activities=[Lab()]),
+    ):
+        client = lab.Client(engine)
+        handle, child = await client.start_other(text("parent")), client.free_handle("child")
+        await clock.settle()
+        store.fails_at = store.commits + 1
+        for expected in (StoreFullError, type(None)):
+            said = await soon(asyncio.gather(child.go(text("on")), handle.cancel(), return_exceptions=True))
+            assert [type(each) for each in said] == [expected] * 2
+        await clock.settle()
+        assert (await handle.describe()).status is WorkflowStatus.CANCELED
+        assert (await child.describe()).status is WorkflowStatus.TERMINATED

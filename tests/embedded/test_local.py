@@ -363,3 +363,25 @@ async def test_a_query_records_no_side_effect(engine: EmbeddedEngine) -> None:
         handle = await lab.Client(engine).start_free(text("a"))
         with pytest.raises(errors.QueryError, match="must change nothing"):
             await soon(handle.status(text("")))
+
+
+@pytest.mark.parametrize("is_coded", [False, True], ids=["plain", "coded"])
+async def test_a_run_times_out_while_its_task_is_open(
+    path: Path | None, clock: VirtualClock, *, is_coded: bool
+) -> None:
+    busy = Busy()
+    busy.free.clear()
+    codecs = [Squeezing()] if is_coded else []
+    async with (
+        open_engine(path, clock=clock, codecs=codecs) as engine,
+        engine.worker(workflows=[Calls], activities=[busy]),
+    ):
+        handle = await lab.Client(engine).start_free(text("a"), run_timeout=timedelta(seconds=5))
+        await clock.advance(timedelta(seconds=4))
+        assert (await handle.describe()).status is WorkflowStatus.RUNNING
+        await clock.advance(timedelta(seconds=1))
+        history = await handle.history()
+        assert all_kinds(history) == ["WorkflowExecutionStarted", "WorkflowExecutionTimedOut"]
+        assert history[-1].event_time - history[0].event_time == 5_000_000_000
+        await clock.settle()
+        assert busy.begun == ["a 1", "a cancelled"]

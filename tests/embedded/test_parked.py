@@ -11,6 +11,7 @@ import pytest
 from tests.embedded.bench import Lab, Waiting, all_kinds, find, open_engine, soon, text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
+from tests.embedded.test_local import Busy
 
 from protopact import workflow
 from protopact.embedded.clock import SystemClock, VirtualClock
@@ -242,3 +243,34 @@ async def test_exceptions_that_a_worker_lists_fail_the_run(engine: EmbeddedEngin
         await handle.go(text("go"))
         with pytest.raises(WorkflowFailedError, match="a bug"):
             await soon(handle.result())
+
+
+async def test_a_parked_run_goes_to_another_build_while_it_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The attempt under way is undone: its local activity is cancelled, and nothing of it is written."""
+    caplog.set_level("CRITICAL")
+    broken = True
+
+    class Fails(Waiting):
+        async def run(self, request: Text) -> Text:
+            if broken:
+                raise RuntimeError("not yet")
+            return await lab.Local.echo(request)
+
+    here, there = Busy(), Busy()
+    here.free.clear()
+    path = tmp_path / "lab.db"
+    async with open_engine(path, clock=SystemClock()) as one, open_engine(path, clock=SystemClock()) as two:
+        handle = await lab.Client(one).start_free(text("a"))
+        async with one.worker(workflows=[Fails], activities=[here], build_id="1"):
+            while (await handle.describe()).task_failure is None:
+                await asyncio.sleep(0.001)
+            broken = False
+            while not here.begun:
+                await asyncio.sleep(0.001)
+            async with two.worker(workflows=[Fails], activities=[there], build_id="2"):
+                assert (await soon(handle.result())).value == "a!"
+        history = await handle.history()
+    assert [event.event_id for event in history] == list(range(1, len(history) + 1))
+    assert (here.begun, there.begun) == (["a 1", "a cancelled"], ["a 1"])

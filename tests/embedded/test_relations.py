@@ -500,3 +500,20 @@ def check_once(history: Sequence[ev.Event]) -> None:
     assert names.count("StartChildWorkflowExecutionInitiated") == names.count("ChildWorkflowExecutionStarted") == 2
     assert names.count("ChildWorkflowExecutionCompleted") == names.count("ChildWorkflowExecutionFailed") == 1
     assert names.count("ExternalWorkflowExecutionSignaled") == 2
+
+
+async def test_a_long_line_of_children_is_terminated(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    class Line(lab.Other):
+        async def run(self, request: Text) -> Text:
+            if left := int(request.value):
+                await lab.Other.start_child(text(str(left - 1)))
+            await workflow.sleep(3600)
+            return request
+
+    async with engine.worker(workflows=[Line]):
+        handle = await lab.Client(engine).start_other(text("400"))
+        await clock.settle()
+        assert (await lab.Client(engine).other_handle("0").describe()).status is WorkflowStatus.RUNNING
+        await handle.terminate()
+    statuses = [run.status async for run in engine.list_workflows()]
+    assert statuses == [WorkflowStatus.TERMINATED] * 401

@@ -174,3 +174,14 @@ async def test_it_is_refused_in_words(engine: EmbeddedEngine) -> None:
         with pytest.raises(NotFoundError):
             await client.free_handle("nobody").reset(event_id=3)
         assert (await handle.describe()).status is WorkflowStatus.COMPLETED
+
+
+async def test_a_start_that_is_sent_again_finds_the_run_that_was_reset(engine: EmbeddedEngine) -> None:
+    async with engine.worker(workflows=[Drawing], activities=[Lab()]):
+        client = lab.Client(engine)
+        handle = await client.start_free(text("a"), request_id="once")
+        await handle.go(text("gone"))
+        await soon(handle.result())
+        again = await handle.reset(event_id=completed_tasks(all_kinds(await handle.history()))[0])
+        await soon(again.result())
+        assert (await client.start_free(text("a"), request_id="once")).run_id == again.run_id

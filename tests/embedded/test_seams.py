@@ -360,3 +360,17 @@ async def test_a_workflow_that_asks_for_too_much_is_terminated_and_does_not_loop
     history = await handle.history()
     assert find(history, WorkflowTaskFailed).cause == "BAD_SCHEDULE_ACTIVITY_ATTRIBUTES"
     assert find(history, WorkflowExecutionTerminated).reason.startswith("BAD_SCHEDULE_ACTIVITY_ATTRIBUTES")
+
+
+async def test_a_run_is_terminated_while_codecs_are_at_work_for_a_query(clock: VirtualClock) -> None:
+    codec = Gated()
+    codec.gate.set()
+    async with open_engine(clock=clock, codecs=[codec]) as engine, engine.worker(workflows=[Waiting]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await clock.settle()
+        codec.gate.clear()
+        query = asyncio.ensure_future(handle.status(text("?")))
+        await clock.settle()
+        await handle.terminate()
+        codec.gate.set()
+        assert (await soon(query)).value == "new?"

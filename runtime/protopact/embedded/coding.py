@@ -52,14 +52,16 @@ class _Job:
     Attributes:
         task: Its workflow task; None when it is locked for a query.
         interrupted: Whether something waits in its inbox that the workflow has not been told.
+        query: The query that it is locked for.
         queries: Queries that came meanwhile.
         calls: Its local activities.
     """
 
-    __slots__ = ("calls", "interrupted", "queries", "task", "work")
+    __slots__ = ("calls", "interrupted", "queries", "query", "task", "work")
 
-    def __init__(self, task: Task | None) -> None:
+    def __init__(self, task: Task | None, query: PendingQuery | None = None) -> None:
         self.task = task
+        self.query = query
         self.interrupted = False
         self.queries: list[PendingQuery] = []
         self.work: asyncio.Task[None] | None = None
@@ -100,7 +102,7 @@ class Coding:
         self._jobs[run.key].interrupted = True
 
     def abort(self, run: Run) -> list[PendingQuery]:
-        """Forget what codecs do for a run; the queries that waited are returned, the rest waits in its inbox."""
+        """Forget what codecs do for a run; the queries are returned, the rest waits in its inbox."""
         job = self._jobs.pop(run.key)
         if job.work is not None:
             job.work.cancel()
@@ -109,7 +111,7 @@ class Coding:
         if job.task is not None:
             self._shell.tasks.abort(job.task)
         run.locked = False
-        return job.queries
+        return job.queries if job.query is None else [job.query, *job.queries]
 
     def close(self) -> None:
         """The engine closes: nothing goes on."""
@@ -121,8 +123,8 @@ class Coding:
                 job.calls.close()
         self._jobs.clear()
 
-    def _lock(self, run: Run, task: Task | None, work: Callable[[_Job], Coroutine[Any, Any, None]]) -> None:
-        job = self._jobs[run.key] = _Job(task)
+    def _lock(self, run: Run, job: _Job, work: Callable[[_Job], Coroutine[Any, Any, None]]) -> None:
+        self._jobs[run.key] = job
         run.locked = True
         job.work = self._shell.loop.create_task(work(job))
 
@@ -162,7 +164,7 @@ class Coding:
 
     def forget(self, task: Task) -> None:
         """The tick that left a task open has failed."""
-        del self._jobs[task.run.key]
+        self._jobs.pop(task.run.key, None)  # the same tick may have ended the run
 
     def go_on(self, tasks: Iterable[tuple[Task, Advance]]) -> None:
         """Go on with tasks that wait for local activities; after a commit."""
@@ -180,7 +182,7 @@ class Coding:
         for run, worker in runs:
             if not run.locked:
                 task = self._shell.tasks.open(run, worker, self._shell.clock.now())
-                self._lock(run, task, lambda job, task=task: self._perform(job, task))  # type: ignore[misc]  # mypy infers no lambda with a default
+                self._lock(run, _Job(task), lambda job, task=task: self._perform(job, task))  # type: ignore[misc]  # mypy infers no lambda with a default
 
     async def _perform(self, job: _Job, task: Task) -> None:
         await self._conclude(job, task, self._begin_task(job, task))
@@ -253,7 +255,7 @@ class Coding:
             self._strays.add(stray)
             stray.add_done_callback(self._strays.discard)
         else:
-            self._lock(run, None, lambda job: self._answer_locked(job, query, worker))
+            self._lock(run, _Job(None, query), lambda job: self._answer_locked(job, query, worker))
 
     async def _answer_locked(self, job: _Job, query: PendingQuery, worker: Worker) -> None:
         await self._answer(query, worker)

@@ -130,6 +130,7 @@ class Others:
             if self._processes.builds(row.workflow_type, row.task_queue) - {row.task_build}:
                 run = shell.held_run(tick, row.key)
                 if run is not None:
+                    shell.unlock(tick, run)
                     tick.touch(run)
                     run.holder = None
                     run.changed = True

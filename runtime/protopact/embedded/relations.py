@@ -310,7 +310,21 @@ class Relations:
     # -- ends
 
     def closed(self, tick: Tick, run: Run, end: Attributes) -> None:
-        """A run has closed: do to its children what their policies say, and tell its own parent."""
+        """A run has closed: do to its children what their policies say, and tell its own parent.
+
+        Children that this closes have children, too: they follow, one after the other, however deep they go.
+        """
+        tick.ended.append((run, end))
+        if len(tick.ended) > 1:
+            return  # another end has brought this one about, and goes on with it
+        try:
+            while tick.ended:
+                self._spread(tick, *tick.ended[0])
+                tick.ended.popleft()
+        finally:
+            tick.ended.clear()
+
+    def _spread(self, tick: Tick, run: Run, end: Attributes) -> None:
         for child in run.children.values():
             found = self._open(tick, WorkflowRef(child.workflow_id, None, child.run_id))
             if found is None:

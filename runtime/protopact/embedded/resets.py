@@ -63,7 +63,7 @@ class Resets:
         assert isinstance(started, WorkflowExecutionStarted)
         assert isinstance(task, WorkflowTaskStarted)
         run_id = shell.ids.run_id(tick.now)
-        run = shell.create_run(tick, started, request_id="", run_id=run_id, at=kept[0].event_time)
+        run = shell.create_run(tick, started, request_id=base.start_request_id, run_id=run_id, at=kept[0].event_time)
         for event in kept[1:]:
             run.append(event.attributes, event.event_time)
         run.append(

@@ -324,6 +324,10 @@ class Run:
         """Put something on the agenda."""
         heapq.heappush(self.agenda, (deadline, event_id if kind == TIMER else _LATE, kind, event_id))
 
+    def close_at(self) -> Timestamp | None:
+        """When it passes its run or execution time-out; None without one."""
+        return min((deadline for deadline, _, kind, _ in self.agenda if kind == CLOSE), default=None)
+
     def plan_activity(self, activity: Activity, now: Timestamp) -> None:
         """Put the next deadline of an activity on the agenda, if it has one."""
         deadline = activity.next_deadline(now)

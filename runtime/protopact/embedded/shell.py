@@ -352,7 +352,7 @@ class Shell:
                 tick.refuse(caller, AlreadyClosedError("the workflow was terminated before it saw the update"))
 
     def unlock(self, tick: Tick, run: Run) -> None:
-        """Take a run away from the codecs that are at work for it."""
+        """Take a run away from the codecs and local activities that are at work for it."""
         if run.locked:
             tick.queries += self.coding.abort(run)
 
@@ -487,7 +487,11 @@ class Shell:
     def fire(self, tick: Tick, run: Run) -> None:
         """Let happen what is due for a run, in order of time."""
         if run.locked:
-            return  # it is looked at again when it is free
+            close_at = run.close_at()
+            if close_at is None or close_at > tick.now:
+                self.agenda.set(run.key, close_at)
+                return  # the rest is looked at again when it is free
+            self.unlock(tick, run)
         tick.touch(run)
         while run.is_open and (deadline := run.due(tick.now)) is not None:
             _, _, kind, event_id = deadline

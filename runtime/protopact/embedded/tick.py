@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from protopact.activity import CancellationReason
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from protopact.embedded.queries import PendingQuery
     from protopact.embedded.tasks import PendingUpdate, Task
     from protopact.embedded.worker import Worker
+    from protopact.history.event import Attributes
     from protopact.replay.execution import Advance
 
 __all__ = ["Caller", "Refusal", "Tick"]
@@ -51,6 +53,7 @@ class Tick:
         stirred: Runs to which something has happened since workflow tasks were last looked for.
         latest: The newest run of a workflow id, of those that were touched.
         closed: Runs that closed.
+        ended: Runs that closed, and how, whose children and parents have not heard of it.
         forget: Keys of runs to drop from memory.
         taken: Rows to remove from `inbox`.
         notices: Rows to add to `notice`.
@@ -75,6 +78,7 @@ class Tick:
         self.stirred: list[Run] = []
         self.latest: dict[str, Run] = {}
         self.closed: list[Run] = []
+        self.ended: deque[tuple[Run, Attributes]] = deque()
         self.forget: dict[int, Run] = {}
         self.answers: list[tuple[asyncio.Future[Any], object]] = []
         self.refusals: list[tuple[asyncio.Future[Any], Exception]] = []
