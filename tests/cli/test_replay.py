@@ -43,6 +43,10 @@ def replayer():
     return Replayer(workflows=[Sequence, Doomed])
 
 
+def broken():
+    raise ZeroDivisionError("oh")
+
+
 ready = replayer()
 nothing = 3
 """
@@ -176,6 +180,8 @@ def test_a_file_may_leave_it_to_its_name_whose_it_is(place: Path) -> None:
         (["-w", ":Sequence", "histories"], "expected module:Class, found no module"),
         (["--replayer", "changed", "histories"], "changed: expected module:name of a Replayer"),
         (["--replayer", "changed:nothing", "histories"], "changed:nothing: expected a Replayer or a function"),
+        (["--replayer", "changed:Longer", "histories"], "changed:Longer: expected a Replayer or a function"),
+        (["--replayer", "changed:broken", "histories"], "changed:broken cannot be called: ZeroDivisionError: oh"),
         (["-w", SEQUENCE, "--relax", "everything", "histories"], "everything"),
         (["-w", SEQUENCE, "missing.json"], "missing.json is neither a history nor a folder"),
         (["-w", SEQUENCE, "."], ""),

@@ -408,3 +408,26 @@ async def test_a_start_that_is_sent_again_finds_the_chain(engine: EmbeddedEngine
             await again.go(text("b"))
         assert (await soon(again.result())).value == "b"
     assert len([run async for run in engine.list_workflows()]) == 2
+
+
+@pytest.mark.parametrize("ends", ["next", "return"])
+async def test_signals_that_nobody_took_are_named(
+    engine: EmbeddedEngine, caplog: pytest.LogCaptureFixture, ends: str
+) -> None:
+    class Free(Waiting):
+        async def run(self, request: Text) -> Text:
+            if request.value == "return":
+                await self.go.receive()
+                return request
+            if request.value == "a":
+                await self.go.receive()
+                self.continue_as_new(text("next"))
+            return request
+
+    async with engine.worker(workflows=[Free]):
+        client = lab.Client(engine)
+        with caplog.at_level(logging.WARNING):
+            handle = await client.start_free(text("a" if ends == "next" else "return"))
+            await asyncio.gather(handle.go(text("1")), handle.go(text("2")))
+            await soon(handle.result())
+    assert "before it took signals that it had received, and they are lost: lab.v1.LabService.Go;" in caplog.text

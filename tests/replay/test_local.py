@@ -82,7 +82,7 @@ def marker(
         "seq": seq,
         "attempt": attempt,
         "activity_id": activity_id or str(seq),
-        "activity_type": P + name,
+        "activity_type": name if "." in name else P + name,
         "complete_time": instant(at) if at else None,
         "backoff": {"seconds": int(backoff), "nanos": 0} if backoff else None,
         "original_schedule_time": instant(0),

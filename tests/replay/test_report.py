@@ -13,7 +13,7 @@ import pytest
 from tests.replay.bench import recorded
 from tests.replay.histories.v1.histories_pb2 import Job, Outcome, Step
 from tests.replay.histories.v1.histories_protopact import Histories as histories
-from tests.replay.stories import Story, ends, ends_failed, mark, timer, work
+from tests.replay.stories import Command, Story, ends, ends_failed, mark, timer, work
 from tests.replay.test_local import marker
 
 from protopact import workflow
@@ -358,3 +358,40 @@ def test_local_activities_have_causes_too(name: str) -> None:
         assert report.expected.fields["input"] == "not compared: markers of local activities hold none"
         assert report.source is not None
         assert "histories.Local.beat" in report.source.code
+
+
+def test_local_activities_that_are_over_are_no_news() -> None:
+    class Pausing(histories.Sequence):
+        async def run(self, request: Job) -> Outcome:
+            await histories.Local.work(Step(name="a"))
+            await histories.work(Step(name="b"))
+            await workflow.sleep(5)
+            await histories.work(Step(name="c"))
+            return Outcome()
+
+    story = Story(workflow_type=SEQUENCE).task().answer(marker(1), work("2")).starts("2").returns("2").task()
+    cause = report_of(Pausing, History(story.answer(work("3")).events), strict=False).cause
+    assert cause is not None
+    assert cause.kind is K.INSERTED
+    assert cause.text.startswith("a timer of 5 s is called before activity Work")
+    assert "workflow.sleep(5)" in cause.cure
+
+
+@pytest.mark.parametrize(
+    ("gone", "text", "cure"),
+    [
+        (marker(1), "local activity Work", "await Histories.Local.work(...)"),
+        (marker(1, name="protopact.side_effect"), "a side effect", "await workflow.side_effect(...)"),
+    ],
+)
+def test_what_was_local_is_cured_locally(gone: Command, text: str, cure: str) -> None:
+    class Without(histories.Sequence):
+        async def run(self, request: Job) -> Outcome:
+            await histories.work(Step(name="b"))
+            return Outcome()
+
+    cause = report_of(Without, History(Story(workflow_type=SEQUENCE).task().answer(gone, work("2")).events)).cause
+    assert cause is not None
+    assert cause.kind is K.REMOVED
+    assert text in cause.text
+    assert cure in cause.cure

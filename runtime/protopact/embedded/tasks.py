@@ -282,7 +282,15 @@ class WorkflowTasks:
         if run.is_open:
             for activity in task.waiting_cancelled:
                 self._shell.dispatch.cancel_waiting(tick, run, activity)
-        elif advance.unfinished_handlers:
+        if advance.unread_signals:
+            _logger.warning(
+                "workflow %s (run %s) ended before it took signals that it had received, and they are lost: %s; take "
+                "what is pending in their channels before returning or continuing as new",
+                run.workflow_id,
+                run.run_id,
+                ", ".join(advance.unread_signals),
+            )
+        if advance.unfinished_handlers:
             _logger.warning(
                 "workflow %s (run %s) ended while handlers were still running: %s; await "
                 "workflow.wait_condition(workflow.all_handlers_finished) before returning",

@@ -9,6 +9,7 @@ from typing import ClassVar, TypeVar
 
 import msgspec
 
+from protopact import contract
 from protopact.history import event as ev
 from protopact.history.failure import CanceledFailureInfo, Failure
 from protopact.history.time import Timestamp
@@ -336,7 +337,9 @@ class _Grouping:
                 self._patch.state = "deprecated"
         elif marker.marker_name == "core_local_activity":
             call = _noted(_LocalActivity, details.get("data"))
-            step = self._begin(event, f"local activity {short_name(call.activity_type)}")
+            is_side_effect = call.activity_type == contract.SIDE_EFFECT.name
+            what = "side effect" if is_side_effect else f"local activity {short_name(call.activity_type)}"
+            step = self._begin(event, what)
             step.state, step.outcome = _ended(marker.failure)
             step.attempt = call.attempt
             self._values(step, "result", details.get("result", ()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from protopact import contract
 from protopact.history import event as ev
 from protopact.history.words import short_name
 from protopact.replay import command as cmd
@@ -83,6 +84,11 @@ class Call:
         return self.kind is ev.MarkerRecorded and bool(self.id)
 
     @property
+    def is_side_effect(self) -> bool:
+        """Whether it is a side effect, which is a local activity with a name of its own."""
+        return self.is_local_activity and self.name == contract.SIDE_EFFECT.name
+
+    @property
     def short(self) -> str:
         """The last part of the name."""
         return short_name(self.name)
@@ -93,6 +99,8 @@ class Call:
         words = _WORDS[self.kind]
         if self.kind is ev.TimerStarted:
             return f"{words} {self.values}"
+        if self.is_side_effect:
+            return "a side effect"
         if self.is_local_activity:
             words = "local activity"
         return f"{words} {self.short}" if self.name else words

@@ -214,12 +214,15 @@ def _call_of(call: Call) -> str:
     """A call that is only known from the history, on generated code."""
     if call.kind is ev.TimerStarted:
         return f"await workflow.sleep({call.values.removesuffix(' s')})"
-    if call.kind in {ev.ActivityTaskScheduled, ev.StartChildWorkflowExecutionInitiated}:
+    if call.is_side_effect:
+        return "await workflow.side_effect(...)"
+    if call.kind is ev.ActivityTaskScheduled or call.is_local_activity:
         service = call.name.rpartition(".")[0].rpartition(".")[2]
         method = _snake(call.short)
         method += "_" if keyword.iskeyword(method) else ""
-        stub = f"{service}.{method}" if service else method
-        return f"await {stub}(...)"
+        return f"await {'.'.join(filter(None, (service, 'Local' if call.is_local_activity else '', method)))}(...)"
+    if call.kind is ev.StartChildWorkflowExecutionInitiated:
+        return f"await {'.'.join(call.name.split('.')[-2:])}.execute_child(...)"
     if call.kind is ev.MarkerRecorded and call.name != PATCH:
         return f'workflow.patched("{call.name}")'
     return f"...  # {call.text}"

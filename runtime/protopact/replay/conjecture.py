@@ -76,6 +76,8 @@ class Conjecture:
         self._trace = Trace(foreseen=[*accepted, *markers])
         self._run = Execution(definition, workflow_id=workflow_id, run_id=run_id, trace=self._trace)
         self._told = events[: begin + 1]
+        before = (called_in_history(each, reader) for each in self._told if type(each.attributes) in COMMAND_EVENTS)
+        self._ended = {each.id for each in before if each.is_local_activity}  # local activities
         self._script = deque(each for each in rest if type(each.attributes) not in COMMAND_EVENTS | TERMINAL_EVENTS)
         self._deferred: list[ev.Event] = []
         self._open = list(self.recorded)
@@ -120,6 +122,8 @@ class Conjecture:
         self._put(ev.WorkflowTaskCompleted(scheduled_event_id=scheduled, started_event_id=started))
         for called in self._trace.take_local_activities():
             name, call_id = called.activity.name, called.activity_id
+            if call_id in self._ended:
+                continue
             self.calls.append(Call(kind=ev.MarkerRecorded, name=name, id=call_id, stack=self._trace.stack(called)))
         for entry, command in self._trace.outgoing:
             call = called_by_code(command, self._trace.stack(entry), self._reader)

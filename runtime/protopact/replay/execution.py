@@ -118,6 +118,7 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True):
         is_closed: The run has ended: by one of `commands`, or by the last event it was told.
         unfinished_handlers: Names of signal and update handlers that were still running when the run ended; the engine
             warns of them.
+        unread_signals: Names of signals that were still waiting in their channels then; the engine warns of them.
     """
 
     commands: tuple[Command, ...] = ()
@@ -128,6 +129,7 @@ class Advance(msgspec.Struct, frozen=True, kw_only=True):
     is_waiting: bool = False
     is_closed: bool = False
     unfinished_handlers: tuple[str, ...] = ()
+    unread_signals: tuple[str, ...] = ()
 
 
 class Execution:
@@ -253,6 +255,7 @@ class Execution:
             lang_used_flags=tuple(sorted(instance.used_flags - instance.flags)),
             is_closed=ledger.is_closed,
             unfinished_handlers=instance.unfinished_handlers() if ledger.is_closed else (),
+            unread_signals=self._handlers.unread_signals() if ledger.is_closed else (),
         )
 
     def drop_task(self) -> None:

@@ -151,6 +151,14 @@ class Handlers:
         self._channel(signal).deliver(request)
         self._instance.loop.ready.append(end)
 
+    def unread_signals(self) -> tuple[str, ...]:
+        """Names of the signals that wait in channels."""
+        if self._object is None:
+            return ()
+        own = {each.signal.name: each.signal for each in self._definition.signals.values() if each.handler is None}
+        channels = {name: vars(self._object).get(signal.method) for name, signal in own.items()}
+        return tuple(name for name, each in channels.items() if isinstance(each, SignalChannel) and each.pending)
+
     def _channel(self, signal: contract.Signal[object]) -> SignalChannel[object]:
         channel: SignalChannel[object] = getattr(self._object, signal.method)
         return channel

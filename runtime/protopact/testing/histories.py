@@ -103,7 +103,12 @@ def load_replayer(name: str) -> Replayer:
     if not path:
         raise RegistrationError(f"{name}: expected module:name of a Replayer or of a function that returns one")
     given = _attribute(_module(module), path, "a Replayer")
-    found = given if isinstance(given, Replayer) else given() if callable(given) else given
+    found: object = given
+    if callable(given) and not isinstance(given, type):
+        try:
+            found = given()
+        except Exception as error:
+            raise RegistrationError(f"{name} cannot be called: {type(error).__name__}: {error}") from error
     if not isinstance(found, Replayer):
         raise RegistrationError(f"{name}: expected a Replayer or a function that returns one, found {found!r}")
     return found
