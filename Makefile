@@ -18,6 +18,9 @@ help: ## Say what there is.
 venv: ## Make .venv, or bring it up to date.
 	@tools/venv --project .venv requirements/dev.txt
 
+PYTHONS ?= python3.12 python3.13 python3.14
+RUNTIME_TESTS := $(addprefix tests/,activity client determinism differential embedded history payload replay testing worker)
+
 .PHONY: demo
 demo: venv ## Provision a node, kill the worker half-way, and watch the next one finish.
 	@$(BIN)/python -m examples.node_provisioner.demo
@@ -33,6 +36,16 @@ test-slow: venv .cache/wheels/dev/complete .cache/wheels/oldest/complete ## Run 
 .PHONY: prove
 prove: venv ## Hold replay against Temporal's Replayer; make prove PROGRAMS=20000 SEED=1 says how long.
 	$(BIN)/python -m pytest -s -m slow tests/differential
+
+.PHONY: test-pythons
+test-pythons: ## Run the tests of the runtime on other Pythons; make test-pythons PYTHONS="/path/to/python3.13 ...".
+	@for python in $(PYTHONS); do \
+	    "$$python" -c '' 2>/dev/null || { echo "$$python: not here"; continue; }; \
+	    folder=.cache/pythons/$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	    mkdir -p .cache/pythons; \
+	    PYTHON="$$python" tools/venv --project "$$folder" requirements/dev.txt || exit 1; \
+	    PATH="$(CURDIR)/$$folder/bin:$$PATH" "$$folder/bin/python" -m pytest -q -m "not slow" $(RUNTIME_TESTS) || exit 1; \
+	done
 
 .PHONY: check
 check: venv ## Lint, and check the types.
