@@ -145,11 +145,9 @@ def attribute(value: Value, name: str) -> Value:  # noqa: PLR0911 - one case for
 def _of_object(holder: object, name: str) -> Value:
     if not isinstance(holder, type) and type(holder).__getattribute__ is not object.__getattribute__:
         return None  # it answers as it likes
-    if any(type(each).__eq__ is not type.__eq__ for each in type(holder).__mro__):
-        return None  # `getattr_static` compares classes, and these answer as they like
     try:
         found: object = inspect.getattr_static(holder, name)
-    except AttributeError:
+    except Exception:  # noqa: BLE001 - it is not there, or its class raises when it is compared, as some do
         return None
     return known(plain(found))
 
