@@ -145,11 +145,18 @@ def attribute(value: Value, name: str) -> Value:  # noqa: PLR0911 - one case for
 def _of_object(holder: object, name: str) -> Value:
     if not isinstance(holder, type) and type(holder).__getattribute__ is not object.__getattribute__:
         return None  # it answers as it likes
+    found = _static(holder, name)
+    return None if found is _MISSING else known(plain(found))
+
+
+_MISSING = object()
+
+
+def _static(holder: object, name: str) -> object:
     try:
-        found: object = inspect.getattr_static(holder, name)
-    except Exception:  # noqa: BLE001 - it is not there, or its class raises when it is compared, as some do
-        return None
-    return known(plain(found))
+        return cast("object", inspect.getattr_static(holder, name, _MISSING))
+    except Exception:  # noqa: BLE001 - classes are compared on the way, and some raise when they are
+        return _MISSING
 
 
 def _looked_up(cls: type, name: str) -> Value:
@@ -178,7 +185,8 @@ def unwrapped(value: object) -> Iterator[object]:
         elif isinstance(value, MethodType):
             value = value.__func__
         else:
-            value = cast("object", inspect.getattr_static(value, "__wrapped__", None)) if callable(value) else None
+            wrapped = _static(value, "__wrapped__") if callable(value) else _MISSING
+            value = None if wrapped is _MISSING else wrapped
 
 
 # -- rules by object
