@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.kill.verdict", "tests.kill.zygote")
+pytest.register_assert_rewrite("tests.kill.verdict", "tests.kill.family_verdict", "tests.kill.zygote")

@@ -69,17 +69,20 @@ class OracleDeleteNode:
         return RawValue(Payload())
 
 
-def replay(histories: Iterable[Sequence[Event]]) -> list[str]:
+WORKFLOWS = (OracleAddNode, OracleDeleteNode)
+
+
+def replay(histories: Iterable[Sequence[Event]], workflows: Sequence[type] = WORKFLOWS) -> list[str]:
     """Replay histories; what Temporal says against each that it refuses."""
-    return asyncio.run(_replay([_to_temporal(history) for history in histories]))
+    return asyncio.run(_replay([_to_temporal(history) for history in histories], workflows))
 
 
-async def _replay(histories: Iterable[WorkflowHistory]) -> list[str]:
+async def _replay(histories: Iterable[WorkflowHistory], workflows: Sequence[type]) -> list[str]:
     async def each() -> AsyncGenerator[WorkflowHistory]:
         for history in histories:
             yield history
 
-    replayer = Replayer(workflows=[OracleAddNode, OracleDeleteNode], workflow_runner=UnsandboxedWorkflowRunner())
+    replayer = Replayer(workflows=workflows, workflow_runner=UnsandboxedWorkflowRunner())
     results = await replayer.replay_workflows(each(), raise_on_replay_failure=False)
     return [f"{run_id}: {failure}" for run_id, failure in results.replay_failures.items()]
 

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from examples.node_provisioner.activities import Provisioner
@@ -54,15 +55,19 @@ class Part(msgspec.Struct, frozen=True):
     """What a process does, and when it kills itself.
 
     Attributes:
+        program: What is played: this module, or `family`.
         client: Makes the calls, and ends with the last one.
         worker: Serves the workflows and activities.
+        serves: Names of the workflows that a worker of a family serves; empty is all.
         die_at: Number of the commit to die at; 0 is never.
         die_after: Whether to die after that commit instead of before it.
         line_seconds: Time between two lines of a machine's boot log.
     """
 
+    program: Literal["nodes", "family"] = "nodes"
     client: bool = True
     worker: bool = True
+    serves: tuple[str, ...] = ()
     die_at: int = 0
     die_after: bool = False
     line_seconds: float = 0.0

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Self
 
 import msgspec
-from tests.kill import scenario
+from tests.kill import family, scenario
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -159,7 +159,8 @@ def _live(birth: Birth) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     code = 1
     try:
-        scenario.play(Path(birth.folder), birth.part)
+        play = family.play if birth.part.program == "family" else scenario.play
+        play(Path(birth.folder), birth.part)
         code = 0
     except BaseException:  # noqa: BLE001 - said, and then the exit code says it
         traceback.print_exc()
