@@ -27,7 +27,7 @@ class Code(Enum):
     """What can be wrong: the stable code and, in the name, what it means.
 
     1 reading, 2 rpcs and names, 3 references, 4 templates, 5 times and retries, 6 options of a workflow or activity,
-    7 message libraries, 9 warnings.
+    7 message libraries, 8 versioning, 9 warnings.
     """
 
     UNREADABLE_FILE = "PP101"
@@ -71,10 +71,18 @@ class Code(Enum):
     LIBRARY_NAME = "PP703"
     LIBRARY_COLLISION = "PP704"
 
+    BREAKING_CHANGE = "PP801"
+    UNDRAINED_CHANGE = "PP802"
+    UNPATCHED_CHANGE = "PP803"
+    UNRESERVED_FIELD = "PP804"
+    MISSING_FILE = "PP805"
+
     SHARED_MESSAGE = "PP901"
     EMPTY_MESSAGE = "PP902"
     FOREIGN_TEMPLATE = "PP903"
     FOREIGN_DIALECT = "PP904"
+    ROLLOUT_ORDER = "PP905"
+    CHANGED_MEANING = "PP906"
 
     @property
     def severity(self) -> Severity:

@@ -20,6 +20,8 @@ from protopact_codegen.emit import emit
 from protopact_codegen.libraries import find_library
 from protopact_codegen.options import OptionsError
 from protopact_codegen.request import RequestError
+from protopact_codegen.versioning.check import check
+from protopact_codegen.versioning.lock import Lock, LockError
 
 __all__ = ["main", "run"]
 
@@ -71,6 +73,12 @@ def _answer(data: bytes, stderr: TextIO) -> bytes:
     contract, findings = reader.read(asked)
     library = find_library(chosen)
     findings += [*lint.check(contract), *library.check(contract), *library.check_output(contract)]
+    if chosen.lock and not any(each.code.severity is Severity.ERROR for each in findings):
+        try:
+            lock = Lock.require(Path(chosen.lock))
+            findings += check(contract, lock.live, lock.settings, asked.generate)
+        except LockError as error:
+            return response.failure(f"protopact: the contract cannot be checked\n{error}")
     refused = [each for each in findings if chosen.strict or each.code.severity is Severity.ERROR]
     _tell(contract, () if chosen.strict else findings, stderr)
     if refused:

@@ -30,7 +30,10 @@ def test_valid_options(parameter: str, options: Options) -> None:
 @pytest.mark.parametrize(
     ("parameter", "named"),
     [
-        ("message=google", "there is no option `message`; the options are `messages`, `import_root` and `strict`"),
+        (
+            "message=google",
+            "there is no option `message`; the options are `messages`, `import_root`, `strict` and `lock`",
+        ),
         ("messages=gogle", "valid are `messages=betterproto2` (the default) and `messages=google`"),
         ("messages=", "valid are `messages=betterproto2` (the default) and `messages=google`"),
         ("messages=protobuf_py", "valid are `messages=betterproto2` (the default) and `messages=google`"),

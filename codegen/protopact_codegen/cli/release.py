@@ -39,9 +39,7 @@ def cut(name: _Name, source: _Source = ".", *, ref: _Ref = None, lock: _LockFold
 def list_releases(*, lock: _LockFolder = DEFAULT) -> None:
     """List the releases, each after those that were there when it was cut."""
     with telling():
-        found = Lock(lock)
-        found.require()
-        for release in found.all:
+        for release in Lock.require(lock).all:
             snapshot = release.snapshot
             counts = _counts((len(snapshot.services), "service"), (len(snapshot.messages), "message"))
             typer.echo(f"{release.name}  " + (f"retired: {release.retired}" if release.retired else f"live, {counts}"))
@@ -51,10 +49,7 @@ def list_releases(*, lock: _LockFolder = DEFAULT) -> None:
 def show(name: _Name, *, lock: _LockFolder = DEFAULT) -> None:
     """Print the contract of a release, a line for each element."""
     with telling():
-        release = Lock(lock).find(name)
-        if release.retired:
-            raise LockError(f"the release {name} is retired ({release.retired}), and its contract is gone")
-        for line in release.lines:
+        for line in Lock(lock).find_live(name).lines:
             typer.echo(line)
 
 
@@ -76,8 +71,8 @@ def diff(
     """
     with telling():
         found = Lock(lock)
-        before = set(found.find(name).lines)
-        after = set(found.find(other).lines if other is not None else notation.write(capture(from_input(source))))
+        before = set(found.find_live(name).lines)
+        after = set(found.find_live(other).lines if other is not None else notation.write(capture(from_input(source))))
     for line in sorted(before ^ after, key=lambda line: (line, line in after)):
         typer.echo(f"{'-' if line in before else '+'} {line}")
     if before != after:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from protopact_codegen.versioning import notation
 from protopact_codegen.versioning.notation import NotationError
+from protopact_codegen.versioning.settings import FILE as SETTINGS
+from protopact_codegen.versioning.settings import Settings, SettingsError
 from protopact_codegen.versioning.snapshot import Snapshot
 
 __all__ = ["DEFAULT", "Lock", "LockError", "Release"]
@@ -57,6 +59,11 @@ class Release:
         """Its contract."""
         return notation.read(self.lines)
 
+    @staticmethod
+    def of(name: str, snapshot: Snapshot) -> Release:
+        """A release that is in no lock, to compare with."""
+        return Release(name, (), tuple(notation.write(snapshot)))
+
     def render(self) -> str:
         """Its file's text."""
         header = [f"format {_FORMAT}", f"release {self.name}"]
@@ -98,6 +105,21 @@ class Lock:
         """Every release, each after those that it came after."""
         return tuple(sorted(self.releases.values(), key=_age))
 
+    @cached_property
+    def settings(self) -> Settings:
+        """How payloads are written, and what is deployed how.
+
+        Raises:
+            LockError: The file of settings cannot be used.
+        """
+        path = self.folder / SETTINGS
+        if not path.is_file():
+            raise LockError(f"{path} is lost; bring it back from version control, or cut a release for a new one")
+        try:
+            return Settings.parse(path.read_text(encoding="utf-8"))
+        except SettingsError as error:
+            raise LockError(f"{path}:{error.line}: {error}") from error
+
     def find(self, name: str) -> Release:
         """A release by its name, live or retired.
 
@@ -116,17 +138,31 @@ class Lock:
             )
         return found
 
-    def require(self) -> None:
-        """Make sure that there is a lock.
+    def find_live(self, name: str) -> Release:
+        """A live release by its name.
 
         Raises:
-            LockError: There is none.
+            LockError: There is none, or it is retired.
         """
-        if not self.exists:
+        found = self.find(name)
+        if found.retired:
+            raise LockError(f"the release {name} is retired ({found.retired}), and its contract is gone")
+        return found
+
+    @classmethod
+    def require(cls, folder: Path) -> Lock:
+        """Read a lock that must be there.
+
+        Raises:
+            LockError: There is none, or a file of it cannot be used.
+        """
+        lock = cls(folder)
+        if not lock.exists:
             raise LockError(
-                f"there is no lock at {self.folder}; if it never was there, `protopact release cut NAME` makes it from "
-                "the contract that is deployed; if it was, bring it back from version control"
+                f"there is no lock at {folder}; if it never was there, `protopact release cut NAME` makes it from the "
+                "contract that is deployed; if it was, bring it back from version control"
             )
+        return lock
 
     def cut(self, name: str, snapshot: Snapshot) -> bool:
         """Add a live release.
@@ -151,9 +187,12 @@ class Lock:
                 f"diff {name}`); a release does not change: choose another name"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
+        settings = self.folder / SETTINGS
+        if not settings.exists():
+            settings.write_text(Settings().render(), encoding="utf-8")
         if known is not None:
             return False
-        self._path(name).write_text(Release(name, tuple(sorted(self.releases)), lines).render())
+        self._path(name).write_text(Release(name, tuple(sorted(self.releases)), lines).render(), encoding="utf-8")
         return True
 
     def retire(self, name: str, reason: str) -> None:
@@ -168,7 +207,7 @@ class Lock:
         reason = " ".join(reason.split())
         if not reason:
             raise LockError("the reason is empty; it stays in the lock, for whoever asks later: say it")
-        self._path(name).write_text(Release(name, release.after, (), reason).render())
+        self._path(name).write_text(Release(name, release.after, (), reason).render(), encoding="utf-8")
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{_SUFFIX}"

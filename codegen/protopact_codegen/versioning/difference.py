@@ -1,0 +1,310 @@
+"""The difference: which changes of the rules lie between two snapshots, type by type."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations, product
+from typing import TypeAlias
+
+from protopact_codegen.versioning.snapshot import (
+    EnumFacts,
+    FieldFacts,
+    Label,
+    MessageFacts,
+    Presence,
+    Snapshot,
+    Type,
+)
+
+__all__ = ["Change", "Difference"]
+
+_Pair: TypeAlias = tuple[FieldFacts, FieldFacts]
+
+_INT32 = ("int32", "sint32", "sfixed32")
+_UINT32 = ("uint32", "fixed32")
+_INT64 = ("int64", "sint64", "sfixed64")
+_UINT64 = ("uint64", "fixed64")
+_WIDER = (("int32", "int64"), ("uint32", "uint64"), ("uint32", "int64"), ("sint32", "sint64"))
+_SIGNS = (
+    ("int32", "uint32"),
+    ("int32", "uint64"),
+    ("int64", "uint64"),
+    ("fixed32", "sfixed32"),
+    ("fixed64", "sfixed64"),
+)
+
+# What becomes of a scalar; what is not here is P0.
+_SCALARS: Mapping[tuple[str, str], str] = {
+    **dict.fromkeys(_WIDER, "P10"),
+    **{(new, old): "P11" for old, new in _WIDER},
+    **dict.fromkeys(_SIGNS, "P12"),
+    **{(new, old): "P12" for old, new in _SIGNS},
+    **{pair: "P13" for group in (_INT32, _UINT32, _INT64, _UINT64) for pair in permutations(group, 2)},
+    ("float", "double"): "P13",
+    **dict.fromkeys(product((*_INT32, *_UINT32), ("string",)), "P14"),
+    **dict.fromkeys(product((*_INT64, *_UINT64), ("string",)), "P15"),
+    ("string", "bytes"): "P16",
+    **dict.fromkeys(product(("bool",), ("int32", "int64", "uint32", "uint64")), "P17"),
+    ("enum", "int32"): "P18",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of a message or an enum.
+
+    Attributes:
+        rule: Its row.
+        subject: Full name of what changed: a field, a oneof, a value, or the type itself.
+        place: Full name of what stands for it in the new contract: a field, or the type.
+        what: What changed, in words.
+        key: The old key in JSON, for the way out.
+        number: The old number, for the way out.
+    """
+
+    rule: str
+    subject: str
+    place: str
+    what: str
+    key: str = ""
+    number: int = 0
+
+
+class Difference:
+    """The changes between two snapshots.
+
+    Attributes:
+        old: The one snapshot.
+        new: The other one.
+        changes: The changes of each message and enum that is in both and differs, by full name.
+    """
+
+    def __init__(self, old: Snapshot, new: Snapshot) -> None:
+        self.old, self.new = old, new
+        self.changes: dict[str, tuple[Change, ...]] = {}
+        for name, before in old.messages.items():
+            after = new.messages.get(name)
+            if after is not None and after != before:
+                self.changes[name] = tuple(self._message(before, after))
+        for name, values in old.enums.items():
+            known = new.enums.get(name)
+            if known is not None and known != values:
+                self.changes[name] = tuple(_enum(values, known))
+
+    def same_shape(self, old: str, new: str) -> bool:
+        """Whether two messages or enums, one of each snapshot, are the same but for their names."""
+        return self._same_shape(old, new, set())
+
+    def _same_shape(self, old: str, new: str, seen: set[tuple[str, str]]) -> bool:
+        if (old, new) in seen:
+            return True
+        seen.add((old, new))
+        enums = self.old.enums.get(old), self.new.enums.get(new)
+        if enums[0] is not None and enums[1] is not None:
+            return not any(_enum(enums[0], enums[1]))
+        before, after = self.old.messages.get(old), self.new.messages.get(new)
+        if before is None or after is None or len(before.fields) != len(after.fields):
+            return old == new
+        return all(self._same_field(*pair, seen) for pair in zip(before.fields, after.fields, strict=True))
+
+    def _same_field(self, old: FieldFacts, new: FieldFacts, seen: set[tuple[str, str]]) -> bool:
+        plain = [
+            (
+                each.name,
+                each.number,
+                each.label,
+                each.type.kind,
+                each.type.key,
+                each.json_name,
+                each.presence,
+                each.oneof,
+            )
+            for each in (old, new)
+        ]
+        return plain[0] == plain[1] and (not old.type.name or self._same_shape(old.type.name, new.type.name, seen))
+
+    def _message(self, old: MessageFacts, new: MessageFacts) -> Iterator[Change]:
+        pairs: list[_Pair] = []
+        names = {field.name: field for field in new.fields}
+        numbers = {field.number: field for field in new.fields}
+        known = {field.name for field in old.fields}
+        for field in old.fields:
+            other = names.get(field.name)
+            taken = numbers.get(field.number)
+            if other is None and taken is not None and taken.name not in known and _renamed(field, taken, new):
+                other = taken
+            if other is not None:
+                pairs.append((field, other))
+            else:
+                yield from _deleted(field, taken, old, new)
+        for field, other in pairs:
+            yield from self._field(new.name, field, other)
+        yield from _oneofs(new.name, pairs)
+        paired = {after.name for _, after in pairs}
+        held = {after.oneof for _, after in pairs}
+        reused = {field.number for field in old.fields} - {before.number for before, _ in pairs}
+        for field in new.fields:
+            if field.name not in paired and field.number not in reused:
+                rule = "P31" if field.oneof and field.oneof in held else "P1"
+                yield _change(
+                    rule, new.name, field, "is new" + (f" in the oneof {field.oneof}" if rule == "P31" else "")
+                )
+
+    def _field(self, message: str, old: FieldFacts, new: FieldFacts) -> Iterator[Change]:
+        if old.name != new.name:
+            rule = "P8" if old.json_name == new.json_name else "P7"
+            yield replace(_change(rule, message, new, f"was called {old.name}"), key=old.json_name)
+        elif old.json_name != new.json_name:
+            what = f"has the key {new.json_name} in JSON, and had {old.json_name}"
+            yield replace(_change("P9", message, new, what), key=old.json_name)
+        if old.number != new.number:
+            yield _change("P6", message, new, f"has the number {new.number}, and had {old.number}")
+        rule = self._value(old, new)
+        if rule:
+            yield _change(rule, message, new, f"is {_spell(new)}, and was {_spell(old)}")
+        required = Presence.REQUIRED
+        if required in (old.presence, new.presence) and old.presence is not new.presence:
+            became = new.presence is required
+            yield _change("P42" if became else "P43", message, new, f"is {'' if became else 'no more '}required")
+        elif old.presence is not new.presence and not rule and bool(old.oneof) == bool(new.oneof):
+            yield _change("P28", message, new, f"has {new.presence.value} presence, and had {old.presence.value}")
+        if old.default != new.default:
+            told = f"is {new.default or 'its zero'} when it is unset, and was {old.default or 'its zero'}"
+            yield _change("P44", message, new, told)
+
+    def _value(self, old: FieldFacts, new: FieldFacts) -> str:
+        """The row of a change of label and type; empty without one."""
+        if old.label is new.label:
+            rule = self._type(old.type, new.type)
+            if old.label is Label.MAP and rule not in ("", "P34"):
+                return "P37" if old.type.key == new.type.key else "P0"
+            return rule
+        if (old.label, new.label) == (Label.REPEATED, Label.MAP):
+            return "P39" if self._is_entry(old.type, new.type) else "P35"
+        if old.type != new.type or Label.MAP in (old.label, new.label):
+            return "P0"
+        return "P26" if new.label is Label.REPEATED else "P27"
+
+    def _is_entry(self, message: Type, entries: Type) -> bool:
+        facts = self.old.messages.get(message.name)
+        members = (
+            [(each.name, each.number, each.label, each.type) for each in facts.fields] if facts is not None else []
+        )
+        value = Type(entries.kind, entries.name)
+        singular = Label.SINGULAR
+        return members == [("key", 1, singular, Type(entries.key)), ("value", 2, singular, value)]
+
+    def _type(self, old: Type, new: Type) -> str:
+        if old == new:
+            return ""
+        kinds = old.kind, new.kind
+        enum = self.new.enums.get(new.name)
+        rule = _SCALARS.get(kinds, "P0")
+        if old.key == new.key and old.name and old.kind == new.kind:
+            rule = "P34" if self.same_shape(old.name, new.name) else "P35"
+        elif (old.name, new.kind) == ("google.protobuf.Timestamp", "string"):
+            rule = "P38"
+        elif old.kind == "int32" and enum is not None and not enum.closed:
+            rule = "P19"
+        elif "message" in kinds and "group" not in kinds:
+            rule = "P36"
+        return rule
+
+
+def _renamed(old: FieldFacts, taken: FieldFacts, new: MessageFacts) -> bool:
+    """Whether a field with the old one's number is it under another name: its type, and the old name not given up."""
+    return (old.label, old.type) == (taken.label, taken.type) and old.name not in new.reserved.names
+
+
+def _deleted(field: FieldFacts, taken: FieldFacts | None, old: MessageFacts, new: MessageFacts) -> Iterator[Change]:
+    subject = f"{new.name}.{field.name}"
+    if taken is not None:
+        yield Change(
+            "P4",
+            subject,
+            f"{new.name}.{taken.name}",
+            f"is gone, and its number, {field.number}, is that of {taken.name}",
+        )
+        return
+    oneof = field.oneof and sum(each.oneof == field.oneof for each in old.fields) > 1
+    case = f" from the oneof {field.oneof}" if oneof else ""
+    yield Change("P32" if oneof else "P2", subject, new.name, f"is gone{case}")
+    missing = [] if new.reserved.number(field.number) else [f"its number, {field.number},"]
+    missing += [] if field.name in new.reserved.names else ["its name"]
+    if missing:
+        verb = "are" if len(missing) > 1 else "is"
+        yield Change(
+            "P3", subject, new.name, f"is gone, and {' and '.join(missing)} {verb} not reserved", "", field.number
+        )
+
+
+def _oneofs(message: str, pairs: Sequence[_Pair]) -> Iterator[Change]:
+    joined: dict[str, list[_Pair]] = defaultdict(list)
+    left: dict[str, list[_Pair]] = defaultdict(list)
+    for old, new in pairs:
+        if new.oneof:
+            joined[new.oneof].append((old, new))
+        if old.oneof:
+            left[old.oneof].append((old, new))
+    for oneof, members in joined.items():
+        homes = {old.oneof or f".{old.name}" for old, _ in members}
+        first = members[0][1]
+        if len(homes) > 1:
+            what = f"holds {_names(new for _, new in members)}, which could be set together"
+            yield Change("P30", f"{message}.{oneof}", f"{message}.{first.name}", what)
+        elif not members[0][0].oneof:
+            yield _change("P29", message, first, f"has moved into the oneof {oneof}")
+    for oneof, members in left.items():
+        if len({new.oneof or f".{new.name}" for _, new in members}) > 1:
+            what = f"holds {_names(old for old, _ in members)} together no more"
+            yield Change("P33", f"{message}.{oneof}", f"{message}.{members[0][1].name}", what)
+
+
+def _enum(old: EnumFacts, new: EnumFacts) -> Iterator[Change]:
+    numbers = {name: number for number, names in new.values.items() for name in names}
+    known = {name for names in old.values.values() for name in names}
+    added = {name for name in numbers if name not in known}
+    if new.closed and not old.closed:
+        yield Change("P0", new.name, new.name, "is closed, and was open")
+    for number, names in old.values.items():
+        after = new.values.get(number, ())
+        moved = [name for name in names if name in numbers and name not in after]
+        written = names[0]
+        if moved:
+            what = f"has the number {numbers[moved[0]]}, and had {number}"
+            yield Change("P25", f"{new.name}.{moved[0]}", new.name, what)
+        elif not after:
+            yield Change("P22", f"{new.name}.{written}", new.name, "is gone")
+        elif written not in after or after[0] not in names:
+            added -= set(after)
+            if written in after:
+                yield Change(
+                    "P24b", f"{new.name}.{after[0]}", new.name, f"stands before {written}, whose number it has"
+                )
+            elif written in new.reserved.names:
+                yield Change("P5", f"{new.name}.{written}", new.name, f"is gone, and {after[0]} has its number")
+            else:
+                yield Change("P23", f"{new.name}.{after[0]}", new.name, f"was called {written}")
+        elif set(after) - set(names):
+            added -= set(after)
+            yield Change("P24", f"{new.name}.{after[-1]}", new.name, f"is another name of {written}")
+    for name in sorted(added):
+        yield Change("P21" if new.closed else "P20", f"{new.name}.{name}", new.name, "is new")
+
+
+def _change(rule: str, message: str, field: FieldFacts, what: str) -> Change:
+    name = f"{message}.{field.name}"
+    return Change(rule, name, name, what)
+
+
+def _names(fields: Iterable[FieldFacts]) -> str:
+    return ", ".join(field.name for field in fields)
+
+
+def _spell(field: FieldFacts) -> str:
+    type_ = field.type.name or field.type.kind
+    if field.label is Label.MAP:
+        return f"map<{field.type.key}, {type_}>"
+    return f"repeated {type_}" if field.label is Label.REPEATED else type_

@@ -1,0 +1,153 @@
+"""The elements of two snapshots: which is which under whatever name, and what changed of them besides messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from protopact_codegen.contract import EMPTY, Kind
+from protopact_codegen.versioning.snapshot import ElementFacts, Snapshot
+
+__all__ = ["ElementChange", "Matcher", "element_changes"]
+
+# Rows of what is gone, and of what has another name that no alias keeps.
+_REMOVED: Mapping[Kind, str] = {
+    Kind.WORKFLOW: "C2",
+    Kind.ACTIVITY: "C6",
+    Kind.SIGNAL: "C23",
+    Kind.QUERY: "C28",
+    Kind.UPDATE: "C31",
+}
+_RENAMED: Mapping[Kind, str] = {
+    Kind.WORKFLOW: "C3",
+    Kind.ACTIVITY: "C5",
+    Kind.SIGNAL: "C24",
+    Kind.QUERY: "C28",
+    Kind.UPDATE: "C31",
+}
+_COMMANDS = frozenset({Kind.WORKFLOW, Kind.ACTIVITY})
+
+
+@dataclass(frozen=True, slots=True)
+class ElementChange:
+    """One change of an element.
+
+    Attributes:
+        rule: Its row.
+        subject: The element, in words.
+        what: What changed, in words.
+        place: Full name of the rpc that stands for it in the new contract.
+        old_name: Its old registered name.
+    """
+
+    rule: str
+    subject: str
+    what: str
+    place: str
+    old_name: str
+
+
+class Matcher:
+    """Finds the elements of an old snapshot in a new one."""
+
+    def __init__(self, old: Snapshot, new: Snapshot) -> None:
+        self.old, self.new = old, new
+        self._registered = {
+            (each.kind, name): each for each in new.elements.values() for name in (*each.aliases, each.name)
+        }
+        names = {(each.kind, each.name) for each in old.elements.values()}
+        self._unknown = [
+            each
+            for each in new.elements.values()
+            if each.rpc not in old.elements and not names & {(each.kind, name) for name in (each.name, *each.aliases)}
+        ]
+
+    def find(self, old: ElementFacts) -> ElementFacts | None:
+        """What an old element is now: by registered name, else by rpc, else the one new element that looks like it."""
+        found = self._registered.get((old.kind, old.name)) or self.new.elements.get(old.rpc)
+        if found is not None:
+            return found
+        alike = [
+            each
+            for each in self._unknown
+            if (each.kind, each.request, each.response) == (old.kind, old.request, old.response)
+        ]
+        return alike[0] if len(alike) == 1 and old.request != EMPTY else None
+
+    def kept(self, old: ElementFacts, new: ElementFacts) -> bool:
+        """Whether a new element answers to the registered name of the old one."""
+        # A history holds the name under which an activity was called; workers may know both, code calls the new one.
+        return old.name == new.name or (old.name in new.aliases and old.kind is not Kind.ACTIVITY)
+
+
+def element_changes(old: ElementFacts, matcher: Matcher) -> Iterator[ElementChange]:
+    """What changed of an element besides its messages."""
+    new = matcher.find(old)
+    place = old.rpc if new is None else new.rpc
+    if new is None:
+        found = [(_REMOVED[old.kind], "is gone")]
+    elif new.kind is not old.kind:
+        found = [(_exchanged(old.kind, new.kind), f"is {_article(new.kind)} now")]
+    else:
+        found = [*_renamed(old, new, matcher), *_options(old, new, matcher), *_handlers(old, new, matcher)]
+    for rule, what in found:
+        yield ElementChange(rule, f"{old.kind.value} {old.rpc}", what, place, old.name)
+
+
+def _exchanged(old: Kind, new: Kind) -> str:
+    pair = {old, new}
+    if pair == set(_COMMANDS):
+        return "C21"
+    return _REMOVED[old] if pair & _COMMANDS else "C35"
+
+
+def _renamed(old: ElementFacts, new: ElementFacts, matcher: Matcher) -> Iterator[tuple[str, str]]:
+    if not matcher.kept(old, new):
+        yield _RENAMED[old.kind], f"is registered as {new.name}, and was as {old.name}"
+
+
+def _options(old: ElementFacts, new: ElementFacts, matcher: Matcher) -> Iterator[tuple[str, str]]:
+    queues = [each.options.get("task_queue", "the caller's") for each in (new, old)]
+    if old.kind in _COMMANDS and queues[0] != queues[1]:
+        rule = "C14" if old.kind is Kind.ACTIVITY else "C15"
+        yield rule, f"has the task queue {queues[0]}, and had {queues[1]}"
+    if old.kind is Kind.WORKFLOW and _id(old, matcher.old) != _id(new, matcher.new):
+        yield "C17", "has another template of its id"
+    behaviors = [each.options.get("versioning_behavior", "") for each in (old, new)]
+    if behaviors == ['"pinned"', '"auto-upgrade"']:
+        yield "C46", "was pinned, and upgrades by itself"
+
+
+def _id(workflow: ElementFacts, snapshot: Snapshot) -> list[object]:
+    """The template of a workflow's id, fields by their numbers: a name may change and leave the id as it is."""
+    template: list[str | dict[str, object]] = json.loads(workflow.options.get("id", "[]"))
+    return [
+        part
+        if isinstance(part, str) or "field" not in part
+        else part | {"field": _numbers(str(part["field"]), workflow.request, snapshot)}
+        for part in template
+    ]
+
+
+def _numbers(path: str, message: str, snapshot: Snapshot) -> list[object]:
+    numbers: list[object] = []
+    for name in path.split("."):
+        facts = snapshot.messages.get(message)
+        field = next((each for each in facts.fields if each.name == name), None) if facts is not None else None
+        numbers.append(field.number if field is not None else name)
+        message = field.type.name if field is not None else ""
+    return numbers
+
+
+def _handlers(old: ElementFacts, new: ElementFacts, matcher: Matcher) -> Iterator[tuple[str, str]]:
+    answered = {handler.rpc for handler in new.handlers}
+    for handler in old.handlers:
+        known = matcher.old.elements[handler.rpc]
+        now = matcher.find(known)
+        if now is not None and now.kind is known.kind and now.rpc not in answered:
+            yield _REMOVED[known.kind], f"answers the {known.kind.value} {known.rpc} no more"
+
+
+def _article(kind: Kind) -> str:
+    return f"an {kind.value}" if kind.value[0] in "au" else f"a {kind.value}"

@@ -1,0 +1,255 @@
+"""The rules: what each change does to a payload, and to a run, in the notation of the table they were measured in.
+
+One row is one change. `old→new / new→old`: what a reader of the new contract makes of what the old one wrote, and the
+reverse. ✓ the same, ~ another value or none, silently, ✗ an error; in JSON first as a reader sees it that refuses what
+it does not know, then, after L, one that tolerates it, where that differs. Measured with google's protobuf;
+`tests/versioning/payloads` does so again for each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from protopact_codegen.versioning.settings import Encoding
+
+__all__ = ["CONTRACT", "PAYLOAD", "ContractRule", "Direction", "Outcome", "PayloadRule", "Verdict"]
+
+
+class Outcome(Enum):
+    """What a reader makes of a payload that another contract wrote."""
+
+    SAME = "✓"
+    LOSS = "~"
+    ERROR = "✗"
+
+    @property
+    def bad(self) -> bool:
+        """Whether it must not happen; silent loss is as bad as an error."""
+        return self is not Outcome.SAME
+
+
+class Direction(Enum):
+    """Who wrote, and who reads."""
+
+    FORWARD = "old→new"
+    BACKWARD = "new→old"
+
+
+class Verdict(Enum):
+    """What a change asks for, the worst last."""
+
+    SAFE = "safe"
+    ORDER = "order"
+    DRAIN = "drain"
+    PATCH = "patch"
+    BREAK = "break"
+
+    @property
+    def rank(self) -> int:
+        """Its place among the verdicts, the worst last."""
+        return list(Verdict).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadRule:
+    """One change of a message or enum.
+
+    Attributes:
+        name: Its row.
+        change: What changes.
+        outcomes: What happens under each encoding in each direction.
+        hint: The way out, where it is another than that of the verdict.
+        warns: Whether it is warned of even where it is safe, because what is read means something else.
+    """
+
+    name: str
+    change: str
+    outcomes: Mapping[Encoding, Mapping[Direction, Outcome]]
+    hint: str = ""
+    warns: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContractRule:
+    """One change of an element: its row, what changes, what it asks for, what happens, and the way out."""
+
+    name: str
+    change: str
+    verdict: Verdict
+    consequence: str
+    hint: str
+
+
+def _cell(text: str) -> dict[Direction, tuple[Outcome, Outcome]]:
+    """Outcomes of a strict and of a tolerant reader: `✓/✗ L✓`."""
+    cell: dict[Direction, tuple[Outcome, Outcome]] = {}
+    for direction, side in zip(Direction, text.split("/"), strict=True):
+        strict, _, lenient = side.partition(" L")
+        cell[direction] = Outcome(strict), Outcome(lenient or strict)
+    return cell
+
+
+def _payload(name: str, change: str, binary: str, json: str, hint: str = "", *, warns: bool = False) -> PayloadRule:
+    as_binary, as_json = _cell(binary), _cell(json)
+    outcomes = {
+        Encoding.BINARY: {direction: as_binary[direction][0] for direction in Direction},
+        Encoding.STRICT_JSON: {direction: as_json[direction][0] for direction in Direction},
+        Encoding.LENIENT_JSON: {direction: as_json[direction][1] for direction in Direction},
+    }
+    return PayloadRule(name, change, outcomes, hint, warns)
+
+
+_RESERVE = 'reserve both, `reserved {number}; reserved "{name}";`, so that neither comes back as something else'
+_PIN = 'keep the key of the JSON: `[json_name = "{key}"]`'
+_BESIDE = "leave the field as it is, and add another one beside it, with another number and another name"
+_MESSAGE = "give the rpc its message back; to change it, change the fields within, or add an rpc beside it"
+
+_PAYLOAD_ROWS = (
+    #        row    change                                    binary  JSON
+    _payload("P1", "a field is added", "✓/✓", "✓/✗ L✓"),
+    _payload("P2", "a field is deleted and reserved", "✓/✓", "✗ L✓/✓"),
+    _payload("P3", "a field is deleted and not reserved", "✓/✓", "✗ L✓/✓", _RESERVE),
+    _payload("P4", "a number is used again for another field", "~/~", "✗ L~/✗ L~", _BESIDE),
+    _payload("P5", "a number of an enum is used again", "~/~", "✗ L~/✗ L~", "give the value a number of its own"),
+    _payload("P6", "a field gets another number", "~/~", "✓/✓", "give it its old number back"),
+    _payload("P7", "a field is renamed", "✓/✓", "✗ L~/✗ L~", _PIN),
+    _payload("P8", "a field is renamed, and keeps its key in JSON", "✓/✓", "✓/✓"),
+    _payload("P9", "a field gets another key in JSON", "✓/✓", "✗ L~/✗ L~", _PIN),
+    _payload("P10", "an integer type gets wider", "✓/~", "✓/✗"),
+    _payload("P11", "an integer type gets narrower", "~/✓", "✗/✓", _BESIDE),
+    _payload("P12", "an integer type changes its sign", "~/~", "✗/✗", _BESIDE),
+    _payload("P13", "a number is encoded another way", "~/~", "✓/✓", _BESIDE),
+    _payload("P14", "an integer of 32 bits becomes a string", "~/~", "✗/✗", _BESIDE),
+    _payload("P15", "an integer of 64 bits becomes a string", "~/~", "✓/✗", _BESIDE),
+    _payload("P16", "a string becomes bytes", "✓/✗", "✗/~", _BESIDE),
+    _payload("P17", "a bool becomes an integer", "✓/~", "✗/✗", _BESIDE),
+    _payload("P18", "an enum becomes an integer", "✓/✓", "✗/✓", _BESIDE),
+    _payload("P19", "an integer becomes an open enum", "✓/✓", "✓/✗"),
+    _payload("P20", "an open enum gets a value", "✓/✓", "✓/✗ L~"),
+    _payload("P21", "a closed enum gets a value", "✓/~", "✓/✗ L~"),
+    _payload("P22", "a value of an enum is removed", "✓/✓", "✗ L~/✓"),
+    _payload(
+        "P23", "a value of an enum is renamed", "✓/✓", "✗ L~/✗ L~", "keep the old name beside it, with `allow_alias`"
+    ),
+    _payload("P24", "a value of an enum gets a second name, the old one first", "✓/✓", "✓/✓"),
+    _payload("P24b", "a value of an enum gets a second name, the new one first", "✓/✓", "✓/✗ L~"),
+    _payload("P25", "a value of an enum gets another number", "~/~", "✓/✓", "give it its old number back"),
+    _payload("P26", "a singular field becomes repeated", "✓/~", "✗/✗", _BESIDE),
+    _payload("P27", "a repeated field becomes singular", "~/✓", "✗/✗", _BESIDE),
+    _payload(
+        "P28", "a field learns or forgets whether it is set", "✓/✓", "✓/✓", "look where the code reads it", warns=True
+    ),
+    _payload("P29", "a field moves into a new oneof", "✓/✓", "✓/✓"),
+    _payload(
+        "P30", "several fields move into one oneof", "~/✓", "✗/✓", "leave them where they are, and add a oneof beside"
+    ),
+    _payload("P31", "a oneof gets a case", "✓/~", "✓/✗ L~"),
+    _payload("P32", "a case of a oneof is removed", "~/✓", "✗ L~/✓"),
+    _payload("P33", "the fields of a oneof leave it", "✓/~", "✓/✗"),
+    _payload("P34", "a field gets another message or enum of the same shape", "✓/✓", "✓/✓"),
+    _payload("P35", "a field gets another message or enum of another shape", "~/~", "✗/✗", _BESIDE),
+    _payload("P36", "a scalar becomes a message, or the reverse", "✗/~", "✗ L~/✗", _BESIDE),
+    _payload("P37", "the values of a map change their type", "~/~", "✗/✗", _BESIDE),
+    _payload("P38", "a Timestamp becomes a string", "~/✗", "✓/✗", _BESIDE),
+    _payload("P39", "repeated entries become a map", "✓/✓", "✗/✗", "keys must be unique", warns=True),
+    _payload("P40", "the message of an rpc is renamed", "✗/✗", "✗/✗", _MESSAGE),
+    _payload("P41", "an rpc gets another message", "✗/✗", "✗/✗", _MESSAGE),
+    _payload("P42", "a field becomes required", "✗/✓", "✗/✓", "leave it optional, and look at it in the code"),
+    _payload("P43", "a field is required no more", "✓/✗", "✓/✗"),
+    _payload("P44", "a default changes", "~/~", "~/~", _BESIDE),
+    # No row of its own: a change of type that was not measured is taken for the worst.
+    _payload("P0", "a type changes in a way that no other row knows", "~/~", "✗/✗", _BESIDE),
+)
+
+PAYLOAD: Mapping[str, PayloadRule] = {rule.name: rule for rule in _PAYLOAD_ROWS}
+"""Changes of messages and enums, by row."""
+
+_KEEP = "bring it back, and mark it `deprecated`, until no run or history of these releases is left"
+_ALIAS = 'keep the old name: `aliases: "{old}"`'
+
+_CONTRACT_ROWS = (
+    ContractRule("C2", "workflow removed", Verdict.DRAIN, "open runs of it fail their next workflow task", _KEEP),
+    ContractRule("C3", "workflow renamed", Verdict.BREAK, "open runs find no workflow of their name, and wait", _ALIAS),
+    ContractRule(
+        "C5",
+        "activity renamed",
+        Verdict.PATCH,
+        "open runs that have called it fail their next workflow task as nondeterministic",
+        'give it its old name back with `name: "{old}"`',
+    ),
+    ContractRule(
+        "C6",
+        "activity removed",
+        Verdict.PATCH,
+        "open runs that have called it fail their next workflow task as nondeterministic",
+        "bring it back; stop calling it behind `workflow.patched`, and remove it when no run or history of these "
+        "releases is left",
+    ),
+    ContractRule(
+        "C14",
+        "default task queue of an activity changed",
+        Verdict.DRAIN,
+        "attempts that are scheduled on the old queue wait for a worker that may never come",
+        "have workers poll both queues until the old one is empty, then retire these releases",
+    ),
+    ContractRule(
+        "C15",
+        "default task queue of a workflow changed",
+        Verdict.DRAIN,
+        "open runs stay on the old queue, and starts of older clients go there",
+        "have workers poll both queues until the old one is empty, then retire these releases",
+    ),
+    ContractRule(
+        "C17",
+        "workflow id changed",
+        Verdict.DRAIN,
+        "look-ups miss open runs, and a second run starts where one is open",
+        "keep the template until no run of these releases is open",
+    ),
+    ContractRule(
+        "C21",
+        "workflow and activity exchanged",
+        Verdict.PATCH,
+        "open runs that have called it fail their next workflow task as nondeterministic",
+        "keep the rpc, and add another one beside it",
+    ),
+    ContractRule(
+        "C23", "signal removed", Verdict.DRAIN, "signals in histories are dropped, and replay takes another path", _KEEP
+    ),
+    ContractRule(
+        "C24", "signal renamed", Verdict.DRAIN, "signals under the old name are dropped, in histories too", _ALIAS
+    ),
+    ContractRule(
+        "C28",
+        "query removed or renamed",
+        Verdict.ORDER,
+        "older clients that call it get an error",
+        "have clients stop calling it first",
+    ),
+    ContractRule(
+        "C31",
+        "update removed or renamed",
+        Verdict.DRAIN,
+        "runs that have accepted one fail their next workflow task, and clients that call it are rejected",
+        'bring it back, or keep the old name: `aliases: "{old}"`',
+    ),
+    ContractRule(
+        "C35",
+        "signal, query or update became another of them",
+        Verdict.DRAIN,
+        "what is in histories is dropped or refused, and older clients get an error",
+        "keep the rpc, and add another one beside it",
+    ),
+    ContractRule(
+        "C46",
+        "pinned workflow upgrades by itself",
+        Verdict.PATCH,
+        "open runs go on with code that did not begin them",
+        "leave it pinned, or patch every difference in the code since these releases",
+    ),
+)
+
+CONTRACT: Mapping[str, ContractRule] = {rule.name: rule for rule in _CONTRACT_ROWS}
+"""Changes of elements that a contract shows, by row."""

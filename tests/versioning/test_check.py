@@ -1,0 +1,367 @@
+"""`protopact check` and the plugin's `lock=`: what is told of elements, roles and releases, and how."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.versioning.conftest import HEADER, Compile, Protopact
+
+from protopact_codegen.contract import Contract
+from protopact_codegen.versioning.capture import capture
+from protopact_codegen.versioning.check import check
+from protopact_codegen.versioning.lock import Release
+from protopact_codegen.versioning.settings import (
+    Clients,
+    Deployment,
+    Encoding,
+    ServiceSettings,
+    Settings,
+    SettingsError,
+)
+from protopact_codegen.versioning.sources import from_input
+
+SHOP = (
+    HEADER
+    + """
+service ShopService {
+  option (protopact.v1.service) = {task_queue: "shop"};
+  rpc Buy(BuyRequest) returns (BuyResponse) {
+    option (protopact.v1.method).workflow = {
+      id: "buy/{item}" versioning_behavior: VERSIONING_BEHAVIOR_PINNED
+      signal: {ref: "Stop"} query: {ref: "Look"} update: {ref: "Add"}
+    };
+  }
+  rpc Ship(ShipRequest) returns (ShipResponse) {
+    option (protopact.v1.method).workflow = {};
+  }
+  rpc Pay(PayRequest) returns (PayResponse) {
+    option (protopact.v1.method).activity = {start_to_close_timeout: {seconds: 60}};
+  }
+  rpc Stop(StopRequest) returns (google.protobuf.Empty) { option (protopact.v1.method).signal = {}; }
+  rpc Look(LookRequest) returns (LookResponse) { option (protopact.v1.method).query = {}; }
+  rpc Add(AddRequest) returns (AddResponse) { option (protopact.v1.method).update = {}; }
+}
+message BuyRequest { string item = 1; }
+message BuyResponse { string text = 1; }
+message ShipRequest { string text = 1; }
+message ShipResponse { string text = 1; }
+message PayRequest { string text = 1; }
+message PayResponse { string text = 1; }
+message StopRequest { string text = 1; }
+message LookRequest { string text = 1; }
+message LookResponse { string text = 1; }
+message AddRequest { string text = 1; }
+message AddResponse { string text = 1; }
+"""
+)
+SHIP = """\
+  rpc Ship(ShipRequest) returns (ShipResponse) {
+    option (protopact.v1.method).workflow = {};
+  }
+"""
+PAY = """\
+  rpc Pay(PayRequest) returns (PayResponse) {
+    option (protopact.v1.method).activity = {start_to_close_timeout: {seconds: 60}};
+  }
+"""
+STOP = "  rpc Stop(StopRequest) returns (google.protobuf.Empty) { option (protopact.v1.method).signal = {}; }\n"
+LOOK = "  rpc Look(LookRequest) returns (LookResponse) { option (protopact.v1.method).query = {}; }\n"
+ADD = "  rpc Add(AddRequest) returns (AddResponse) { option (protopact.v1.method).update = {}; }\n"
+
+# Row, replacements, and the codes under rolling deployment.
+ELEMENTS: list[tuple[str, list[tuple[str, str]], str]] = [
+    ("C1", [(SHIP, SHIP + SHIP.replace("rpc Ship", "rpc Send"))], ""),
+    ("C2", [(SHIP, "")], "PP802"),
+    ("C3", [("rpc Ship", "rpc Send")], "PP801"),
+    ("C3", [("workflow = {};", 'workflow = {name: "ship"};')], "PP801"),
+    ("C3", [("rpc Ship", "rpc Send"), ("workflow = {};", 'workflow = {aliases: "shop.v1.ShopService.Ship"};')], ""),
+    ("C4", [(PAY, PAY + PAY.replace("rpc Pay", "rpc Refund"))], ""),
+    ("C5", [("rpc Pay", "rpc Charge")], "PP803"),
+    ("C5", [("rpc Pay", "rpc Charge"), ("{start_to", '{aliases: "shop.v1.ShopService.Pay" start_to')], "PP803"),
+    ("C5", [("rpc Pay", "rpc Charge"), ("{start_to", '{name: "shop.v1.ShopService.Pay" start_to')], ""),
+    ("C6", [(PAY, "")], "PP803"),
+    ("C12", [("{seconds: 60}", "{seconds: 90} retry_policy: {max_attempts: 3}")], ""),
+    ("C14", [("{start_to", '{task_queue: "pay" start_to')], "PP802"),
+    ("C15", [("workflow = {};", 'workflow = {task_queue: "ship"};')], "PP802"),
+    ("C16", [('id: "buy/{item}"', 'id: "buy/{item}" id_reuse_policy: WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE')], ""),
+    ("C17", [("buy/{item}", "buying/{item}")], "PP802"),
+    ("C17", [("{item}", "{item|slug}")], "PP802"),
+    ("C17", [("{item}", "{article}"), ("string item = 1", 'string article = 1 [json_name = "item"]')], ""),
+    ("C21", [(".activity = {start_to_close_timeout: {seconds: 60}}", ".workflow = {}")], "PP803"),
+    ("C22", [(STOP, STOP + STOP.replace("rpc Stop", "rpc Halt"))], ""),
+    ("C23", [(STOP, ""), ('signal: {ref: "Stop"} ', "")], "PP802"),
+    ("C23", [('signal: {ref: "Stop"} ', "")], "PP802"),
+    ("C24", [("rpc Stop", "rpc Halt"), ('signal: {ref: "Stop"}', 'signal: {ref: "Halt"}')], "PP802"),
+    ("C24", [("signal = {}", 'signal = {name: "halt" aliases: "shop.v1.ShopService.Stop"}')], ""),
+    ("C27", [(LOOK, LOOK + LOOK.replace("rpc Look", "rpc Peek"))], ""),
+    ("C28", [(LOOK, ""), ('query: {ref: "Look"} ', "")], "PP905"),
+    ("C30", [(ADD, ADD + ADD.replace("rpc Add", "rpc Put"))], ""),
+    ("C31", [(ADD, ""), ('update: {ref: "Add"}', "")], "PP802"),
+    ("C31", [("update = {}", 'update = {name: "put" aliases: "shop.v1.ShopService.Add"}')], ""),
+    ("C32", [("update = {}", "update = {validate: true}")], ""),
+    ("C35", [("method).update", "method).query"), ('update: {ref: "Add"}', 'query: {ref: "Add"}')], "PP802"),
+    (
+        "C36",
+        [
+            (
+                'id: "buy/{item}"',
+                'id: "buy/{item}" search_attributes: {name: "A" type: SEARCH_ATTRIBUTE_TYPE_TEXT value: "a"}',
+            )
+        ],
+        "",
+    ),
+    ("C46", [("VERSIONING_BEHAVIOR_PINNED", "VERSIONING_BEHAVIOR_AUTO_UPGRADE")], "PP803"),
+]
+# Who reads what another contract wrote, seen by a field that gets wider and one that gets narrower.
+ROLES = {
+    "workflow request": "BuyRequest",
+    "workflow response": "BuyResponse",
+    "activity request": "PayRequest",
+    "activity response": "PayResponse",
+    "signal": "StopRequest",
+    "query request": "LookRequest",
+    "query response": "LookResponse",
+    "update request": "AddRequest",
+    "update response": "AddResponse",
+}
+FLOWS = """\
+                   in-place          rolling   pinned
+                   inside  outside             inside  outside
+workflow request   - D     O D       O D       - D     O D
+workflow response  - D     O D       O D       - D     O D
+activity request   - D     - D       O D       - -     - -
+activity response  - D     - D       O D       - -     - -
+signal             - B     O B       O B       O -     O B
+query request      - -     O D       O D       O -     O D
+query response     - -     O D       O D       - D     O D
+update request     - D     O D       O D       O -     O D
+update response    - D     O D       O D       - D     O D
+"""
+LETTERS = {"PP905": "O", "PP802": "D", "PP801": "B"}
+
+
+def edited(*replacements: tuple[str, str]) -> str:
+    text = SHOP
+    for old, new in replacements:
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+def codes(old: Contract, new: Contract, settings: ServiceSettings | None = None) -> list[str]:
+    findings = check(new, [Release.of("v1", capture(old))], Settings(settings or ServiceSettings()))
+    return sorted(finding.code.value for finding in findings)
+
+
+@pytest.mark.parametrize(("row", "replacements", "code"), ELEMENTS)
+def test_elements(row: str, replacements: list[tuple[str, str]], code: str, image: Compile) -> None:
+    old, new = from_input(str(image("old", SHOP))), from_input(str(image("new", edited(*replacements))))
+    findings = check(new, [Release.of("v1", capture(old))], Settings())
+    assert [finding.code.value for finding in findings] == ([code] if code else [])
+    assert all(f" ({row}): " in finding.message for finding in findings)
+
+
+def test_flows(image: Compile) -> None:
+    """A type that gets wider is bad from new to old only, one that gets narrower from old to new only."""
+    header = FLOWS.splitlines()[:2]
+    table = [*header]
+    for role, message in ROLES.items():
+        name = "string item" if message == "BuyRequest" else "string text"
+        narrow, wide = (
+            from_input(
+                str(
+                    image(
+                        kind,
+                        edited(
+                            (f"message {message} {{ {name} = 1;", f"message {message} {{ {name} = 1; {kind} n = 2;")
+                        ),
+                    )
+                )
+            )
+            for kind in ("int32", "int64")
+        )
+        cells: list[str] = []
+        for deployment in Deployment:
+            for clients in Clients:
+                settings = ServiceSettings((Encoding.BINARY,), deployment, clients)
+                pairs = [codes(narrow, wide, settings), codes(wide, narrow, settings)]
+                cells.append(" ".join(LETTERS[found[0]] if found else "-" for found in pairs))
+        inside, outside, rolling, same, pinned, far = cells
+        assert rolling == same
+        table.append(f"{role:<19}{inside}     {outside}       {rolling}       {pinned}     {far}")
+    assert "".join(f"{line}\n" for line in table) == FLOWS
+
+
+def test_another_message(image: Compile) -> None:
+    old = from_input(str(image("old", SHOP)))
+    renamed = edited(("PayRequest", "ChargeRequest"))
+    other = edited(
+        ("Pay(PayRequest)", "Pay(BuyResponse)"),
+        ("message BuyResponse { string text = 1;", "message BuyResponse { string text = 1; int32 n = 2;"),
+    )
+    for text, row in ((renamed, "P40"), (other, "P41")):
+        findings = check(from_input(str(image("new", text))), [Release.of("v1", capture(old))], Settings())
+        (finding,) = [each for each in findings if each.code.value == "PP801"]
+        assert f"({row})" in finding.message
+        assert str(finding.position).startswith("shop.proto:18:11")
+
+
+def test_pinned_runs_do_not_mind_what_their_code_would(image: Compile) -> None:
+    old, new = from_input(str(image("old", SHOP))), from_input(str(image("new", edited((PAY, "")))))
+    assert codes(old, new) == ["PP803"]
+    assert codes(old, new, ServiceSettings(deployment=Deployment.PINNED)) == []
+
+
+def test_a_change_is_told_once_with_all_that_it_hits(image: Compile) -> None:
+    shared = edited(
+        ("(ShipRequest)", "(PayRequest)"),
+        ("message PayRequest { string text = 1;", "message PayRequest { int64 n = 2;"),
+    )
+    old = from_input(str(image("old", shared)))
+    new = from_input(str(image("new", shared.replace("int64 n", "int32 n"))))
+    releases = [Release.of(name, capture(old)) for name in ("v1", "v2")]
+    (finding,) = check(new, releases, Settings())
+    assert finding.message == (
+        "shop.v1.PayRequest.n is int32, and was int64 (P11): attempts that older workers have scheduled fail; it is "
+        "the request of activity shop.v1.ShopService.Pay and 1 more; live: v1, v2"
+    )
+
+
+def test_settings_of_a_service() -> None:
+    settings = Settings.parse(
+        "# said\nencoding binary/protobuf\nencoding json/protobuf strict\ndeployment in-place\n\n"
+        "shop.v1.ShopService deployment pinned\nshop.v1.ShopService clients outside\n"
+    )
+    assert settings.of("other") == ServiceSettings((Encoding.BINARY, Encoding.STRICT_JSON), Deployment.IN_PLACE)
+    assert settings.of("shop.v1.ShopService") == ServiceSettings(
+        (Encoding.BINARY, Encoding.STRICT_JSON), Deployment.PINNED, Clients.OUTSIDE
+    )
+    assert Settings.parse(Settings().render()) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("deployment blue", "deployment is 'blue'; expected in-place or rolling or pinned"),
+        ("shop.v1.S speed high", "'shop.v1.S speed high' sets nothing; the settings are encoding, deployment, clients"),
+        ("clients inside\nclients outside", "clients is said twice; remove one of the two lines"),
+    ],
+)
+def test_settings_that_mean_nothing(text: str, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.parse(text)
+    assert (str(caught.value), caught.value.line) == (said, len(text.splitlines()))
+
+
+def test_formats_and_exit_codes(protopact: Protopact, image: Compile) -> None:
+    old, new = image("old", SHOP), image("new", edited(("buy/{item}", "buying/{item}")))
+    assert protopact("check", old).output.startswith("protopact: there is no lock at protopact.lock;")
+    protopact("release", "cut", "v1", old)
+    same = protopact("check", old)
+    assert (same.exit_code, same.output) == (0, "")
+    said = (
+        "workflow shop.v1.ShopService.Buy has another template of its id (C17): look-ups miss open runs, and a second "
+        "run starts where one is open; live: v1"
+    )
+    hint = "keep the template until no run of these releases is open"
+    text = protopact("check", new)
+    assert text.exit_code == 1
+    assert text.output == f"protopact: 1 error in the contract\nshop.proto:10:5: PP802 {said}\n    hint: {hint}\n"
+    assert json.loads(protopact("check", new, "--format", "json").output) == [
+        {
+            "path": "shop.proto",
+            "line": 10,
+            "column": 5,
+            "severity": "error",
+            "code": "PP802",
+            "message": said,
+            "hint": hint,
+        }
+    ]
+    github = protopact("check", new, "--format", "github")
+    assert github.output == f"::error file=shop.proto,line=10,col=5,title=PP802::{said}%0Ahint: {hint}\n"
+    warned = image("warned", edited((LOOK, ""), ('query: {ref: "Look"} ', "")))
+    assert protopact("check", warned).exit_code == 0
+    assert protopact("check", warned, "--strict").exit_code == 1
+
+
+def test_against_one_release_or_another_contract(protopact: Protopact, image: Compile) -> None:
+    old, new = image("old", SHOP), image("new", edited(("buy/{item}", "buying/{item}")))
+    protopact("release", "cut", "v1", old)
+    protopact("release", "cut", "v2", new)
+    assert protopact("check", new).output.count("live: v1\n") == 1
+    assert protopact("check", new, "--against", "v2").exit_code == 0
+    assert f"live: {old}" in protopact("check", new, "--against", old).output
+    protopact("release", "retire", "v1", "--force", "drained")
+    assert protopact("check", new).exit_code == 0
+    assert "v1 is retired (drained)" in protopact("check", new, "--against", "v1").output
+    (Path("protopact.lock") / "settings").write_text("deployment never\n")
+    assert protopact("check", new).output == (
+        "protopact: protopact.lock/settings:1: deployment is 'never'; expected in-place or rolling or pinned\n"
+    )
+    (Path("protopact.lock") / "settings").unlink()
+    assert "protopact.lock/settings is lost" in protopact("check", new).output
+
+
+BUF_GEN = (
+    "version: v2\nplugins: [{local: protoc-gen-protopact, out: out, strategy: %s, opt: [messages=google, lock=%s]}]\n"
+)
+
+
+def generate(folder: Path, strategy: str = "all", lock: str = "protopact.lock") -> tuple[int, str]:
+    (folder / "buf.gen.yaml").write_text(BUF_GEN % (strategy, lock))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("buf"), "generate", "proto"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_the_plugin_checks_before_it_writes(protopact: Protopact, tmp_path: Path) -> None:
+    protopact("proto", "export", "schema")
+    (tmp_path / "buf.yaml").write_text("version: v2\nmodules: [{path: schema}, {path: proto}]\n")
+    contract = tmp_path / "proto/shop/v1/shop.proto"
+    contract.parent.mkdir(parents=True)
+    contract.write_text(SHOP)
+    missing = generate(tmp_path)
+    assert missing[0]
+    assert "protopact: the contract cannot be checked\nthere is no lock at protopact.lock; " in missing[1]
+    protopact("release", "cut", "v1", "proto")
+    assert generate(tmp_path) == (0, "")
+    written = tmp_path / "out/shop/v1/shop_protopact.py"
+    before = written.read_text()
+    contract.write_text(edited(("string item = 1;", "string article = 1;"), ("{item}", "{article}")))
+    failed = generate(tmp_path)
+    assert failed[0]
+    assert "shop/v1/shop.proto:25:22: PP801 shop.v1.BuyRequest.article was called item (P7): " in failed[1]
+    assert '[json_name = "item"]' in failed[1]
+    assert written.read_text() == before
+
+
+def test_a_folder_at_a_time_looks_like_deleted_files(protopact: Protopact, tmp_path: Path) -> None:
+    protopact("proto", "export", "schema")
+    (tmp_path / "buf.yaml").write_text("version: v2\nmodules: [{path: schema}, {path: proto}]\n")
+    for package in ("shop", "mart"):
+        path = tmp_path / f"proto/{package}/v1/{package}.proto"
+        path.parent.mkdir(parents=True)
+        path.write_text(SHOP.replace("shop.v1", f"{package}.v1"))
+    protopact("release", "cut", "v1", "proto")
+    assert generate(tmp_path) == (0, "")
+    status, said = generate(tmp_path, "directory")
+    assert status
+    assert (
+        "PP805 the file is not among those to generate, which all lie in one folder, and these releases have it: v1; "
+        "`strategy: all` is missing, or the file was deleted" in said
+    )
+    (tmp_path / "proto/mart/v1/mart.proto").unlink()
+    assert "mart/v1/mart.proto:1:1: PP805 " in generate(tmp_path)[1]
+    deleted = protopact("check", "proto")
+    assert deleted.exit_code == 1
+    assert "mart/v1/mart.proto:1:1: PP802 workflow mart.v1.ShopService.Buy is gone (C2): " in deleted.output

@@ -1,0 +1,131 @@
+"""The payload rules: each folder of `payloads` is one row, before and after, and what is said of it.
+
+`samples.json` holds messages as one contract writes them, each with what the other one should read, or null where
+nothing of it means that: the row's claim is held against google's protobuf. `expected.txt` is written anew with
+`UPDATE_GOLDENS=1 pytest tests/versioning`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import product
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from google.protobuf import json_format
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, EncodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from tests.versioning.conftest import compile_image
+
+from protopact_codegen.diagnostics import render
+from protopact_codegen.versioning.capture import capture
+from protopact_codegen.versioning.check import check
+from protopact_codegen.versioning.difference import Difference
+from protopact_codegen.versioning.lock import Release
+from protopact_codegen.versioning.rules import PAYLOAD, Direction, Outcome
+from protopact_codegen.versioning.settings import Clients, Deployment, Encoding, ServiceSettings, Settings
+from protopact_codegen.versioning.sources import from_input
+
+HERE = Path(__file__).parent / "payloads"
+ROWS = sorted(folder.name for folder in HERE.iterdir())
+# What decides is not the format: the type of the payload's metadata (P40, P41); the worst is assumed (P0).
+NOT_DECODED = {"P40", "P41", "P0"}
+
+Json: TypeAlias = dict[str, object]
+Class: TypeAlias = type[Message]
+
+
+def rule_of(row: str) -> str:
+    return "P24b" if row == "P24_new_first" else row.partition("_")[0]
+
+
+def images(row: str, folder: Path) -> tuple[Path, Path]:
+    before, after = ((HERE / row / f"{name}.proto").read_text() for name in ("before", "after"))
+    return compile_image(folder, "before", before), compile_image(folder, "after", after)
+
+
+def order_class(image: Path) -> Class:
+    pool = DescriptorPool()
+    for file in FileDescriptorSet.FromString(image.read_bytes()).file:
+        pool.AddSerializedFile(file.SerializeToString())
+    return GetMessageClass(pool.FindMessageTypeByName("shop.v1.Order"))
+
+
+def parse(cls: Class, written: Json) -> Message:
+    return json_format.ParseDict(written, cls())
+
+
+def read(encoding: Encoding, writer: Message, reader: Class) -> Message:
+    if encoding is Encoding.BINARY:
+        return reader.FromString(writer.SerializeToString())
+    text = json_format.MessageToJson(writer)
+    return json_format.Parse(text, reader(), ignore_unknown_fields=encoding is Encoding.LENIENT_JSON)
+
+
+def known(message: Message) -> Message:
+    """A message without what its contract does not know."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    copy.DiscardUnknownFields()
+    return copy
+
+
+def outcome(encoding: Encoding, writer: Message, reader: Class, meant: Json | None) -> Outcome:
+    try:
+        got = known(read(encoding, writer, reader))
+    except (DecodeError, EncodeError, json_format.ParseError):
+        return Outcome.ERROR
+    if not got.IsInitialized():
+        return Outcome.ERROR  # other implementations refuse it on reading, and this one when it is written again
+    return Outcome.SAME if meant is not None and got == parse(reader, meant) else Outcome.LOSS
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_is_true(row: str, tmp_path: Path) -> None:
+    """Its samples are read as it says; where it says that something goes wrong, nothing else goes wrong."""
+    old, new = map(order_class, images(row, tmp_path))
+    samples: dict[str, list[tuple[Json, Json | None]]] = json.loads((HERE / row / "samples.json").read_text())
+    rule = PAYLOAD[rule_of(row)]
+    measured: dict[tuple[Encoding, Direction], Outcome] = {}
+    for encoding, direction in product(Encoding, Direction):
+        writer, reader = (old, new) if direction is Direction.FORWARD else (new, old)
+        found = {
+            outcome(encoding, parse(writer, written), reader, meant) for written, meant in samples[direction.value]
+        } - {Outcome.SAME}
+        assert len(found) <= 1, (encoding, direction)
+        measured[encoding, direction] = next(iter(found), Outcome.SAME)
+    said = {(encoding, direction): rule.outcomes[encoding][direction] for encoding, direction in measured}
+    assert measured == said
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_is_recognised_and_told(row: str, tmp_path: Path) -> None:
+    before, after = images(row, tmp_path)
+    contract = from_input(str(after))
+    old = capture(from_input(str(before)))
+    found = {change.rule for changes in Difference(old, capture(contract)).changes.values() for change in changes}
+    assert rule_of(row) in found
+    release = Release.of("v1", old)
+    lines: list[str] = []
+    for encoding, deployment, clients in product(Encoding, Deployment, Clients):
+        settings = Settings(ServiceSettings((encoding,), deployment, clients))
+        if deployment is not Deployment.ROLLING or clients is Clients.INSIDE:
+            codes = sorted({finding.code.value for finding in check(contract, [release], settings)})
+            who = "" if deployment is Deployment.ROLLING else f", clients {clients.value}"
+            lines.append(f"{encoding.value}, {deployment.value}{who}: {', '.join(codes) or 'safe'}")
+    for encoding in Encoding:
+        told = render(check(contract, [release], Settings(ServiceSettings((encoding,)))))
+        lines += [f"-- {encoding.value}, rolling", *told] if told else []
+    text = "".join(f"{line}\n" for line in lines)
+    golden = HERE / row / "expected.txt"
+    if "UPDATE_GOLDENS" in os.environ:
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+def test_every_rule_has_its_row() -> None:
+    assert {rule_of(row) for row in ROWS} == set(PAYLOAD) - NOT_DECODED
