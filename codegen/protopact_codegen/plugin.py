@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from protopact_codegen import lint, options, reader, request, response
+from protopact_codegen._version import __version__
 from protopact_codegen.contract import Contract
 from protopact_codegen.diagnostics import Diagnostic, Severity, render, summary
 from protopact_codegen.emit import emit
@@ -29,7 +30,10 @@ _SAVE = "PROTOPACT_SAVE_REQUEST"
 
 
 def main() -> None:
-    """Run as the console script `protoc-gen-protopact`."""
+    """Run as the console script `protoc-gen-protopact`, which takes its request from standard input, or `--version`."""
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"protoc-gen-protopact {__version__}\n")
+        return
     sys.exit(run(sys.stdin.buffer, sys.stdout.buffer, sys.stderr, os.environ))
 
 

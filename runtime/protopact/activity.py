@@ -24,6 +24,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from protopact import contract
+from protopact.errors import NotInActivityError
 from protopact.policy import Priority, RetryPolicy
 
 __all__ = [
@@ -183,7 +184,7 @@ def _context() -> Context:
     try:
         return current.get()
     except LookupError:
-        raise RuntimeError(
+        raise NotInActivityError(
             "not in an activity: this is called from the code of an activity, in its own task or thread "
             "(a thread started by hand needs contextvars.copy_context().run)"
         ) from None
@@ -198,7 +199,7 @@ def info() -> Info:
     """What is known of the running attempt.
 
     Raises:
-        RuntimeError: Not in an activity.
+        NotInActivityError: Not in an activity.
     """
     return _context().info
 
@@ -213,7 +214,7 @@ def heartbeat(*details: object) -> None:
         *details: Messages of the contract, or JSON values.
 
     Raises:
-        RuntimeError: Not in an activity.
+        NotInActivityError: Not in an activity.
         PayloadError: A detail cannot be written.
         CancelledError: The activity was cancelled, and this is not the thread of the event loop; the heartbeat is
             recorded all the same. See `shield_thread_cancel_exception`.
@@ -232,7 +233,7 @@ def heartbeat_details(cls: type[T], /, *, index: int = 0) -> T | None:
         The detail; None when no attempt has recorded one.
 
     Raises:
-        RuntimeError: Not in an activity.
+        NotInActivityError: Not in an activity.
         PayloadError: The detail is not of that class.
     """
     return _context().heartbeat_details(cls, index)
@@ -242,7 +243,7 @@ def is_cancelled() -> bool:
     """Whether the activity was cancelled.
 
     Raises:
-        RuntimeError: Not in an activity.
+        NotInActivityError: Not in an activity.
     """
     return _context().cancellation_reason is not None
 
@@ -251,7 +252,7 @@ def cancellation_reason() -> CancellationReason | None:
     """Why the activity was cancelled; None while it is not. It does not change once it is set.
 
     Raises:
-        RuntimeError: Not in an activity.
+        NotInActivityError: Not in an activity.
     """
     return _context().cancellation_reason
 
@@ -260,7 +261,7 @@ async def wait_for_cancelled() -> None:
     """Wait until the activity is cancelled; for tasks beside the activity's own, which is cancelled itself.
 
     Raises:
-        RuntimeError: Not in an activity.
+        NotInActivityError: Not in an activity.
     """
     await _context().wait_for_cancelled()
 
@@ -275,7 +276,7 @@ def wait_for_cancelled_sync(timeout: timedelta | float | None = None) -> bool:
         Whether it is cancelled.
 
     Raises:
-        RuntimeError: Not in an activity.
+        NotInActivityError: Not in an activity.
     """
     return _context().wait_for_cancelled_sync(timeout)
 
@@ -284,7 +285,7 @@ def is_worker_shutdown() -> bool:
     """Whether the worker stops: the activity has the rest of the grace period to end or to record where it is.
 
     Raises:
-        RuntimeError: Not in an activity.
+        NotInActivityError: Not in an activity.
     """
     return _context().is_worker_shutdown
 
@@ -293,7 +294,7 @@ async def wait_for_worker_shutdown() -> None:
     """Wait until the worker stops.
 
     Raises:
-        RuntimeError: Not in an activity.
+        NotInActivityError: Not in an activity.
     """
     await _context().wait_for_worker_shutdown()
 
@@ -308,7 +309,7 @@ def wait_for_worker_shutdown_sync(timeout: timedelta | float | None = None) -> b
         Whether it stops.
 
     Raises:
-        RuntimeError: Not in an activity.
+        NotInActivityError: Not in an activity.
     """
     return _context().wait_for_worker_shutdown_sync(timeout)
 
@@ -319,7 +320,7 @@ def shield_thread_cancel_exception() -> AbstractContextManager[None]:
     When a heartbeat within the block would have raised, the end of the outermost block raises instead.
 
     Raises:
-        RuntimeError: Not in an activity.
+        NotInActivityError: Not in an activity.
     """
     return _context().shield_thread_cancel_exception()
 

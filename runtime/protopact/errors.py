@@ -83,6 +83,7 @@ __all__ = [
     "NondeterministicCallError",
     "NotAStoreError",
     "NotFoundError",
+    "NotInActivityError",
     "NotInWorkflowError",
     "OptionError",
     "PayloadError",
@@ -456,6 +457,10 @@ class GeneratedCodeError(ProtopactError, ImportError):
 
 class WorkflowCodeError(ProtopactError, RuntimeError):
     """Something was called from where it cannot be called."""
+
+
+class NotInActivityError(ProtopactError, RuntimeError):
+    """An activity's API was called from outside of an activity."""
 
 
 class NotInWorkflowError(WorkflowCodeError):

@@ -19,7 +19,7 @@ from tests.activity.bench import PING, SECOND, WORK, Bench
 from protopact import activity
 from protopact.embedded.attempt import Attempt, Completed, Failed, Outcome
 from protopact.embedded.retry import is_retryable
-from protopact.errors import ApplicationError, PayloadSizeError
+from protopact.errors import ApplicationError, NotInActivityError, PayloadSizeError
 from protopact.history.event import RetryPolicy
 from protopact.history.failure import (
     ApplicationFailureInfo,
@@ -291,7 +291,7 @@ async def test_info() -> None:
 def test_outside_an_activity_its_functions_say_so() -> None:
     assert not activity.in_activity()
     for function in (activity.info, activity.heartbeat, activity.is_cancelled, activity.shield_thread_cancel_exception):
-        with pytest.raises(RuntimeError, match="not in an activity"):
+        with pytest.raises(NotInActivityError, match="not in an activity"):
             function()
 
 

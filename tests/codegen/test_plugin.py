@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from google.protobuf.descriptor_pb2 import Edition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protopact_codegen._version import __version__
 from protopact_codegen.plugin import run
 
 if TYPE_CHECKING:
@@ -145,3 +148,9 @@ def test_any_bytes_end_in_an_answer_or_a_sentence(data: bytes) -> None:
     stderr = io.StringIO()
     if run(io.BytesIO(data), io.BytesIO(), stderr, {}):
         assert stderr.getvalue().startswith("protoc-gen-protopact: ")
+
+
+def test_it_says_which_one_it_is() -> None:
+    plugin = Path(sys.executable).with_name("protoc-gen-protopact")
+    told = subprocess.run([plugin, "--version"], capture_output=True, text=True, check=True).stdout
+    assert told == f"protoc-gen-protopact {__version__}\n"

@@ -378,7 +378,7 @@ class TestDetails:
     def test_a_detail_of_another_type_is_refused(self, library: Library) -> None:
         scalars: type[Any] = library.message("Scalars").type
         details = JSON.from_details(JSON.to_details([5, scalars()]))
-        with pytest.raises(MessageMismatchError, match=r"detail 0: expected str, found another value"):
+        with pytest.raises(MessageMismatchError, match=r"detail 0: the value is no str: Expected `str`, got"):
             details.get(0, str)
         with pytest.raises(MessageMismatchError, match=r"detail 0: expected payload_test.v1.Scalars, found json/plain"):
             details.get(0, scalars)

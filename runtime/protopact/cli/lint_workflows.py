@@ -17,15 +17,15 @@ __all__ = ["lint_workflows"]
 def lint_workflows(
     modules: Annotated[
         list[str],
-        typer.Argument(metavar="MODULE[:CLASS]...", help="Workflow classes, or modules that define them."),
+        typer.Argument(metavar="MODULE[:CLASS]", help="Workflow classes, or modules that define them."),
     ],
     *,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
 ) -> None:
-    """Check what workflow classes reach for what replay could not repeat.
+    """Check workflow classes for what replay could not repeat.
 
-    Modules are imported, from the working directory too, and nothing of them is called. Every finding is printed as
-    `path:line:column: CODE message`; the exit code is 1 if one is an error.
+    All that their methods reach is read. Modules are imported, from the working directory too, and nothing of them is
+    called. Every finding is printed as `path:line:column: CODE message`; the exit code is 1 if one is an error.
     """
     # What a module of theirs imports stands beside it, as under `python -m`.
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the text, as python itself puts it there

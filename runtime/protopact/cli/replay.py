@@ -45,7 +45,7 @@ class _Verdict:
 
 def replay(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE_OR_DIR...", help="Histories in Temporal's JSON, or folders of them.")
+        list[Path], typer.Argument(metavar="FILE_OR_DIR", help="Histories in Temporal's JSON, or folders of them.")
     ],
     workflows: Annotated[
         list[str] | None,

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,8 @@ class Worker:
         self.ready: deque[tuple[int, int]] = deque()
         self.busy = 0
         self._watchdog = Watchdog(shell.loop)
-        self.runner = AttemptRunner(
+        runner = partial(
+            AttemptRunner,
             self.registry,
             loop=shell.loop,
             clock=shell.clock,
@@ -80,24 +82,11 @@ class Worker:
             failure_converter=failures,
             codecs=codecs,
             interceptors=interceptors,
-            on_heartbeat=shell.dispatch.heartbeat,
-            on_done=shell.dispatch.done,
             max_threads=options.max_concurrent_activities,
             watchdog=self._watchdog,
         )
-        self.local_runner = AttemptRunner(
-            self.registry,
-            loop=shell.loop,
-            clock=shell.clock,
-            converter=converter,
-            failure_converter=failures,
-            codecs=codecs,
-            interceptors=interceptors,
-            on_heartbeat=shell.local.heartbeat,
-            on_done=shell.local.done,
-            max_threads=options.max_concurrent_activities,
-            watchdog=self._watchdog,
-        )
+        self.runner = runner(on_heartbeat=shell.dispatch.heartbeat, on_done=shell.dispatch.done)
+        self.local_runner = runner(on_heartbeat=shell.local.heartbeat, on_done=shell.local.done)
         self._shell = shell
         self._converter = converter
         self._interceptors = interceptors

@@ -154,7 +154,7 @@ class PayloadConverter:
         try:
             return msgspec.convert(value, cls)
         except msgspec.ValidationError as error:
-            raise MessageMismatchError(f"{where}: expected {name}, found another value: {error}") from error
+            raise MessageMismatchError(f"{where}: the value is no {name}: {error}") from error
         except TypeError as error:
             raise PayloadError(f"{where}: {name} is neither a message nor the type of a JSON value: {error}") from error
 
