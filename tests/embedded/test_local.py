@@ -385,3 +385,28 @@ async def test_a_run_times_out_while_its_task_is_open(
         assert history[-1].event_time - history[0].event_time == 5_000_000_000
         await clock.settle()
         assert busy.begun == ["a 1", "a cancelled"]
+
+
+@pytest.mark.parametrize("is_coded", [False, True], ids=["plain", "coded"])
+async def test_queries_wait_for_a_task_that_never_ends(clock: VirtualClock, *, is_coded: bool) -> None:
+    """The run times out amid the task: they are answered from its history, as if the task had never begun."""
+
+    class Free(Waiting):
+        async def set(self, request: Text) -> Text:
+            self.state = "amid a task"
+            return await lab.Local.echo(request)
+
+    busy = Busy()
+    busy.free.clear()
+    codecs = [Squeezing()] if is_coded else []
+    async with open_engine(clock=clock, codecs=codecs) as engine, engine.worker(workflows=[Free], activities=[busy]):
+        handle = await lab.Client(engine).start_free(text("a"), run_timeout=timedelta(seconds=5))
+        await clock.settle()
+        update = asyncio.ensure_future(handle.set(text("b")))
+        await clock.settle()
+        queries = [asyncio.ensure_future(handle.status(text(""))) for _ in range(2)]
+        await clock.advance(timedelta(seconds=5))
+        assert [(await soon(query)).value for query in queries] == ["new", "new"]
+        with pytest.raises(errors.AlreadyClosedError):
+            await soon(update)
+        assert kinds(await handle.history()) == ["WorkflowExecutionStarted", "WorkflowExecutionTimedOut"]

@@ -274,3 +274,28 @@ async def test_a_parked_run_goes_to_another_build_while_it_is_tried_again(
         history = await handle.history()
     assert [event.event_id for event in history] == list(range(1, len(history) + 1))
     assert (here.begun, there.begun) == (["a 1", "a cancelled"], ["a 1"])
+
+
+@pytest.mark.parametrize("coded", [False, True])
+async def test_queries_of_a_parked_run_at_once(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture, *, coded: bool
+) -> None:
+    caplog.set_level("CRITICAL")
+
+    class Fails(Waiting):
+        async def run(self, request: Text) -> Text:
+            await self.go.receive()
+            self.state = "ready"
+            await self.go.receive()
+            raise KeyError("a bug")
+
+    codecs = [Reversing()] if coded else []
+    async with open_engine(clock=clock, codecs=codecs) as engine, engine.worker(workflows=[Fails]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await handle.go(text("one"))
+        await clock.settle()
+        await handle.go(text("two"))
+        await clock.settle()
+        assert (await handle.describe()).task_failure is not None
+        said = await soon(asyncio.gather(*(handle.status(text("")) for _ in range(3)), return_exceptions=True))
+        assert said == [text("ready")] * 3

@@ -39,6 +39,7 @@ class Queries:
     def answer(self, tick: Tick) -> None:
         """Answer the tick's queries; those of an engine with codecs after the commit."""
         queries, tick.queries = tick.queries, []
+        asked = list[Run]()
         for query in queries:
             run = query.run
             worker = self._shell.workflow_worker(run.workflow_type, run.task_queue)
@@ -52,7 +53,9 @@ class Queries:
                     tick.answer(query.caller, self.ask(run, worker, run.unfed, query.request))
                 except (WorkflowTaskError, Refusal) as error:
                     tick.refuse(query.caller, self.refusal(run, query.request, error))
-                self.let_go(run)
+                asked.append(run)
+        for run in asked:  # not before the last one: several may ask one run
+            self.let_go(run)
 
     def ask(self, run: Run, worker: Worker, events: Sequence[Event], request: QueryRequest) -> Payloads:
         """Ask a run; in a plain callback.
@@ -69,7 +72,11 @@ class Queries:
         """
         if run.execution is None:
             # The coroutines are told everything at once; what no task has brought to them yet, they keep.
-            self._shell.tasks.execution(run, worker).advance(events)
+            try:
+                self._shell.tasks.execution(run, worker).advance(self._whole(run, events))
+            except BaseException:
+                run.drop_execution()
+                raise
             run.unfed = []
         assert run.execution is not None
         answer = run.execution.query(request)
@@ -77,6 +84,12 @@ class Queries:
             message = f"query {request.name} of workflow {run.workflow_id} failed: {answer.message}"
             raise Refusal(QueryError, message, answer)
         return answer
+
+    def _whole(self, run: Run, events: Sequence[Event]) -> Sequence[Event]:
+        """The whole history: of a run that has lost its coroutines amid a task, what they were told is on disk."""
+        if events and events[0].event_id == 1:
+            return events
+        return [*self._shell.records.history(run.key), *run.new_events]
 
     def refusal(self, run: Run, request: QueryRequest, error: Exception) -> Refusal:
         """What to tell the caller of a query that failed."""

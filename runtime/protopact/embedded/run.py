@@ -314,6 +314,12 @@ class Run:
         for activity in self.activities.values():
             activity.stored = True
 
+    def drop_execution(self) -> None:
+        """End the workflow's coroutines here."""
+        if self.execution is not None:
+            self.execution.unwind()
+            self.execution = None
+
     def task_due_at(self) -> Timestamp | None:
         """When the next workflow task may start; None when nothing asks for one."""
         if not self.needs_task or self.status:

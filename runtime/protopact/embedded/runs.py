@@ -51,9 +51,7 @@ class Runs:
             del self._runs[run.key]
             if self._open.get(run.workflow_id) is run:
                 del self._open[run.workflow_id]
-        if run.execution is not None:
-            run.execution.unwind()
-            run.execution = None
+        run.drop_execution()
 
     def excess(self) -> list[Run]:
         """Runs beyond the limit, the longest unused first."""

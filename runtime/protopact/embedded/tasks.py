@@ -364,7 +364,8 @@ class WorkflowTasks:
         tick.forget[run.key] = run
 
     def abort(self, task: Task) -> None:
-        """Undo an open task, as if it had never been."""
+        """Undo an open task, as if it had never been; the coroutines know of it, so they end."""
+        task.run.drop_execution()
         task.run.take_back(task.length)
         task.run.changed = task.changed
         self._give_back(task.run, task.updates.values())
