@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import linecache
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from tests.replay.bench import recorded
 from tests.replay.histories.v1.histories_pb2 import Job, Outcome, Step
@@ -19,6 +22,8 @@ from tests.replay.test_local import marker
 from protopact import workflow
 from protopact.errors import ApplicationError, NondeterminismError
 from protopact.history import History
+from protopact.history import event as ev
+from protopact.payload import Payload
 from protopact.replay import Replayer
 from protopact.replay.report import CauseKind, Report
 from protopact.workflow import Workflow
@@ -395,3 +400,32 @@ def test_what_was_local_is_cured_locally(gone: Command, text: str, cure: str) ->
     assert cause.kind is K.REMOVED
     assert text in cause.text
     assert cure in cause.cure
+
+
+def test_a_result_is_not_read_as_another_ones() -> None:
+    class Without(histories.Sequence):
+        async def run(self, request: Job) -> Outcome:
+            await histories.Local.beat(Step(name="a"))
+            return Outcome()
+
+    told = Payload({"encoding": b"json/plain"}, b'"free text"')
+    story = Story(workflow_type=SEQUENCE).task()
+    gone = marker(1, name="protopact.side_effect")(story)
+    assert isinstance(gone, ev.MarkerRecorded)
+    gone = msgspec.structs.replace(gone, details={**gone.details, "result": (told,)})
+    cause = report_of(Without, History(story.answer(lambda _: gone, marker(2, name="Beat"), ends()).events)).cause
+    assert cause is not None
+    assert cause.kind is K.REMOVED
+    assert "a side effect" in cause.text
+
+
+def test_columns_stay_apart() -> None:
+    class Other(histories.Sequence):
+        async def run(self, request: Job) -> Outcome:
+            await histories.work(Step(name="b"), schedule_to_start_timeout=timedelta(seconds=7))
+            return Outcome()
+
+    began = ev.StartChildWorkflowExecutionInitiated(workflow_id="child", workflow_type=SEQUENCE)
+    text = str(report_of(Other, History(Story(workflow_type=SEQUENCE).task().answer(lambda _: began).events)))
+    assert "StartChildWorkflowExecutionInitiated  ScheduleActivityTask" in text
+    assert re.search(r"schedule_to_start_timeout {2,}7 s", text)

@@ -80,7 +80,9 @@ def replay(
     # What a module of theirs imports stands beside it, as under `python -m`.
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the text, as python itself puts it there
     # Warnings are told with the histories.
-    logging.getLogger("protopact.replay").propagate = False
+    logger = logging.getLogger("protopact.replay")
+    logger.propagate = False
+    logger.addHandler(logging.NullHandler())
     try:
         if replayer is not None:
             replays = histories.load_replayer(replayer)

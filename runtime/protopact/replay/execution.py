@@ -428,6 +428,10 @@ class Execution:
             raise
         except (Exception, SystemExit) as error:  # of the constructor, of a condition, or of what cannot be decoded
             if not instance.is_failure(error):
+                # It is told before its marker comes, so that the code may fail to read what is another one's.
+                mistaken = instance.local_activities.mistaken()
+                if mistaken is not None:
+                    raise mistaken from error
                 raise WorkflowTaskError(f"{type(error).__name__}: {error}") from error
             instance.fail(error)
             self._settle(is_open=is_open)

@@ -30,6 +30,7 @@ from protopact.replay.marker import (
 )
 
 if TYPE_CHECKING:
+    from protopact.errors import NondeterminismError
     from protopact.replay.activity import LocalActivityTask
 
 __all__ = ["CalledLocalActivity", "End", "LocalActivities", "MarkedLocalActivity"]
@@ -240,6 +241,7 @@ class LocalActivities:
         "_index",
         "_ledger",
         "_loop",
+        "_mistaken",
         "_open",
         "_requested",
         "checks_ids",
@@ -255,6 +257,7 @@ class LocalActivities:
         self._awaiting: dict[int, CalledLocalActivity] = {}
         self._foreseen: deque[tuple[Event, LocalActivityMark, MarkerRecorded]] = deque()
         self._requested: list[CalledLocalActivity] = []
+        self._mistaken: tuple[Event, CalledLocalActivity] | None = None
         self._open: set[int] = set()
         self._cancelled: list[int] = []
         self._index = 0
@@ -403,6 +406,8 @@ class LocalActivities:
                 return
             if not called.awaits_marker:
                 raise self._ledger.impossible(event, "marks a local activity that has ended before")
+            if self._mistaken is None and not called.is_of(mark):
+                self._mistaken = event, called
             self._foreseen.popleft()
             self._end(called, mark, marker.details.get("result", ()), marker.failure)
 
@@ -441,6 +446,13 @@ class LocalActivities:
         called.is_recorded = True
         self._ledger.last_event_id = event.event_id
         return True
+
+    def mistaken(self) -> NondeterminismError | None:
+        """The disagreement in which the code was told the outcome of another local activity; None when it never was."""
+        if self._mistaken is None:
+            return None
+        event, called = self._mistaken
+        return self._ledger.disagree(event, MarkedLocalActivity(called, _mark_of(called), None, None))
 
     def _read(self, event: Event, marker: MarkerRecorded) -> LocalActivityMark:
         mark = local_activity_mark(marker)

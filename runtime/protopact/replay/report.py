@@ -208,4 +208,4 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _row(label: str, left: str, right: str) -> str:
-    return f"  {label:<{_LABEL}}{left:<{_COLUMN}}{right}"
+    return f"  {f'{label}  ':<{_LABEL}}{f'{left}  ':<{_COLUMN}}{right}"
