@@ -30,7 +30,7 @@ class _Format(StrEnum):
 
 
 def check_contract(
-    source: Annotated[str, typer.Argument(metavar="[INPUT]", help="An image, or what `buf build` takes.")] = ".",
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="An image, or what `buf build` takes.")] = ".",
     *,
     against: Annotated[
         str | None, typer.Option("--against", metavar="RELEASE|INPUT", help="One release, or another contract.")

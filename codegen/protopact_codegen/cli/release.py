@@ -19,7 +19,7 @@ __all__ = ["app"]
 app = typer.Typer(help="The releases that contracts are checked against.", no_args_is_help=True, rich_markup_mode=None)
 
 _LockFolder = Annotated[Path, typer.Option("--lock", metavar="FOLDER", help="Where the lock is.")]
-_Source = Annotated[str, typer.Argument(metavar="[INPUT]", help="An image, or what `buf build` takes.")]
+_Source = Annotated[str, typer.Argument(metavar="INPUT", help="An image, or what `buf build` takes.")]
 _Ref = Annotated[str | None, typer.Option("--ref", metavar="REF", help="INPUT as it was at a git ref.")]
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the release.")]
 
@@ -57,7 +57,7 @@ def show(name: _Name, *, lock: _LockFolder = DEFAULT) -> None:
 def diff(
     name: _Name,
     other: Annotated[
-        str | None, typer.Argument(metavar="[OTHER]", help="Another release; the working tree by default.")
+        str | None, typer.Argument(metavar="OTHER", help="Another release; the working tree by default.")
     ] = None,
     *,
     source: Annotated[
