@@ -226,9 +226,44 @@ def test_a_change_is_told_once_with_all_that_it_hits(image: Compile) -> None:
     releases = [Release.of(name, capture(old)) for name in ("v1", "v2")]
     (finding,) = check(new, releases, Settings())
     assert finding.message == (
-        "shop.v1.PayRequest.n is int32, and was int64 (P11): attempts that older workers have scheduled fail; it is "
-        "the request of activity shop.v1.ShopService.Pay and 1 more; live: v1, v2"
+        "shop.v1.PayRequest.n is int32, and was int64 (P11): open runs fail their next workflow task, and retry it "
+        "for ever; it is the request of workflow shop.v1.ShopService.Ship and 1 more; live: v1, v2"
     )
+
+
+def test_every_change_of_one_workflow_is_told(image: Compile) -> None:
+    two = edited(
+        (STOP, STOP + STOP.replace("rpc Stop", "rpc Halt")), ('{ref: "Stop"}', '{ref: "Stop"} signal: {ref: "Halt"}')
+    )
+    old = from_input(str(image("old", two)))
+    new = from_input(str(image("new", two.replace('signal: {ref: "Stop"} signal: {ref: "Halt"}', ""))))
+    assert codes(old, new) == ["PP802", "PP802"]
+
+
+def test_messages_that_hold_each_other(image: Compile) -> None:
+    """A change is found through any way that leads to it, circles included."""
+    ring = (
+        "message A { B b = 1; } message B { A a = 1; map<string, C> c = 2; } message C { B b = 1; repeated D d = 2; }"
+    )
+    rings = edited(
+        ("message PayRequest { string text = 1;", "message PayRequest { A a = 1;"),
+        ("message PayResponse {", f"{ring} message D {{ int64 n = 1; D d = 2; }} message PayResponse {{"),
+    )
+    old = from_input(str(image("old", rings)))
+    new = from_input(str(image("new", rings.replace("int64 n", "int32 n"))))
+    (finding,) = check(new, [Release.of("v1", capture(old))], Settings())
+    assert "it is the request of activity shop.v1.ShopService.Pay; live: v1" in finding.message
+
+
+def test_what_changes_nothing_is_never_told(image: Compile) -> None:
+    """Comments, order and layout are not the contract."""
+    lines = SHOP.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("message "))
+    moved = [*lines[:5], *sorted(lines[first:], reverse=True), *lines[5:first]]
+    text = "\n\n".join(f"{line} // said" if line.endswith("}") else line for line in moved)
+    old, new = from_input(str(image("old", SHOP))), from_input(str(image("new", text)))
+    assert capture(old) == capture(new)
+    assert codes(old, new) == []
 
 
 def test_settings_of_a_service() -> None:

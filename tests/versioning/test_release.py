@@ -254,6 +254,17 @@ def test_without_buf(protopact: Protopact, monkeypatch: pytest.MonkeyPatch) -> N
     assert answer.output.startswith("protopact: buf is not on the path; install it, or name an image instead: protoc ")
 
 
+def test_an_old_protobuf(protopact: Protopact, image: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command comes with the runtime, which admits an older protobuf than the plugin."""
+    monkeypatch.setattr("google.protobuf.__version__", "5.29.3")
+    answer = protopact("release", "cut", "v1", image("one", SHOP))
+    assert answer.exit_code == 1
+    assert answer.output == (
+        "protopact: contracts are read with protobuf 6.31 or newer, and 5.29.3 is installed: pip install "
+        "'protopact[codegen]'\n"
+    )
+
+
 def test_the_notation_gives_back_what_it_was_given(tmp_path: Path) -> None:
     """Everything that the corpus of contracts holds, proto2 and editions included, reads back as it was written."""
     for folder in sorted((ROOT / "tests/corpus/protos").iterdir()):

@@ -5,7 +5,8 @@ A change is told once, however many releases, rpcs and flows it hits: with the w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from posixpath import dirname
@@ -62,8 +63,29 @@ class _Found:
     verdict: Verdict
     consequence: str
     hint: str
-    uses: dict[str, None] = field(default_factory=dict[str, None])
+    use: str = ""
+    others: int = 0
     releases: dict[str, None] = field(default_factory=dict[str, None])
+
+
+@dataclass(frozen=True, slots=True)
+class _Root:
+    """A message that an rpc has under the same name in both contracts."""
+
+    role: Role
+    settings: ServiceSettings
+    message: str
+    rpc: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """How often a type is reached in one role under the same settings; `rpc` is the first."""
+
+    role: Role
+    settings: ServiceSettings
+    rpc: str
+    count: int
 
 
 class _Checker:
@@ -83,7 +105,7 @@ class _Checker:
         absent = self._absent(old, release.name)
         difference = Difference(old, self._new)
         matcher = Matcher(old, self._new)
-        reached: dict[str, tuple[Change, ...]] = {}
+        roots: list[_Root] = []
         for before in old.elements.values():
             if before.service in absent:
                 continue
@@ -93,9 +115,16 @@ class _Checker:
                 self._element(change, settings, release.name, home.file if home is not None else before.service)
             after = matcher.find(before)
             if after is not None and after.kind is before.kind:
-                for role, message, each in _messages(before, after, difference, reached):
-                    if flows(role, settings):
-                        self._payload(each, role, message, settings, release.name)
+                for (role, was), (_, is_) in zip(roles(before), roles(after), strict=True):
+                    if was == is_:
+                        roots.append(_Root(role, settings, was, after.rpc))
+                    else:
+                        moved = _moved(role, after, was, is_, difference)
+                        self._payload(moved, [_Use(role, settings, after.rpc, 1)], release.name)
+        if difference.changes:
+            for name, uses in _uses(old, roots, difference.changes):
+                for each in difference.changes[name]:
+                    self._payload(each, uses, release.name)
 
     def diagnostics(self) -> list[Diagnostic]:
         """What was found in all releases."""
@@ -109,9 +138,8 @@ class _Checker:
                 code = Code.CHANGED_MEANING
             else:
                 code = _CODES[found.verdict]
-            uses = list(found.uses)
-            others = f" and {len(uses) - 1} more" if len(uses) > 1 else ""
-            where = f"; it is the {uses[0]}{others}" if uses else ""
+            others = f" and {found.others} more" if found.others else ""
+            where = f"; it is the {found.use}{others}" if found.use else ""
             message = f"{found.what} ({found.rule}): {found.consequence}{where}; live: {', '.join(found.releases)}"
             yield Diagnostic(code, found.place, message, found.hint)
 
@@ -156,33 +184,35 @@ class _Checker:
         place = self._element_place(change.place, home)
         what = f"{change.subject} {change.what}"
         found = _Found(what, place, rule.name, rule.verdict, rule.consequence, rule.hint.format(old=change.old_name))
-        self._add(change.subject, found, "", release)
+        self._add(what, found, release)
 
-    def _payload(
-        self, change: Change, role: Role, element: ElementFacts, settings: ServiceSettings, release: str
-    ) -> None:
+    def _payload(self, change: Change, uses: Sequence[_Use], release: str) -> None:
         rule = PAYLOAD[change.rule]
-        directions = flows(role, settings)
-        failed = failures(rule, settings.encodings, directions)
-        verdict = judge(rule, role, failed)
-        if verdict is Verdict.SAFE and not rule.warns and rule.name != "P3":
+        worst: tuple[Verdict, Role, Mapping[Direction, Outcome], str] | None = None
+        hits = 0
+        for use in uses:
+            directions = flows(use.role, use.settings)
+            failed = failures(rule, use.settings.encodings, directions)
+            verdict = judge(rule, use.role, failed)
+            if directions and (verdict is not Verdict.SAFE or rule.warns or rule.name == "P3"):
+                hits += use.count
+                if worst is None or verdict.rank > worst[0].rank:
+                    worst = verdict, use.role, failed, f"{use.role.value} {use.rpc}"
+        if worst is None:
             return
+        verdict, role, failed, first = worst
         happens, hint = _words(rule, role, verdict, failed)
         name = change.subject.rpartition(".")[2]
         hint = hint.replace("{name}", name).replace("{number}", str(change.number)).replace("{key}", change.key)
-        place = self._place(change.place)
-        found = _Found(f"{change.subject} {change.what}", place, rule.name, verdict, happens, hint)
-        self._add(change.subject, found, f"{role.value} {element.rpc}", release)
+        what = f"{change.subject} {change.what}"
+        found = _Found(what, self._place(change.place), rule.name, verdict, happens, hint, first, hits - 1)
+        self._add(change.subject, found, release)
 
-    def _add(self, subject: str, found: _Found, use: str, release: str) -> None:
-        known = self._found.setdefault((found.rule, subject), found)
+    def _add(self, key: str, found: _Found, release: str) -> None:
+        known = self._found.setdefault((found.rule, key), found)
         if found.verdict.rank > known.verdict.rank:
-            found.uses, found.releases = known.uses, known.releases
-            if use:
-                found.uses = {use: None} | found.uses
-            self._found[found.rule, subject] = known = found
-        if use:
-            known.uses[use] = None
+            found.releases = known.releases
+            self._found[found.rule, key] = known = found
         known.releases[release] = None
 
     @cached_property
@@ -221,27 +251,52 @@ def _nowhere(path: str) -> Place:
     return Place(Source(FileDescriptorProto(name=path)), ())
 
 
-def _messages(
-    before: ElementFacts, after: ElementFacts, difference: Difference, reached: dict[str, tuple[Change, ...]]
-) -> Iterator[tuple[Role, ElementFacts, Change]]:
-    """The changes of what an element's messages reach, in the role of each; `reached` remembers them by message."""
-    for (role, was), (_, is_) in zip(roles(before), roles(after), strict=True):
-        if was != is_:
-            yield role, after, _moved(role, after, was, is_, difference)
-        elif difference.changes:
-            if was not in reached:
-                reached[was] = tuple(_reached(difference.old, was, difference))
-            for change in reached[was]:
-                yield role, after, change
+def _uses(old: Snapshot, roots: Sequence[_Root], names: Iterable[str]) -> Iterator[tuple[str, list[_Use]]]:
+    """For each of the types that are called so and reached from roots: from how many, and the first, for each role.
+
+    Sets of roots are the bits of an integer: a contract may have thousands, each of which reaches nearly everything.
+    """
+    masks: dict[str, int] = defaultdict(int)
+    groups: dict[tuple[Role, ServiceSettings], int] = defaultdict(int)
+    for index, root in enumerate(roots):
+        masks[root.message] |= 1 << index
+        groups[root.role, root.settings] |= 1 << index
+    edges = [
+        (name, [field.type.name for field in old.messages[name].fields if field.type.name])
+        for name in _outer_first(old, list(masks))
+    ]
+    changed = True
+    while changed:  # once, and once more to see that it is done, where messages do not hold themselves
+        changed = False
+        for name, inner in edges:
+            for each in inner:
+                if masks[name] & ~masks[each]:
+                    masks[each] |= masks[name]
+                    changed = True
+    for name in names:
+        uses: list[_Use] = []
+        for (role, settings), group in groups.items():
+            hit = masks.get(name, 0) & group
+            if hit:
+                first = roots[(hit & -hit).bit_length() - 1]
+                uses.append(_Use(role, settings, first.rpc, hit.bit_count()))
+        yield name, uses
 
 
-def _reached(old: Snapshot, message: str, difference: Difference) -> Iterator[Change]:
+def _outer_first(old: Snapshot, roots: Sequence[str]) -> list[str]:
+    """Messages that are reached from roots, each before those that it holds as far as they do not hold one another."""
+    inner_first: list[str] = []
     seen: set[str] = set()
-    for facts in old.closure(message):
-        for name in (facts.name, *(each.type.name for each in facts.fields if each.type.kind == "enum")):
-            if name not in seen:
-                seen.add(name)
-                yield from difference.changes.get(name, ())
+    stack = [(name, False) for name in roots]
+    while stack:
+        name, done = stack.pop()
+        if done:
+            inner_first.append(name)
+        elif name not in seen and name in old.messages:
+            seen.add(name)
+            stack.append((name, True))
+            stack += [(field.type.name, False) for field in old.messages[name].fields if field.type.name]
+    return inner_first[::-1]
 
 
 def _moved(role: Role, after: ElementFacts, was: str, is_: str, difference: Difference) -> Change:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import google.protobuf
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.empty_pb2 import Empty
@@ -25,6 +26,8 @@ __all__ = ["SourceError", "from_git", "from_input"]
 # buf marks the files of an image that other modules bring: `buf.alpha.image.v1.ImageFileExtension.is_import`.
 _BUF_EXTENSION = 8042
 _IS_IMPORT = 1
+# What the extra `codegen` asks for; the runtime alone is content with less.
+_OLDEST = (6, 31)
 _IMAGES = (".binpb", ".pb", ".desc", ".protoset")
 
 
@@ -77,6 +80,12 @@ def _run(command: Sequence[str], failure: str, folder: Path | None = None) -> by
 
 
 def _contract(image: bytes, source: str) -> Contract:
+    if tuple(map(int, google.protobuf.__version__.split(".")[:2])) < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        raise SourceError(
+            f"contracts are read with protobuf {oldest} or newer, and {google.protobuf.__version__} is installed: pip "
+            "install 'protopact[codegen]'"
+        )
     try:
         files = FileDescriptorSet.FromString(image).file
     except DecodeError as error:
