@@ -7,6 +7,7 @@ length of history and the random numbers that are drawn.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
@@ -38,6 +39,10 @@ Trace: TypeAlias = list[Note]
 
 TRACES: dict[str, list[Trace]] = {}
 """What was noted, by workflow id: one trace for each workflow object that was made."""
+
+
+_own_number: contextvars.ContextVar[int | None] = contextvars.ContextVar("_own_number", default=None)
+"""How many tasks had been started before the one that runs."""
 
 
 class Tripped(Exception):  # noqa: N818 - it is what a program does, not what went wrong
@@ -142,12 +147,14 @@ class Interpreter:
         return None if task is None else task.cancel()
 
     async def _join(self, join: p.Join, _: str) -> object:
-        task = self._task(join.task)
+        # Only what was started before the task that it is in: tasks that await each other in a ring end neither.
+        task = self._task(join.task, _own_number.get())
         value = None if task is None else await task
         return value.value if isinstance(value, Reading) else value
 
-    def _task(self, index: int) -> asyncio.Future[Any] | None:
-        return self._tasks[index % len(self._tasks)] if self._tasks else None
+    def _task(self, index: int, before: int | None = None) -> asyncio.Future[Any] | None:
+        tasks = self._tasks[:before]
+        return tasks[index % len(tasks)] if tasks else None
 
     # Branches.
 
@@ -170,7 +177,9 @@ class Interpreter:
         return await asyncio.shield(self._perform(shield.body, place))
 
     async def _spawn(self, spawn: p.Spawn, place: str) -> None:
-        self._tasks.append(asyncio.create_task(self._perform(spawn.body, place)))
+        context = contextvars.copy_context()
+        context.run(_own_number.set, len(self._tasks))
+        self._tasks.append(asyncio.create_task(self._perform(spawn.body, place), context=context))
 
     async def _rescue(self, rescue: p.Rescue, place: str) -> object:
         try:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypeAlias
 
 from temporalio import workflow as temporal
@@ -14,11 +15,20 @@ from temporalio.client import WorkflowHistory
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from tests.differential.interpreter import TRACES, Note, Ours, Theirs, Trace
-from tests.replay.bench import execution
 
-from protopact.errors import NondeterminismError, WorkflowTaskError
-from protopact.history.event import Event, WorkflowTaskStarted
+from protopact.errors import HistoryError, NondeterminismError, WorkflowTaskError
+from protopact.history import History
+from protopact.history.event import (
+    Event,
+    WorkflowExecutionStarted,
+    WorkflowExecutionTerminated,
+    WorkflowTaskCompleted,
+    WorkflowTaskFailed,
+    WorkflowTaskStarted,
+    WorkflowTaskTimedOut,
+)
 from protopact.history.json import to_json
+from protopact.replay import Replayer as OurReplayer
 
 ACCEPTED, NONDETERMINISM, ERROR, SILENCE = "accepted", "nondeterminism", "error", "silence"
 
@@ -111,20 +121,45 @@ class Oracle:
                 current[0].set_result(verdict)
 
 
+_AFTER_STARTED = (
+    WorkflowTaskCompleted,
+    WorkflowTaskFailed,
+    WorkflowTaskTimedOut,
+    WorkflowExecutionTerminated,
+)
+
+
+def panics(history: Sequence[Event]) -> bool:
+    """Whether the server that Temporal's Replayer plays panics, because no server sends such a history.
+
+    A history begins with its beginning, which names the run, and a task that has started ends before anything else
+    happens.
+    """
+    started = history[0].attributes
+    if not isinstance(started, WorkflowExecutionStarted) or not started.original_execution_run_id:
+        return True
+    return any(
+        type(event.attributes) is WorkflowTaskStarted and type(following.attributes) not in _AFTER_STARTED
+        for event, following in pairwise(history)
+    )
+
+
+_REPLAYER = OurReplayer(workflows=[Ours], strict=False)
+
+
 def judged_by_us(history: Sequence[Event]) -> Verdict:
     """Our verdict. Whatever is raised but the errors that a replay may raise is not caught."""
     TRACES.clear()
-    run = execution(Ours, history)
-    verdict = Verdict(ACCEPTED)
+    error: WorkflowTaskError | None
     try:
-        run.advance(history)
-    except NondeterminismError as error:
-        verdict = Verdict(NONDETERMINISM, why=str(error))
-    except WorkflowTaskError as error:
-        # That the code fails the task that is open is no matter of the history for Temporal's Replayer.
-        is_of_open_task = error.__cause__ is not None and type(history[-1].attributes) is WorkflowTaskStarted
-        verdict = Verdict(ACCEPTED if is_of_open_task else ERROR, why=str(error))
-    traces = list(TRACES.values())
-    verdict.trace = traces[0][-1].copy() if traces else []
-    run.unwind()
-    return verdict
+        error = _REPLAYER.replay(History(history), raise_on_failure=False).error
+    except HistoryError as damage:
+        error = damage
+    trace = TRACES.popitem()[1][-1] if TRACES else []
+    if error is None:
+        return Verdict(ACCEPTED, trace)
+    if isinstance(error, NondeterminismError):
+        return Verdict(NONDETERMINISM, trace, why=str(error))
+    # That the code fails the task that is open is no matter of the history for Temporal's Replayer.
+    is_of_open_task = error.__cause__ is not None and type(history[-1].attributes) is WorkflowTaskStarted
+    return Verdict(ACCEPTED if is_of_open_task else ERROR, trace, why=str(error))

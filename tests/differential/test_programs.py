@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import HealthCheck, example, given, seed, settings
@@ -16,17 +17,24 @@ from tests.differential.program import STATEMENTS, Cancel, Do, If, Statement, Wa
 from tests.differential.schedule import SCHEDULES, Schedule, Turn, Update, play
 from tests.replay.bench import check_every_task
 
-from protopact.history.event import WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskStarted
+from protopact.history.event import Event, WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskStarted
 from protopact.replay.activation import TERMINAL_EVENTS
+
+
+def task_boundaries(history: Sequence[Event]) -> list[int]:
+    """How many events there are when a task starts, and when the run has ended."""
+    return [
+        event.event_id
+        for event in history
+        if type(event.attributes) is WorkflowTaskStarted or type(event.attributes) in TERMINAL_EVENTS
+    ]
 
 
 def check(program: Statement, schedule: Schedule, oracle: Oracle) -> None:
     """Run a program; every prefix of its history that ends with a task is told alike, and as it was told live."""
     played = play(program, schedule)
     history = played.history
-    is_closed = type(history[-1].attributes) in TERMINAL_EVENTS
-    lengths = [event.event_id for event in history if isinstance(event.attributes, WorkflowTaskStarted)]
-    lengths += [len(history)] if is_closed else []
+    lengths = task_boundaries(history)
     for length, theirs in zip(lengths, oracle.judge_prefixes(history, lengths), strict=True):
         ours = judged_by_us(history[:length])
         assert ours == theirs, f"after event {length}: {ours.why or 'ours accepts'}; {theirs.why or 'Temporal accepts'}"

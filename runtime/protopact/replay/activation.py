@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from protopact.errors import HistoryError
 from protopact.history.event import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
@@ -97,6 +98,9 @@ def group_ends(events: Sequence[Event], *, has_updates: bool = False) -> list[in
     Returns:
         The index of the last event of each group: a `WorkflowTaskStarted`, or the end of the run. What comes after the
         last one waits for its next task.
+
+    Raises:
+        HistoryError: Something has happened between the start of a task and its end, which no engine writes.
     """
     ends: list[int] = []
     index, count = 0, len(events)
@@ -112,6 +116,11 @@ def group_ends(events: Sequence[Event], *, has_updates: bool = False) -> list[in
         if kind is WorkflowTaskStarted:
             following = type(events[index + 1].attributes) if index + 1 < count else None
             if following not in _UNANSWERED:
+                if following is not None and following is not WorkflowTaskCompleted:
+                    raise HistoryError(
+                        f"the history cannot be: event {events[index + 1].event_id}, {following.__name__}, stands "
+                        f"between the start of a task, event {events[index].event_id}, and the end of that task"
+                    )
                 started.append(index)
                 if has_updates and following is None:
                     end = _end_before(events, started, events[index].event_id - 1)

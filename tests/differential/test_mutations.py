@@ -1,0 +1,96 @@
+"""Damaged histories of random programs: what Temporal's Replayer refuses we refuse, and what it accepts we accept."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
+from tests.differential.mutation import MUTATIONS, Mutation, mutated
+from tests.differential.oracle import ACCEPTED, Oracle, judged_by_us, panics
+from tests.differential.program import STATEMENTS, Statement
+from tests.differential.schedule import SCHEDULES, Schedule, play
+from tests.differential.test_programs import PATIENT, task_boundaries
+
+from protopact.history.event import (
+    Attributes,
+    Event,
+    TimerFired,
+    WorkflowExecutionUpdateAccepted,
+    WorkflowExecutionUpdateCompleted,
+    WorkflowTaskCompleted,
+    WorkflowTaskFailed,
+    WorkflowTaskScheduled,
+    WorkflowTaskStarted,
+    WorkflowTaskTimedOut,
+)
+from protopact.replay.activation import TERMINAL_EVENTS
+
+STRICTER: dict[type[Attributes], str] = {
+    **dict.fromkeys(
+        (
+            WorkflowTaskScheduled,
+            WorkflowTaskStarted,
+            WorkflowTaskCompleted,
+            WorkflowTaskFailed,
+            WorkflowTaskTimedOut,
+        ),
+        "Core follows each task by itself: two may be open, and one that it skips may have no start",
+    ),
+    **dict.fromkeys(TERMINAL_EVENTS, "Core stops reading at the first end of a run"),
+    WorkflowExecutionUpdateAccepted: "Core does not compare the two places that name the update",
+    WorkflowExecutionUpdateCompleted: "Core calls the completion of what was not accepted an impossible transition",
+    TimerFired: "Core calls the second firing of a timer an impossible transition; ours has forgotten the timer",
+}
+"""Events whose damage we always refuse, though Core may overlook it, or refuse it by another name."""
+
+
+def check(history: Sequence[Event], mutation: Mutation, oracle: Oracle) -> None:
+    kind = type(history[mutation.event % len(history)].attributes)
+    damaged = mutated(history, mutation)
+    ours = judged_by_us(damaged)
+    if panics(damaged):
+        assert ours.verdict != ACCEPTED, "Temporal's Replayer panics"
+        return
+    theirs = oracle.judge(damaged)
+    if ours.verdict != ACCEPTED and kind in STRICTER:
+        return
+    assert ours.verdict == theirs.verdict, f"{ours.why or 'ours accepts'}; {theirs.why or 'Temporal accepts'}"
+    if ours.verdict == ACCEPTED and task_boundaries(damaged)[-1:] == [len(damaged)]:
+        assert ours.trace == theirs.trace
+
+
+def damage(program: Statement, schedule: Schedule, mutations: Sequence[Mutation], oracle: Oracle) -> None:
+    history = play(program, schedule).history
+    whole = history[: task_boundaries(history)[-1]]
+    for mutation in mutations:
+        check(whole, mutation, oracle)
+
+
+SEVERAL = st.lists(MUTATIONS, min_size=1, max_size=6)
+
+
+@settings(PATIENT, derandomize=True, max_examples=60)
+@given(STATEMENTS, SCHEDULES, SEVERAL)
+def test_damage_is_told_alike(
+    oracle: Oracle, program: Statement, schedule: Schedule, mutations: list[Mutation]
+) -> None:
+    damage(program, schedule, mutations, oracle)
+
+
+@pytest.mark.slow
+def test_damage_is_told_alike_at_length(oracle: Oracle) -> None:
+    count = int(os.environ.get("PROGRAMS") or 2000) // 4
+    chosen = int(os.environ.get("SEED") or secrets.randbits(32))
+    print(f"\n{count} damaged histories, SEED={chosen}")  # noqa: T201 - what a failure is repeated with
+
+    @seed(chosen)
+    @settings(PATIENT, max_examples=count)
+    @given(STATEMENTS, SCHEDULES, SEVERAL)
+    def agree(program: Statement, schedule: Schedule, mutations: list[Mutation]) -> None:
+        damage(program, schedule, mutations, oracle)
+
+    agree()
