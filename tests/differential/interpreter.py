@@ -14,9 +14,10 @@ from typing import Any, ClassVar, TypeAlias
 
 from temporalio import workflow as temporal
 from tests.differential import program as p
+from tests.differential.sdk import OURS, THEIRS, WholeSdk
 from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome, Reading
 from tests.replay.histories.v1.histories_protopact import Histories as histories
-from tests.replay.stories import OURS, THEIRS, P, Sdk
+from tests.replay.stories import P
 
 from protopact import workflow
 from protopact.replay.loop import Loop
@@ -37,8 +38,8 @@ class Note:
 
 Trace: TypeAlias = list[Note]
 
-TRACES: dict[str, list[Trace]] = {}
-"""What was noted, by workflow id: one trace for each workflow object that was made."""
+TRACES: dict[tuple[str, str], list[Trace]] = {}
+"""What was noted, by workflow and run: one trace for each workflow object that was made."""
 
 
 _own_number: contextvars.ContextVar[int | None] = contextvars.ContextVar("_own_number", default=None)
@@ -58,14 +59,14 @@ class Interpreter:
 
     tripped: ClassVar[set[str] | None] = None
 
-    def __init__(self, sdk: Sdk, workflow_id: str) -> None:
+    def __init__(self, sdk: WholeSdk, run: tuple[str, str]) -> None:
         self._sdk = sdk
         self._trace: Trace = []
         self._count = 0
         self._handlers = 0
         self._tasks: list[asyncio.Future[Any]] = []
         self._lock = asyncio.Lock()
-        TRACES.setdefault(workflow_id, []).append(self._trace)
+        TRACES.setdefault(run, []).append(self._trace)
 
     def note(self, place: str, what: object) -> None:
         if _is_let_go(asyncio.get_running_loop()):
@@ -129,6 +130,29 @@ class Interpreter:
     async def _settled(self, _: p.Settled, __: str) -> None:
         await self._sdk.wait_condition(self._sdk.all_handlers_finished)
 
+    async def _local(self, local: p.Local, _: str) -> int:
+        reading: Reading = await self._sdk.local(STUBBORN if local.stubborn else "", local.kind)
+        return reading.value
+
+    async def _side_effect(self, _: p.SideEffect, __: str) -> int:
+        reading = await self._sdk.side_effect()
+        return reading.value
+
+    async def _patch(self, patch: p.Patch, _: str) -> bool | None:
+        if patch.is_deprecated:
+            self._sdk.deprecate_patch(patch.name)
+            return None
+        return self._sdk.patched(patch.name)
+
+    async def _upsert(self, upsert: p.Upsert, _: str) -> None:
+        if upsert.sets_memo:
+            self._sdk.upsert_memo({"value": None if upsert.value is None else str(upsert.value)})
+        else:
+            self._sdk.upsert_count(upsert.value)
+
+    async def _continue(self, _: p.Continue, __: str) -> None:
+        self._sdk.next_run(p.to_text(p.Draw()))
+
     async def _fail(self, _: p.Fail, place: str) -> None:
         raise self._sdk.application_error(place)
 
@@ -166,6 +190,38 @@ class Interpreter:
         branches = [self._perform(branch, f"{place}.{index}") for index, branch in enumerate(gather.branches)]
         results = await asyncio.gather(*branches, return_exceptions=gather.returns_exceptions)
         return [_told(result) if isinstance(result, BaseException) else result for result in results]
+
+    async def _group(self, group: p.Group, place: str) -> None:
+        try:
+            async with workflow.TaskGroup() as tasks:
+                for index, branch in enumerate(group.branches):
+                    tasks.create_task(self._perform(branch, f"{place}.{index}"))
+        except BaseExceptionGroup as errors:
+            # A run that ends with one of no Exception waits for ever on Temporal, without a word; ours fails its task.
+            self.note(place, [_told(error) for error in errors.exceptions])
+            raise errors.exceptions[0] from None
+
+    async def _first(self, first: p.First, place: str) -> int:
+        tasks = [
+            asyncio.create_task(self._perform(branch, f"{place}.{index}"))
+            for index, branch in enumerate(first.branches)
+        ]
+        done, others = await workflow.wait(
+            tasks,
+            timeout=first.seconds,
+            return_when=asyncio.FIRST_EXCEPTION if first.on_error else asyncio.FIRST_COMPLETED,
+        )
+        for task in others:
+            task.cancel()
+        return len(done)
+
+    async def _each(self, each: p.Each, place: str) -> int:
+        branches = [self._perform(branch, f"{place}.{index}") for index, branch in enumerate(each.branches)]
+        count = 0
+        for result in workflow.as_completed(branches, timeout=each.seconds):
+            self.note(place, await result)
+            count += 1
+        return count
 
     async def _within(self, within: p.Within, place: str) -> object:
         if within.waits:
@@ -225,12 +281,20 @@ class Interpreter:
         p.Bump: _bump,
         p.Wait: _wait,
         p.Settled: _settled,
+        p.Local: _local,
+        p.SideEffect: _side_effect,
+        p.Patch: _patch,
+        p.Upsert: _upsert,
+        p.Continue: _continue,
         p.Fail: _fail,
         p.Trip: _trip,
         p.Cancel: _cancel,
         p.Join: _join,
         p.Do: _do,
         p.Gather: _gather,
+        p.Group: _group,
+        p.First: _first,
+        p.Each: _each,
         p.Within: _within,
         p.Shield: _shield,
         p.Spawn: _spawn,
@@ -248,16 +312,19 @@ def _is_let_go(loop: asyncio.AbstractEventLoop) -> bool:
 
 def _told(error: BaseException) -> str:
     """The chain of an exception, as both SDKs tell it."""
-    chain = [type(error).__name__]
-    while (cause := error.__cause__) is not None:
-        error = cause
-        chain.append(type(error).__name__)
-    return " < ".join(chain)
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    return " < ".join(_NAMES.get(name := type(each).__name__, name) for each in chain)
+
+
+_NAMES = {"Continuation": "ContinueAsNewError", "_ContinueAsNewError": "ContinueAsNewError"}
+"""Exceptions that have no name of their own."""
 
 
 class Ours(histories.Program):
     def __init__(self) -> None:
-        self.interpreter = Interpreter(OURS, workflow.info().workflow_id)
+        self.interpreter = Interpreter(OURS, (workflow.info().workflow_id, workflow.info().run_id))
 
     async def run(self, request: Job) -> Outcome:
         await self.interpreter.run(request.steps[0].text)
@@ -284,7 +351,7 @@ class Ours(histories.Program):
 @temporal.defn(name=P + "Program")
 class Theirs:
     def __init__(self) -> None:
-        self.interpreter = Interpreter(THEIRS, temporal.info().workflow_id)
+        self.interpreter = Interpreter(THEIRS, (temporal.info().workflow_id, temporal.info().run_id))
 
     @temporal.run
     async def run(self, job: Job) -> Outcome:

@@ -49,6 +49,7 @@ def mutated(history: Sequence[Event], mutation: Mutation) -> list[Event]:
     """The history with one damage. Its events are numbered anew, and refer to each other as before."""
     old = list(history)
     at = mutation.event % len(old)
+    new = old
     match mutation:
         case Drop():
             new = old[:at] + old[at + 1 :]
@@ -58,7 +59,7 @@ def mutated(history: Sequence[Event], mutation: Mutation) -> list[Event]:
             new = old[:at] + old[at + 1 :]
             new.insert(max(0, min(len(new), at + by)), old[at])
         case Alter() if at == 0:
-            return old  # it says what the run is, and which class it needs
+            pass  # it says what the run is, and which class it needs
         case Alter():
             return [*old[:at], _altered(old, at, mutation), *old[at + 1 :]]
     return _numbered(new)

@@ -117,7 +117,7 @@ class Oracle:
                 if failure is not None:
                     is_nondeterminism = isinstance(failure, temporal.NondeterminismError)
                     verdict = Verdict(NONDETERMINISM if is_nondeterminism else ERROR, why=str(failure))
-                verdict.trace = TRACES.pop(result.history.workflow_id, [[]])[-1]
+                verdict.trace = TRACES.pop((result.history.workflow_id, result.history.run_id), [[]])[-1]
                 current[0].set_result(verdict)
 
 

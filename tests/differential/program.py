@@ -59,6 +59,35 @@ class Settled(_Node, frozen=True):
     """Wait until no handler runs."""
 
 
+class Local(_Node, frozen=True):
+    """Call an activity locally and await it."""
+
+    kind: Kind = "TRY_CANCEL"
+    stubborn: bool = False
+
+
+class SideEffect(_Node, frozen=True):
+    """Draw a value that history keeps."""
+
+
+class Patch(_Node, frozen=True):
+    """Ask for a patch, or deprecate it."""
+
+    name: str = "a"
+    is_deprecated: bool = False
+
+
+class Upsert(_Node, frozen=True):
+    """Set the memo, or a search attribute; None removes it."""
+
+    value: int | None = None
+    sets_memo: bool = False
+
+
+class Continue(_Node, frozen=True):
+    """Go on as a new run, which draws a number."""
+
+
 class Fail(_Node, frozen=True):
     """Raise what fails a run, or an update."""
 
@@ -74,6 +103,27 @@ class Do(_Node, frozen=True):
 class Gather(_Node, frozen=True):
     branches: tuple[Statement, ...]
     returns_exceptions: bool = False
+
+
+class Group(_Node, frozen=True):
+    """A task group."""
+
+    branches: tuple[Statement, ...]
+
+
+class First(_Node, frozen=True):
+    """Wait for the first task of several, for so long, and cancel the others."""
+
+    branches: tuple[Statement, ...]
+    seconds: float | None = None
+    on_error: bool = False
+
+
+class Each(_Node, frozen=True):
+    """Results as they come."""
+
+    branches: tuple[Statement, ...]
+    seconds: float | None = None
 
 
 class Within(_Node, frozen=True):
@@ -132,9 +182,11 @@ class If(_Node, frozen=True):
     count: int | None = None
 
 
-Leaf: TypeAlias = Draw | Work | Start | Sleep | Pass | Bump | Wait | Settled | Fail | Trip | Cancel | Join
-Branch: TypeAlias = Do | Gather | Within | Shield | Spawn | Rescue | Finally | Locked | If
-Statement: TypeAlias = Leaf | Branch
+_Act: TypeAlias = Work | Start | Local | SideEffect | Sleep | Continue | Fail | Trip
+_Own: TypeAlias = Draw | Pass | Bump | Wait | Settled | Patch | Upsert | Cancel | Join
+_Many: TypeAlias = Do | Gather | Group | First | Each
+_One: TypeAlias = Within | Shield | Spawn | Rescue | Finally | Locked | If
+Statement: TypeAlias = _Act | _Own | _Many | _One
 
 _DECODER: msgspec.json.Decoder[Statement] = msgspec.json.Decoder(Statement)
 
@@ -151,19 +203,30 @@ _KINDS = st.sampled_from(["TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED", "ABANDON"
 _SECONDS = st.sampled_from([1.0, 0.0, 2.0, 0.25, 5.0, 30.0])
 _TASKS = st.integers(0, 3)
 
-LEAVES: st.SearchStrategy[Statement] = st.one_of(
+_ACTIVITIES = st.one_of(
     st.builds(Work, _KINDS, st.booleans()),
-    st.builds(Sleep, _SECONDS),
-    st.builds(Bump),
-    st.builds(Wait, st.integers(1, 3), st.none() | _SECONDS),
-    st.builds(Cancel, _TASKS),
     st.builds(Start, _KINDS, st.booleans()),
+    st.builds(Local, _KINDS, st.booleans()),
+)
+_WAITS = st.one_of(
+    st.builds(Sleep, _SECONDS),
+    st.builds(Wait, st.integers(1, 3), st.none() | _SECONDS),
     st.builds(Join, _TASKS),
-    st.builds(Draw),
-    st.builds(Pass),
     st.builds(Settled),
-    st.builds(Fail),
-    st.builds(Trip),
+    st.builds(Pass),
+)
+_STEPS = st.one_of(
+    st.builds(Bump),
+    st.builds(Cancel, _TASKS),
+    st.builds(Draw),
+    st.builds(Patch, st.sampled_from(["a", "b"]), st.booleans()),
+    st.builds(Upsert, st.none() | st.integers(0, 2), st.booleans()),
+    st.builds(SideEffect),
+)
+_ENDS = st.sampled_from([Fail(), Trip(), Continue()])
+# What ends a run early is drawn seldom.
+_LEAVES: st.SearchStrategy[Statement] = st.one_of(
+    _ACTIVITIES, _WAITS, _ACTIVITIES, _WAITS, _STEPS, _ACTIVITIES, _WAITS, _STEPS, _ENDS
 )
 
 
@@ -173,6 +236,9 @@ def _branches(inner: st.SearchStrategy[Statement]) -> st.SearchStrategy[Statemen
         st.builds(Do, steps),
         st.builds(Do, steps),
         st.builds(Gather, steps, st.booleans()),
+        st.builds(Group, steps),
+        st.builds(First, steps, st.none() | _SECONDS, st.booleans()),
+        st.builds(Each, steps, st.none() | _SECONDS),
         st.builds(Within, _SECONDS, inner, st.booleans()),
         st.builds(Spawn, inner),
         st.builds(Rescue, inner, inner, st.booleans(), st.booleans()),
@@ -183,5 +249,9 @@ def _branches(inner: st.SearchStrategy[Statement]) -> st.SearchStrategy[Statemen
     )
 
 
-STATEMENTS: st.SearchStrategy[Statement] = st.recursive(LEAVES, _branches, max_leaves=12)
-SHORT_STATEMENTS: st.SearchStrategy[Statement] = st.recursive(LEAVES, _branches, max_leaves=4)
+_STATEMENTS: st.SearchStrategy[Statement] = st.recursive(_LEAVES, _branches, max_leaves=8)
+MESSAGES: st.SearchStrategy[Statement] = st.recursive(_LEAVES, _branches, max_leaves=4)
+"""What a signal or an update does."""
+
+PROGRAMS: st.SearchStrategy[Statement] = st.builds(Do, st.lists(_STATEMENTS, min_size=1, max_size=5).map(tuple))
+"""What a run does."""

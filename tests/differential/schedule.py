@@ -11,8 +11,9 @@ from typing import Literal, TypeAlias
 import msgspec
 from hypothesis import strategies as st
 from tests.differential import program as p
-from tests.differential.interpreter import STUBBORN, TRACES, Interpreter, Note, Ours, Trace
-from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Reading, Step
+from tests.differential.interpreter import STUBBORN, TRACES, Interpreter, Ours, Trace
+from tests.differential.sdk import job
+from tests.replay.histories.v1.histories_pb2 import Nudge, Reading, Step
 from tests.replay.histories.v1.histories_protopact import Histories as histories
 
 from protopact.embedded.clock import Ids, VirtualClock
@@ -62,16 +63,18 @@ class Schedule(msgspec.Struct, frozen=True):
         turns: What happens in order; what is left then ends in order.
         early: What happens before the first worker is there.
         is_cached: Whether the run stays in memory between its tasks.
+        rest: How the attempts end that are left after the turns; None lets time pass first. Those after them return.
     """
 
     turns: tuple[Turn, ...] = ()
     early: tuple[Happening, ...] = ()
     is_cached: bool = True
+    rest: tuple[Outcome | None, ...] = ()
 
 
-_MESSAGES: st.SearchStrategy[Happening] = st.one_of(
-    st.builds(Signal, p.SHORT_STATEMENTS),
-    st.builds(Update, p.SHORT_STATEMENTS, st.booleans()),
+_CALLS: st.SearchStrategy[Happening] = st.one_of(
+    st.builds(Signal, p.MESSAGES),
+    st.builds(Update, p.MESSAGES, st.booleans()),
     st.builds(CancelRequest),
 )
 _OUTCOMES: st.SearchStrategy[Happening] = st.builds(
@@ -81,11 +84,12 @@ _FIRST = st.sampled_from(["nothing", "nothing", "nothing", "time", "time", "work
 SCHEDULES: st.SearchStrategy[Schedule] = st.builds(
     Schedule,
     st.lists(
-        st.builds(Turn, st.lists(_OUTCOMES | _MESSAGES, max_size=4).map(tuple), _FIRST),
-        max_size=6,
+        st.builds(Turn, st.lists(st.one_of(_OUTCOMES, _CALLS, _OUTCOMES, _OUTCOMES), max_size=4).map(tuple), _FIRST),
+        max_size=8,
     ).map(tuple),
-    st.lists(_MESSAGES, max_size=2).map(tuple),
+    st.lists(_CALLS, max_size=2).map(tuple),
     st.booleans(),
+    st.lists(st.one_of(_OUTCOMES, st.none(), _OUTCOMES), max_size=8).map(tuple),
 )
 
 
@@ -167,7 +171,7 @@ class _Stage:
     calls: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
     ids: Ids = field(default_factory=lambda: Ids(1))
     outcomes: int = 0
-    trace: Trace = field(default_factory=list[Note])
+    traces: dict[tuple[str, str], list[Trace]] = field(default_factory=dict[tuple[str, str], list[Trace]])
 
     _ROUNDS = 40
     """After so many, a run that goes on for ever is left alone."""
@@ -175,13 +179,14 @@ class _Stage:
     async def play(self) -> Played:
         turns = list(self.schedule.turns)
         history: list[Event] = []
+        run_id: str | None = None
         is_over = False
         while not is_over:
             async with EmbeddedEngine(self.store, clock=self.clock, ids=self.ids, identity="test") as engine:
                 handle = histories.Client(engine).program_handle(WORKFLOW_ID)
                 if not history:
-                    job = Job(id=WORKFLOW_ID, steps=[Step(text=p.to_text(self.program))])
-                    await histories.Client(engine).start_program(job)
+                    request = job(WORKFLOW_ID, p.to_text(self.program))
+                    run_id = (await histories.Client(engine).start_program(request)).run_id
                     self._happen(self.schedule.early, handle, [])
                     await self.clock.settle()
                 is_over = await self._serve(engine, handle, turns)
@@ -189,8 +194,9 @@ class _Stage:
                     call.cancel()
                 await asyncio.gather(*self.calls, return_exceptions=True)
                 self.calls.clear()
-                history = list(await handle.history())
-        return Played(history, self.trace)
+                first = histories.Client(engine).program_handle(WORKFLOW_ID, run_id=run_id)
+                history = list(await first.history())
+        return Played(history, self.traces[WORKFLOW_ID, run_id or ""][-1])
 
     async def _serve(self, engine: EmbeddedEngine, handle: histories.Program.Handle, turns: list[Turn]) -> bool:
         """Play until the engine is to restart, or all is over."""
@@ -212,7 +218,7 @@ class _Stage:
                     await self.clock.settle()
                 if not turns:
                     await self._finish(activities)
-                    self.trace = TRACES.get(WORKFLOW_ID, [[]])[-1].copy()
+                    self.traces = {run: [trace.copy() for trace in traces] for run, traces in TRACES.items()}
                 activities.is_leaving = True
             if not turns:
                 return True
@@ -224,11 +230,13 @@ class _Stage:
             await self.clock.settle()
 
     async def _finish(self, activities: _Activities) -> None:
+        rest = iter(self.schedule.rest)
         for _ in range(self._ROUNDS):
-            if activities.attempts:
-                self._end(activities.attempts, Outcome())
+            outcome = next(rest, Outcome())
+            if activities.attempts and outcome is not None:
+                self._end(activities.attempts, outcome)
                 await self.clock.settle()
-            elif not await self._let_time_pass():
+            elif not await self._let_time_pass() and not activities.attempts:
                 return
 
     async def _let_time_pass(self) -> bool:

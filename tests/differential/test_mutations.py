@@ -11,7 +11,7 @@ from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 from tests.differential.mutation import MUTATIONS, Mutation, mutated
 from tests.differential.oracle import ACCEPTED, Oracle, judged_by_us, panics
-from tests.differential.program import STATEMENTS, Statement
+from tests.differential.program import PROGRAMS, Statement
 from tests.differential.schedule import SCHEDULES, Schedule, play
 from tests.differential.test_programs import PATIENT, task_boundaries
 
@@ -74,7 +74,7 @@ SEVERAL = st.lists(MUTATIONS, min_size=1, max_size=6)
 
 
 @settings(PATIENT, derandomize=True, max_examples=60)
-@given(STATEMENTS, SCHEDULES, SEVERAL)
+@given(PROGRAMS, SCHEDULES, SEVERAL)
 def test_damage_is_told_alike(
     oracle: Oracle, program: Statement, schedule: Schedule, mutations: list[Mutation]
 ) -> None:
@@ -83,13 +83,13 @@ def test_damage_is_told_alike(
 
 @pytest.mark.slow
 def test_damage_is_told_alike_at_length(oracle: Oracle) -> None:
-    count = int(os.environ.get("PROGRAMS") or 2000) // 4
+    count = int(os.environ.get("PROGRAMS") or 2000) // 8
     chosen = int(os.environ.get("SEED") or secrets.randbits(32))
     print(f"\n{count} damaged histories, SEED={chosen}")  # noqa: T201 - what a failure is repeated with
 
     @seed(chosen)
     @settings(PATIENT, max_examples=count)
-    @given(STATEMENTS, SCHEDULES, SEVERAL)
+    @given(PROGRAMS, SCHEDULES, SEVERAL)
     def agree(program: Statement, schedule: Schedule, mutations: list[Mutation]) -> None:
         damage(program, schedule, mutations, oracle)
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, seed, settings
 from tests.differential.interpreter import Ours
 from tests.differential.oracle import Oracle, judged_by_us
-from tests.differential.program import STATEMENTS, Cancel, Do, If, Statement, Wait, Work
+from tests.differential.program import PROGRAMS, Cancel, Do, If, Statement, Wait, Work
 from tests.differential.schedule import SCHEDULES, Schedule, Turn, Update, play
 from tests.replay.bench import check_every_task
 
@@ -51,7 +51,7 @@ PATIENT = settings(
 
 
 @settings(PATIENT, derandomize=True, max_examples=250)
-@given(STATEMENTS, SCHEDULES)
+@given(PROGRAMS, SCHEDULES)
 # A run that is not in memory when an update comes: the update is handled after what ran in the task before.
 @example(
     If(Do((Cancel(), Wait())), Work()),
@@ -69,7 +69,7 @@ def test_they_agree_at_length(oracle: Oracle) -> None:
 
     @seed(chosen)
     @settings(PATIENT, max_examples=count)
-    @given(STATEMENTS, SCHEDULES)
+    @given(PROGRAMS, SCHEDULES)
     def agree(program: Statement, schedule: Schedule) -> None:
         check(program, schedule, oracle)
 

@@ -228,8 +228,12 @@ class Ledger:
 
         Raises:
             NondeterminismError: There is no such activity.
+            HistoryError: It has started before.
         """
-        self._open_activity(event, scheduled_event_id).is_started = True
+        activity = self._open_activity(event, scheduled_event_id)
+        if activity.is_started:
+            raise self._impossible(event, "starts an activity that has started before")
+        activity.is_started = True
 
     def end_activity(self, event: Event, end: ActivityEnd) -> CalledActivity | None:
         """The activity that has ended; None when the code was told of its cancellation before.
