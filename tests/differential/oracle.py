@@ -52,7 +52,7 @@ class Oracle:
     One that never comes is `SILENCE`; another worker then goes on with the next history.
     """
 
-    _PATIENCE_SECONDS = 20
+    _PATIENCE_SECONDS = 6
 
     def __init__(self) -> None:
         self._count = 0

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 from tests.differential.mutation import MUTATIONS, Mutation, mutated
-from tests.differential.oracle import ACCEPTED, Oracle, judged_by_us, panics
+from tests.differential.oracle import ACCEPTED, SILENCE, Oracle, judged_by_us, panics
 from tests.differential.program import PROGRAMS, Statement
 from tests.differential.schedule import SCHEDULES, Schedule, play
 from tests.differential.test_programs import PATIENT, task_boundaries
@@ -19,6 +20,7 @@ from protopact.history.event import (
     Attributes,
     Event,
     TimerFired,
+    TimerStarted,
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
     WorkflowTaskCompleted,
@@ -27,7 +29,7 @@ from protopact.history.event import (
     WorkflowTaskStarted,
     WorkflowTaskTimedOut,
 )
-from protopact.replay.activation import TERMINAL_EVENTS
+from protopact.replay.activation import COMMAND_EVENTS, TERMINAL_EVENTS
 
 STRICTER: dict[type[Attributes], str] = {
     **dict.fromkeys(
@@ -43,9 +45,20 @@ STRICTER: dict[type[Attributes], str] = {
     **dict.fromkeys(TERMINAL_EVENTS, "Core stops reading at the first end of a run"),
     WorkflowExecutionUpdateAccepted: "Core does not compare the two places that name the update",
     WorkflowExecutionUpdateCompleted: "Core calls the completion of what was not accepted an impossible transition",
+    TimerStarted: "Core sees a timer's id when it ends, and calls another an impossible transition",
     TimerFired: "Core calls the second firing of a timer an impossible transition; ours has forgotten the timer",
 }
 """Events whose damage we always refuse, though Core may overlook it, or refuse it by another name."""
+
+
+def is_torn(history: Sequence[Event]) -> bool:
+    """Whether an event of an answer stands apart from its answer, where Core may not look at it."""
+    return any(
+        type(event.attributes) in COMMAND_EVENTS
+        and type(before.attributes) is not WorkflowTaskCompleted
+        and type(before.attributes) not in COMMAND_EVENTS
+        for before, event in pairwise(history)
+    )
 
 
 def check(history: Sequence[Event], mutation: Mutation, oracle: Oracle) -> None:
@@ -55,9 +68,11 @@ def check(history: Sequence[Event], mutation: Mutation, oracle: Oracle) -> None:
     if panics(damaged):
         assert ours.verdict != ACCEPTED, "Temporal's Replayer panics"
         return
-    theirs = oracle.judge(damaged)
-    if ours.verdict != ACCEPTED and kind in STRICTER:
+    if ours.verdict != ACCEPTED and (kind in STRICTER or is_torn(damaged)):
         return
+    theirs = oracle.judge(damaged)
+    if theirs.verdict == SILENCE:
+        return  # Core hangs on some damage that the server it plays lets through: there is nothing to compare with
     assert ours.verdict == theirs.verdict, f"{ours.why or 'ours accepts'}; {theirs.why or 'Temporal accepts'}"
     if ours.verdict == ACCEPTED and task_boundaries(damaged)[-1:] == [len(damaged)]:
         assert ours.trace == theirs.trace

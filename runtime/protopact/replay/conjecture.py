@@ -178,7 +178,10 @@ class Conjecture:
             if each.name.endswith("_event_id") and value in self._ids:
                 changes[each.name] = self._ids[value]
         if isinstance(attributes, ev.TimerFired):
-            changes["timer_id"] = self._timer_ids[self._ids[cause]]
+            timer_id = self._timer_ids.get(self._ids[cause])
+            if timer_id is None:
+                return False  # the history is damaged: what fires is no timer
+            changes["timer_id"] = timer_id
         self._ids[event.event_id] = self._put(msgspec.structs.replace(attributes, **changes), event.event_time)
         return True
 

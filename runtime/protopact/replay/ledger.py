@@ -232,7 +232,7 @@ class Ledger:
         """
         activity = self._open_activity(event, scheduled_event_id)
         if activity.is_started:
-            raise self._impossible(event, "starts an activity that has started before")
+            raise self.impossible(event, "starts an activity that has started before")
         activity.is_started = True
 
     def end_activity(self, event: Event, end: ActivityEnd) -> CalledActivity | None:
