@@ -88,7 +88,7 @@ def damage(program: Statement, schedule: Schedule, mutations: Sequence[Mutation]
 SEVERAL = st.lists(MUTATIONS, min_size=1, max_size=6)
 
 
-@settings(PATIENT, derandomize=True, max_examples=60)
+@settings(PATIENT, derandomize=True, max_examples=25)
 @given(PROGRAMS, SCHEDULES, SEVERAL)
 def test_damage_is_told_alike(
     oracle: Oracle, program: Statement, schedule: Schedule, mutations: list[Mutation]
