@@ -121,18 +121,18 @@ def test_unwinding_runs_what_stands_in_finally_and_asks_for_nothing() -> None:
 def test_a_dropped_task_leaves_no_trace() -> None:
     history = recorded("chatty_open")
     run = execution(workflows.Chatty, history)
-    run.advance(history[:3])
+    run.advance(history[:4])
     told = [
-        *history[3:4],
-        ev.Event(5, history[4].event_time, ev.WorkflowTaskScheduled()),
-        ev.Event(6, history[4].event_time, ev.WorkflowTaskStarted(scheduled_event_id=5)),
+        *history[4:5],
+        ev.Event(6, history[4].event_time, ev.WorkflowTaskScheduled()),
+        ev.Event(7, history[4].event_time, ev.WorkflowTaskStarted(scheduled_event_id=6)),
     ]
     update = ev.UpdateRequest(
         update_id="u", name="histories.v1.Histories.Add", args=CONVERTER.to_payloads(ADD.request, Nudge(by=-1))
     )
     run.advance(told, updates=[update])
     run.drop_task()
-    run.advance(history[4:])
+    run.advance(history[5:])
     run.unwind()
 
 
