@@ -374,7 +374,7 @@ def test_local_activities_that_are_over_are_no_news() -> None:
             await histories.work(Step(name="c"))
             return Outcome()
 
-    story = Story(workflow_type=SEQUENCE).task().answer(marker(1), work("2")).starts("2").returns("2").task()
+    story = Story(workflow_type=SEQUENCE).task().answer(marker(1), work("2")).returns("2").task()
     cause = report_of(Pausing, History(story.answer(work("3")).events), strict=False).cause
     assert cause is not None
     assert cause.kind is K.INSERTED
