@@ -35,7 +35,7 @@ test-slow: venv .cache/wheels/dev/complete .cache/wheels/oldest/complete ## Run 
 
 .PHONY: prove
 prove: venv ## Hold replay against Temporal's Replayer; make prove PROGRAMS=20000 SEED=1 says how long.
-	$(BIN)/python -m pytest -s -m slow tests/differential
+	SEED=$${SEED:-random} $(BIN)/python -m pytest -s -m slow tests/differential
 
 .PHONY: test-pythons
 test-pythons: ## Run the tests of the runtime on other Pythons; make test-pythons PYTHONS="/path/to/python3.13 ...".

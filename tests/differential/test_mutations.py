@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -14,6 +12,8 @@ from tests.differential.mutation import MUTATIONS, Mutation, mutated
 from tests.differential.oracle import ACCEPTED, SILENCE, Oracle, judged_by_us, panics
 from tests.differential.program import PROGRAMS, Statement
 from tests.differential.schedule import SCHEDULES, Schedule, play
+from tests.differential.shards import PROGRAMS as PROGRAMS_IN_ALL
+from tests.differential.shards import SEED, shards
 from tests.differential.test_programs import PATIENT, task_boundaries
 
 from protopact.history.event import (
@@ -97,10 +97,9 @@ def test_damage_is_told_alike(
 
 
 @pytest.mark.slow
-def test_damage_is_told_alike_at_length(oracle: Oracle) -> None:
-    count = int(os.environ.get("PROGRAMS") or 2000) // 8
-    chosen = int(os.environ.get("SEED") or secrets.randbits(32))
-    print(f"\n{count} damaged histories, SEED={chosen}")  # noqa: T201 - what a failure is repeated with
+@pytest.mark.parametrize(("chosen", "count"), shards(PROGRAMS_IN_ALL // 8))
+def test_damage_is_told_alike_at_length(oracle: Oracle, chosen: int, count: int) -> None:
+    print(f"\n{count} damaged histories, seed {chosen}; SEED={SEED} repeats the run")  # noqa: T201 - what a failure is repeated with
 
     @seed(chosen)
     @settings(PATIENT, max_examples=count)

@@ -5,8 +5,6 @@ A disagreement shrinks to a program of a few lines, and stays as an `example`.
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Sequence
 
 import pytest
@@ -15,6 +13,8 @@ from tests.differential.interpreter import Ours
 from tests.differential.oracle import Oracle, judged_by_us
 from tests.differential.program import PROGRAMS, Cancel, Do, If, Statement, Wait, Work
 from tests.differential.schedule import SCHEDULES, Schedule, Turn, Update, play
+from tests.differential.shards import PROGRAMS as PROGRAMS_IN_ALL
+from tests.differential.shards import SEED, shards
 from tests.replay.bench import check_every_task
 
 from protopact.history.event import Event, WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskStarted
@@ -62,10 +62,10 @@ def test_they_agree(oracle: Oracle, program: Statement, schedule: Schedule) -> N
 
 
 @pytest.mark.slow
-def test_they_agree_at_length(oracle: Oracle) -> None:
+@pytest.mark.parametrize(("chosen", "count"), shards(PROGRAMS_IN_ALL))
+def test_they_agree_at_length(oracle: Oracle, chosen: int, count: int) -> None:
     """`make prove PROGRAMS=20000 SEED=1`; both may be left out."""
-    count, chosen = int(os.environ.get("PROGRAMS") or 2000), int(os.environ.get("SEED") or secrets.randbits(32))
-    print(f"\n{count} programs, SEED={chosen}")  # noqa: T201 - what a failure is repeated with
+    print(f"\n{count} programs, seed {chosen}; SEED={SEED} repeats the run")  # noqa: T201 - what a failure is repeated with
 
     @seed(chosen)
     @settings(PATIENT, max_examples=count)

@@ -81,6 +81,7 @@ class Ledger:
     __slots__ = (
         "_closing",
         "_closing_at",
+        "_over",
         "_queue",
         "_run",
         "accepted",
@@ -107,6 +108,7 @@ class Ledger:
         self.is_closed = False
         self.comparer: Comparer | None = None
         self._run = (workflow_type, workflow_id, run_id)
+        self._over: set[int] = set()  # activities that have ended: Core tells them from those that never were
         self._queue: deque[Entry] = deque()
         self._closing: Closing | None = None
         self._closing_at = 0
@@ -249,6 +251,7 @@ class Ledger:
         elif not activity.is_started and not isinstance(end, ActivityTaskTimedOut):
             raise self.impossible(event, "ends an activity that has not started")
         del self.activities[end.scheduled_event_id]
+        self._over.add(end.scheduled_event_id)
         if activity.is_resolved:
             return None
         activity.is_resolved = True
@@ -271,6 +274,8 @@ class Ledger:
 
     def _open_activity(self, event: Event, scheduled_event_id: int) -> CalledActivity:
         activity = self.activities.get(scheduled_event_id)
+        if activity is None and scheduled_event_id in self._over:
+            raise self.impossible(event, "is of an activity that has ended")
         if activity is None:
             raise self.disagree(event, None)
         return activity
