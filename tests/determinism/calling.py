@@ -14,8 +14,8 @@ from protopact.errors import NondeterministicCallError, WorkflowTaskError
 from protopact.history.event import UpdateRequest
 from protopact.history.failure import Failure
 from protopact.payload.payload import Payloads
+from protopact.replay.advance import QueryRequest
 from protopact.replay.command import Command, CompleteWorkflowExecution
-from protopact.replay.execution import QueryRequest
 
 __all__ = ["ask", "refusal", "run", "run_class", "update"]
 

@@ -14,9 +14,10 @@ from protopact.history.json import from_json
 from protopact.history.time import Duration
 from protopact.payload import PayloadConverter
 from protopact.replay import command as cmd
+from protopact.replay.advance import Advance
 from protopact.replay.comparison import Comparer
 from protopact.replay.definition import Definition
-from protopact.replay.execution import Advance, Execution
+from protopact.replay.execution import Execution
 from protopact.replay.marker import local_activity_mark
 from protopact.workflow import Workflow
 

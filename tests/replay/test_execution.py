@@ -20,8 +20,9 @@ from protopact.errors import HistoryError, NondeterminismError
 from protopact.history import event as ev
 from protopact.history.json import to_json
 from protopact.payload.payload import Payloads
+from protopact.replay.advance import QueryRequest
 from protopact.replay.command import CompleteWorkflowExecution, ScheduleActivityTask
-from protopact.replay.execution import Execution, QueryRequest
+from protopact.replay.execution import Execution
 
 SEEN: list[object] = []
 

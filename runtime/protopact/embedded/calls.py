@@ -22,7 +22,7 @@ from protopact.history.event import (
     WorkflowExecutionTerminated,
 )
 from protopact.policy import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
-from protopact.replay.execution import QueryRequest
+from protopact.replay.advance import QueryRequest
 
 if TYPE_CHECKING:
     from protopact.embedded.shell import Shell

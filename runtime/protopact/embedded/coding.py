@@ -21,13 +21,13 @@ from protopact.embedded.run import Run
 from protopact.embedded.tick import Caller, Tick
 from protopact.history.failure import Failure
 from protopact.payload import CodecChain
+from protopact.replay.advance import Advance
 from protopact.replay.command import (
     CancelWorkflowExecution,
     CompleteWorkflowExecution,
     ContinueAsNewWorkflowExecution,
     FailWorkflowExecution,
 )
-from protopact.replay.execution import Advance
 
 if TYPE_CHECKING:
     from protopact.embedded.shell import Shell

@@ -80,7 +80,7 @@ from protopact.payload.attributes import (
     search_attributes_to_payloads,
 )
 from protopact.payload.payload import Payloads
-from protopact.replay.execution import QueryRequest
+from protopact.replay.advance import QueryRequest
 from protopact.termination import Termination
 
 __all__ = ["EmbeddedEngine"]

@@ -22,7 +22,7 @@ from protopact.history.event import (
 )
 from protopact.history.failure import Failure
 from protopact.payload.payload import Payloads
-from protopact.replay.execution import QueryRequest
+from protopact.replay.advance import QueryRequest
 
 __all__ = [
     "Answered",

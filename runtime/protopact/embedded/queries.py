@@ -12,7 +12,7 @@ from protopact.errors import QueryError, WorkflowTaskError
 from protopact.history.event import Event
 from protopact.history.failure import Failure
 from protopact.payload.payload import Payloads
-from protopact.replay.execution import QueryRequest
+from protopact.replay.advance import QueryRequest
 
 if TYPE_CHECKING:
     from protopact.embedded.shell import Shell

@@ -38,6 +38,7 @@ from protopact.history.event import (
 from protopact.history.failure import Failure
 from protopact.history.time import Duration, Timestamp
 from protopact.payload.payload import Payload
+from protopact.replay.advance import Advance
 from protopact.replay.command import (
     AcceptUpdate,
     CancelTimer,
@@ -59,7 +60,7 @@ from protopact.replay.command import (
     UpsertSearchAttributes,
 )
 from protopact.replay.diagnosis import explain
-from protopact.replay.execution import Advance, Execution
+from protopact.replay.execution import Execution
 
 if TYPE_CHECKING:
     from protopact.embedded.relations import Asked

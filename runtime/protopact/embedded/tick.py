@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from protopact.embedded.tasks import PendingUpdate, Task
     from protopact.embedded.worker import Worker
     from protopact.history.event import Attributes
-    from protopact.replay.execution import Advance
+    from protopact.replay.advance import Advance
 
 __all__ = ["Caller", "Refusal", "Tick"]
 

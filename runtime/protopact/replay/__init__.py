@@ -3,8 +3,9 @@
 `Replayer` replays histories by hand: in a test, before a deployment.
 """
 
+from protopact.replay.advance import Advance, QueryRequest
 from protopact.replay.definition import Definition
-from protopact.replay.execution import Advance, Execution, QueryRequest
+from protopact.replay.execution import Execution
 from protopact.replay.replayer import Replayer, ReplayResult
 
 __all__ = ["Advance", "Definition", "Execution", "QueryRequest", "ReplayResult", "Replayer"]

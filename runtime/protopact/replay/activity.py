@@ -6,6 +6,8 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from protopact.history.event import ActivityTaskCanceled, ActivityTaskFailed, ActivityTaskTimedOut
+from protopact.history.failure import ActivityFailureInfo, CanceledFailureInfo, Failure
 from protopact.history.time import Duration
 from protopact.replay.entries import CalledActivity
 from protopact.replay.local import CalledLocalActivity
@@ -15,7 +17,7 @@ from protopact.workflow import ActivityHandle
 if TYPE_CHECKING:
     from protopact.replay.instance import Instance
 
-__all__ = ["ActivityTask", "LocalActivityTask"]
+__all__ = ["ActivityTask", "LocalActivityTask", "activity_cancelled", "activity_failed"]
 
 T = TypeVar("T")
 
@@ -133,3 +135,35 @@ class _BackOff(Exception):  # noqa: N818 - says what to do next, and never leave
 def _wake(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def activity_failed(activity: CalledActivity, end: ActivityTaskFailed | ActivityTaskTimedOut) -> Failure:
+    """The failure that an activity has ended with, as Temporal Core words it."""
+    return Failure(
+        message="Activity task failed" if isinstance(end, ActivityTaskFailed) else "Activity task timed out",
+        cause=end.failure,
+        info=ActivityFailureInfo(
+            activity_type=activity.activity.name,
+            activity_id=activity.activity_id,
+            scheduled_event_id=end.scheduled_event_id,
+            started_event_id=end.started_event_id,
+            identity=end.identity if isinstance(end, ActivityTaskFailed) else "",
+            retry_state=end.retry_state,
+        ),
+    )
+
+
+def activity_cancelled(activity: CalledActivity, end: ActivityTaskCanceled) -> Failure:
+    """The failure of a cancelled activity, as Core words it; the code may be told before history has an event."""
+    return Failure(
+        message="Activity cancelled",
+        cause=Failure(info=CanceledFailureInfo(details=end.details)),
+        info=ActivityFailureInfo(
+            activity_type=activity.activity.name,
+            activity_id=activity.activity_id,
+            scheduled_event_id=end.scheduled_event_id,
+            started_event_id=end.started_event_id,
+            identity=end.identity,
+            retry_state="CANCEL_REQUESTED",
+        ),
+    )

@@ -19,11 +19,12 @@ from protopact.history.time import Timestamp
 from protopact.payload.payload import Payloads
 from protopact.replay import command as cmd
 from protopact.replay.activation import COMMAND_EVENTS, TERMINAL_EVENTS
+from protopact.replay.advance import Advance
 from protopact.replay.call import CLOSINGS, Call, called_by_code, called_in_history, event_type
 from protopact.replay.child import Child
 from protopact.replay.definition import Definition
 from protopact.replay.entries import CalledActivity, Entry, StartedTimer
-from protopact.replay.execution import Advance, Execution
+from protopact.replay.execution import Execution
 from protopact.replay.reader import Reader
 from protopact.replay.trace import Trace
 

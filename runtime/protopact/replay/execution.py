@@ -6,8 +6,6 @@ import contextvars
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-import msgspec
-
 from protopact.contract import CHANGE_VERSION
 from protopact.errors import HistoryError, WorkflowTaskError
 from protopact.history.event import (
@@ -60,11 +58,13 @@ from protopact.history.event import (
     WorkflowTaskStarted,
     WorkflowTaskTimedOut,
 )
-from protopact.history.failure import ActivityFailureInfo, CanceledFailureInfo, Failure
-from protopact.payload.payload import Headers, Payloads
+from protopact.history.failure import Failure
+from protopact.payload.payload import Payloads
 from protopact.replay.activation import COMMAND_EVENTS, group_ends
+from protopact.replay.activity import activity_cancelled, activity_failed
+from protopact.replay.advance import Advance, QueryRequest
 from protopact.replay.child import ChildEnd
-from protopact.replay.command import Command, LocalActivityOutcome, ScheduleLocalActivity
+from protopact.replay.command import LocalActivityOutcome
 from protopact.replay.comparison import Comparer
 from protopact.replay.definition import Definition
 from protopact.replay.entries import CalledActivity
@@ -76,7 +76,7 @@ from protopact.replay.marker import LOCAL_ACTIVITY, patch_mark
 from protopact.replay.report import Stack
 from protopact.replay.trace import Trace, TracedLedger, waiting
 
-__all__ = ["Advance", "Execution", "QueryRequest"]
+__all__ = ["Execution"]
 
 _CORE_FLAGS = (1, 2, 3, 4)
 """Flags of Temporal Core whose rules hold here."""
@@ -93,43 +93,6 @@ _SCHEDULED, _STARTED, _CLOSED = range(3)
 _CHECKS_IDS, _LISTS_PATCHES, _CLOSES_LAST = 1, 2, 3
 """Core's flags: ids and types of activities are compared; a search attribute lists the patches; what ends a run goes
 behind its other commands."""
-
-
-class QueryRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """`temporal.api.query.v1.WorkflowQuery`: the registered name of a query or an alias, and its encoded request."""
-
-    name: str
-    args: Payloads = ()
-    header: Headers = {}
-
-
-class Advance(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run asks for after it was told events.
-
-    Attributes:
-        commands: The answer to the open workflow task, in the order in which it goes into history: every command
-            becomes one event, save `RejectUpdate`, which becomes none. At most one command closes the run; it is the
-            last but for rejections. Empty without an open task.
-        core_used_flags: Flags of Temporal Core to record in this task's `WorkflowTaskCompleted`.
-        lang_used_flags: Flags of the Python SDK to record there.
-        local_activities: Local activities to run now: there is no answer yet, and it goes on with `resolve`.
-        cancelled_local_activities: Numbers of local activities to cancel now.
-        is_waiting: Local activities run that the answer waits for: `commands` is empty.
-        is_closed: The run has ended: by one of `commands`, or by the last event it was told.
-        unfinished_handlers: Names of signal and update handlers that were still running when the run ended; the engine
-            warns of them.
-        unread_signals: Names of signals that were still waiting in their channels then; the engine warns of them.
-    """
-
-    commands: tuple[Command, ...] = ()
-    core_used_flags: tuple[int, ...] = ()
-    lang_used_flags: tuple[int, ...] = ()
-    local_activities: tuple[ScheduleLocalActivity, ...] = ()
-    cancelled_local_activities: tuple[int, ...] = ()
-    is_waiting: bool = False
-    is_closed: bool = False
-    unfinished_handlers: tuple[str, ...] = ()
-    unread_signals: tuple[str, ...] = ()
 
 
 class Execution:
@@ -411,7 +374,7 @@ class Execution:
             instance.tests_conditions = True
             for each in cancelled:
                 if isinstance(each, CalledActivity):
-                    instance.fail_activity(each, _cancellation(each, ActivityTaskCanceled()))
+                    instance.fail_activity(each, activity_cancelled(each, ActivityTaskCanceled()))
                 else:
                     each.tell_cancelled()
             for called, end in ended:
@@ -546,12 +509,12 @@ class Execution:
     def _fail_activity(self, event: Event, end: ActivityTaskFailed | ActivityTaskTimedOut) -> None:
         activity = self._ledger.end_activity(event, end)
         if activity is not None:
-            self._jobs.append((self._instance.fail_activity, (activity, _failure(activity, end))))
+            self._jobs.append((self._instance.fail_activity, (activity, activity_failed(activity, end))))
 
     def _cancel_activity(self, event: Event, end: ActivityTaskCanceled) -> None:
         activity = self._ledger.end_activity(event, end)
         if activity is not None:
-            self._jobs.append((self._instance.fail_activity, (activity, _cancellation(activity, end))))
+            self._jobs.append((self._instance.fail_activity, (activity, activity_cancelled(activity, end))))
 
     def _fire_timer(self, event: Event, fired: TimerFired) -> None:
         self._jobs.append((self._instance.fire_timer, (self._ledger.fire_timer(event, fired),)))
@@ -646,35 +609,3 @@ class Execution:
         Ignorable: None,
     }
     """What each type of event does."""
-
-
-def _failure(activity: CalledActivity, end: ActivityTaskFailed | ActivityTaskTimedOut) -> Failure:
-    """As Temporal Core words it."""
-    return Failure(
-        message="Activity task failed" if isinstance(end, ActivityTaskFailed) else "Activity task timed out",
-        cause=end.failure,
-        info=ActivityFailureInfo(
-            activity_type=activity.activity.name,
-            activity_id=activity.activity_id,
-            scheduled_event_id=end.scheduled_event_id,
-            started_event_id=end.started_event_id,
-            identity=end.identity if isinstance(end, ActivityTaskFailed) else "",
-            retry_state=end.retry_state,
-        ),
-    )
-
-
-def _cancellation(activity: CalledActivity, end: ActivityTaskCanceled) -> Failure:
-    """As Temporal Core words it; without an event, the code is told before history has one."""
-    return Failure(
-        message="Activity cancelled",
-        cause=Failure(info=CanceledFailureInfo(details=end.details)),
-        info=ActivityFailureInfo(
-            activity_type=activity.activity.name,
-            activity_id=activity.activity_id,
-            scheduled_event_id=end.scheduled_event_id,
-            started_event_id=end.started_event_id,
-            identity=end.identity,
-            retry_state="CANCEL_REQUESTED",
-        ),
-    )

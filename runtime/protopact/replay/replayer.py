@@ -14,11 +14,12 @@ from protopact.history import History
 from protopact.history.event import WorkflowExecutionStarted
 from protopact.interceptor import Interceptor
 from protopact.payload import CodecChain, Encoding, PayloadCodec, PayloadConverter
+from protopact.replay.advance import Advance
 from protopact.replay.command import Command
 from protopact.replay.comparison import Comparer, Difference
 from protopact.replay.definition import Definition
 from protopact.replay.diagnosis import explain
-from protopact.replay.execution import Advance, Execution
+from protopact.replay.execution import Execution
 from protopact.worker import registered_workflows
 from protopact.workflow import Workflow
 
