@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from protopact_codegen.cli.telling import telling
+from protopact_codegen.cli.refusal import refusals
 from protopact_codegen.diagnostics import Diagnostic, Severity, render, summary
 from protopact_codegen.versioning.capture import capture
 from protopact_codegen.versioning.check import check
@@ -43,7 +43,7 @@ def check_contract(
 
     The exit code is 1 if it would do harm.
     """
-    with telling():
+    with refusals():
         found = Lock.require(lock)
         findings = check(from_input(source), _releases(found, against), found.settings)
     findings.sort(key=attrgetter("order"))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from protopact_codegen.cli.telling import telling
+from protopact_codegen.cli.refusal import refusals
 from protopact_codegen.contract import Contract
 from protopact_codegen.versioning import notation
 from protopact_codegen.versioning.capture import capture
@@ -30,7 +30,7 @@ def cut(name: _Name, source: _Source = ".", *, ref: _Ref = None, lock: _LockFold
 
     It stays live, and every contract is checked against it, until it is retired.
     """
-    with telling():
+    with refusals():
         written = Lock(lock).cut(name, capture(_contract(source, ref)))
         typer.echo(f"{name} is {'cut' if written else 'cut already, from the same contract'}")
 
@@ -38,7 +38,7 @@ def cut(name: _Name, source: _Source = ".", *, ref: _Ref = None, lock: _LockFold
 @app.command("list")
 def list_releases(*, lock: _LockFolder = DEFAULT) -> None:
     """List the releases, each after those that were there when it was cut."""
-    with telling():
+    with refusals():
         for release in Lock.require(lock).all:
             snapshot = release.snapshot
             counts = _counts((len(snapshot.services), "service"), (len(snapshot.messages), "message"))
@@ -48,7 +48,7 @@ def list_releases(*, lock: _LockFolder = DEFAULT) -> None:
 @app.command()
 def show(name: _Name, *, lock: _LockFolder = DEFAULT) -> None:
     """Print the contract of a release, a line for each element."""
-    with telling():
+    with refusals():
         for line in Lock(lock).find_live(name).lines:
             typer.echo(line)
 
@@ -69,7 +69,7 @@ def diff(
 
     The exit code is 1 if anything does.
     """
-    with telling():
+    with refusals():
         found = Lock(lock)
         before = set(found.find_live(name).lines)
         after = set(found.find_live(other).lines if other is not None else notation.write(capture(from_input(source))))
@@ -92,7 +92,7 @@ def retire(
 
     No engine is asked whether that is so; `--force` says that you know it, and the reason stays in the lock.
     """
-    with telling():
+    with refusals():
         found = Lock(lock)
         found.find(name)
         if force is None:

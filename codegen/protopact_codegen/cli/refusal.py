@@ -1,4 +1,4 @@
-"""How the commands tell mistakes: one sentence on standard error, and exit code 1."""
+"""How the commands refuse: one sentence on standard error, and exit code 1."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import typer
 from protopact_codegen.versioning.lock import LockError
 from protopact_codegen.versioning.sources import SourceError
 
-__all__ = ["telling"]
+__all__ = ["refusals"]
 
 
 @contextmanager
-def telling() -> Generator[None]:
+def refusals() -> Generator[None]:
     """Tell what is wrong with a lock or a contract, and exit."""
     try:
         yield
