@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from examples.node_provisioner import workflows as provisioning
-from tests.replay import programs, stories, workflows
+from tests.replay import marked, programs, stories, workflows
 
 from protopact import workflow
 from protopact.determinism.check import check, render
@@ -356,7 +356,7 @@ def test_a_worker_refuses_with_all_at_once(load: Callable[[str], type[workflow.W
     )
 
 
-@pytest.mark.parametrize("module", [workflows, programs, stories, provisioning])
+@pytest.mark.parametrize("module", [workflows, programs, marked, stories, provisioning])
 def test_what_is_right_passes(module: object) -> None:
     classes = [
         each

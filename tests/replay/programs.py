@@ -1,192 +1,21 @@
-"""Programs, each written twice: on generated code, and by hand on temporalio, with the same commands in order."""
+"""Programs of calls, timers, cancellations, conditions, signals and updates, each with its twin."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable
 from datetime import timedelta
-from typing import TypeAlias, TypeVar
 
 from temporalio import workflow as temporal
-from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ActivityError as TheirActivityError
-from temporalio.exceptions import ApplicationError as TheirApplicationError
 from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome, Reading, Step
 from tests.replay.histories.v1.histories_protopact import Histories as histories
+from tests.replay.pairs import KINDS, Handle, Mine, P, Pairs, Theirs, their_beat, their_break, their_work
 
-from protopact import activity, testing, workflow
-from protopact.errors import ActivityError, ApplicationError, UpdateFailedError, WorkflowFailedError
-from protopact.policy import ActivityCancellationType
-from protopact.workflow import Workflow
+from protopact import testing, workflow
+from protopact.errors import ActivityError, UpdateFailedError, WorkflowFailedError
 
-PROGRAM = "histories.v1.Histories.Program"
-P = "histories.v1.Histories."
-
-Handle: TypeAlias = histories.Program.Handle
-Drive: TypeAlias = Callable[[Handle, testing.Environment], Awaitable[None]]
-
-
-class Mine(histories.Program):
-    """Counts what it is told; programs derive from it."""
-
-    def __init__(self) -> None:
-        self.log: list[str] = []
-        self.done = False
-
-    async def run(self, request: Job) -> Outcome:
-        await workflow.wait_condition(lambda: self.done)
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        return Outcome(log=self.log)
-
-    async def on_nudge(self, request: Nudge) -> None:
-        self.log.append(request.note)
-        if request.by:
-            await histories.work(Step(name=request.note))
-
-    async def on_finish(self, request: Nudge) -> None:
-        self.done = True
-
-    def peek(self, request: Nudge) -> Reading:
-        return Reading(log=self.log)
-
-    async def add(self, request: Nudge) -> Reading:
-        if request.note == "fail":
-            raise ApplicationError("asked to")
-        for _ in range(request.by):
-            await histories.work(Step(name=request.note))
-        self.log.append(request.note)
-        return Reading(log=self.log)
-
-    def validate_add(self, request: Nudge) -> None:
-        if request.by < 0:
-            raise ValueError("negative")
-
-
-class Theirs:
-    """What `Mine` is, on temporalio."""
-
-    def __init__(self) -> None:
-        self.log: list[str] = []
-        self.done = False
-
-    # That a run ends before its handlers do is no warning here.
-    @temporal.signal(name=P + "Nudge", unfinished_policy=temporal.HandlerUnfinishedPolicy.ABANDON)
-    async def nudge(self, request: Nudge) -> None:
-        self.log.append(request.note)
-        if request.by:
-            await their_work(request.note)
-
-    @temporal.signal(name=P + "Finish")
-    async def finish(self, _: Nudge) -> None:
-        self.done = True
-
-    @temporal.update(name=P + "Add")
-    async def add(self, request: Nudge) -> Reading:
-        if request.note == "fail":
-            raise TheirApplicationError("asked to")
-        for _ in range(request.by):
-            await their_work(request.note)
-        self.log.append(request.note)
-        return Reading(log=self.log)
-
-
-def their_work(name: str, fail_times: int = 0) -> temporal.ActivityHandle[Reading]:
-    step = Step(name=name, fail_times=fail_times)
-    return temporal.start_activity(P + "Work", step, result_type=Reading, start_to_close_timeout=timedelta(seconds=10))
-
-
-def their_break() -> temporal.ActivityHandle[Reading]:
-    return temporal.start_activity(
-        P + "Break", Step(), result_type=Reading, start_to_close_timeout=timedelta(seconds=10)
-    )
-
-
-def their_beat(cancellation_type: temporal.ActivityCancellationType) -> temporal.ActivityHandle[Reading]:
-    return temporal.start_activity(
-        P + "Beat",
-        Step(),
-        result_type=Reading,
-        start_to_close_timeout=timedelta(seconds=60),
-        heartbeat_timeout=timedelta(seconds=5),
-        cancellation_type=cancellation_type,
-    )
-
-
-class Activities(histories.Activities):
-    def __init__(self, env: testing.Environment) -> None:
-        self._env = env
-
-    async def work(self, request: Step) -> Reading:
-        if activity.info().attempt <= request.fail_times:
-            raise ApplicationError(f"not yet: {request.name}")
-        return Reading(value=len(request.name), log=[request.name])
-
-    async def break_(self, request: Step) -> Reading:
-        raise ApplicationError("broken", Nudge(note=request.name), non_retryable=True)
-
-    async def beat(self, request: Step) -> Reading:
-        while True:
-            await self._env.sleep(timedelta(seconds=1))
-            activity.heartbeat()
-
-
-@dataclass
-class Pair:
-    """A program and its twin.
-
-    Attributes:
-        job: Its request; `n` is an index into `KINDS`.
-        drive: What clients do from the start to the end.
-        early: What clients do before there is a worker.
-    """
-
-    mine: type[Workflow]
-    theirs: type
-    job: Job
-    drive: Drive
-    early: Drive
-
-
-KINDS = (
-    (ActivityCancellationType.TRY_CANCEL, temporal.ActivityCancellationType.TRY_CANCEL),
-    (
-        ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        temporal.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-    ),
-    (ActivityCancellationType.ABANDON, temporal.ActivityCancellationType.ABANDON),
-)
-
-PAIRS: dict[str, Pair] = {}
-
-T = TypeVar("T", bound=type)
-
-
-async def succeeds(handle: Handle, _: testing.Environment) -> None:
-    await handle.result()
-
-
-async def nothing(_: Handle, __: testing.Environment) -> None:
-    """Let the worker be the first."""
-
-
-def pair(
-    name: str, drive: Drive = succeeds, early: Drive = nothing, *, kinds: bool = False
-) -> Callable[[type[Workflow]], Callable[[T], T]]:
-    """Keep a program with its twin, once or, with `kinds`, for each type of cancellation."""
-
-    def of(mine: type[Workflow]) -> Callable[[T], T]:
-        def decorate(theirs: T) -> T:
-            temporal.defn(name=PROGRAM)(theirs)
-            for n, (kind, _) in enumerate(KINDS if kinds else KINDS[:1]):
-                title = f"{name}, {kind.value}" if kinds else name
-                PAIRS[title] = Pair(mine, theirs, Job(id="p", n=n), drive, early)
-            return theirs
-
-        return decorate
-
-    return of
-
+PROGRAMS = Pairs()
 
 # Activities.
 
@@ -198,7 +27,7 @@ class Calls(Mine):
         return Outcome(id=request.id, total=first.value + sum(each.value for each in rest))
 
 
-@pair("activities one after the other and at once")(Calls)
+@PROGRAMS.add("activities one after the other and at once")(Calls)
 class TheirCalls(Theirs):
     @temporal.run
     async def run(self, _: Job) -> Outcome:
@@ -216,7 +45,7 @@ class Undo(Mine):
         return Outcome(id=request.id)
 
 
-@pair("a failure that is caught")(Undo)
+@PROGRAMS.add("a failure that is caught")(Undo)
 class TheirUndo(Theirs):
     @temporal.run
     async def run(self, _: Job) -> Outcome:
@@ -241,7 +70,7 @@ async def fails(handle: Handle, _: testing.Environment) -> None:
     raise AssertionError("it must fail")
 
 
-@pair("a failure that is not caught", fails)(Fail)
+@PROGRAMS.add("a failure that is not caught", fails)(Fail)
 class TheirFail(Theirs):
     @temporal.run
     async def run(self, _: Job) -> Outcome:
@@ -255,7 +84,7 @@ class Retried(Mine):
         return Outcome(id=request.id, total=reading.value)
 
 
-@pair("an activity that is tried again")(Retried)
+@PROGRAMS.add("an activity that is tried again")(Retried)
 class TheirRetried(Theirs):
     @temporal.run
     async def run(self, _: Job) -> Outcome:
@@ -278,7 +107,7 @@ class Timers(Mine):
         return Outcome(id=request.id)
 
 
-@pair("timers")(Timers)
+@PROGRAMS.add("timers")(Timers)
 class TheirTimers(Theirs):
     @temporal.run
     async def run(self, _: Job) -> Outcome:
@@ -308,7 +137,7 @@ class NeverSent(Mine):
         await histories.work(Step(name="never"))
 
 
-@pair("what is cancelled before it is sent")(NeverSent)
+@PROGRAMS.add("what is cancelled before it is sent")(NeverSent)
 class TheirNeverSent(Theirs):
     @temporal.run
     async def run(self, _: Job) -> Outcome:
@@ -333,7 +162,7 @@ class Drawn(Mine):
         return Outcome(id=request.id)
 
 
-@pair("random numbers, ids and the time")(Drawn)
+@PROGRAMS.add("random numbers, ids and the time")(Drawn)
 class TheirDrawn(Theirs):
     @temporal.run
     async def run(self, _: Job) -> Outcome:
@@ -373,7 +202,7 @@ class TimedOut(Mine):
         return Outcome(id=request.id, log=self.log)
 
 
-@pair("a time-out over an activity", kinds=True)(TimedOut)
+@PROGRAMS.add("a time-out over an activity", kinds=True)(TimedOut)
 class TheirTimedOut(Theirs):
     @temporal.run
     async def run(self, job: Job) -> Outcome:
@@ -398,7 +227,7 @@ class Cancelled(Mine):
         return Outcome(id=request.id)
 
 
-@pair("an activity cancelled by its handle", kinds=True)(Cancelled)
+@PROGRAMS.add("an activity cancelled by its handle", kinds=True)(Cancelled)
 class TheirCancelled(Theirs):
     @temporal.run
     async def run(self, job: Job) -> Outcome:
@@ -418,7 +247,7 @@ class Asked(Mine):
         return Outcome(id=request.id)
 
 
-@pair("a cancel request while an activity runs", fails_when_cancelled, kinds=True)(Asked)
+@PROGRAMS.add("a cancel request while an activity runs", fails_when_cancelled, kinds=True)(Asked)
 class TheirAsked(Theirs):
     @temporal.run
     async def run(self, job: Job) -> Outcome:
@@ -439,7 +268,7 @@ class CleansUp(Mine):
         return Outcome()
 
 
-@pair("a cancel request, cleaned up after", fails_when_cancelled)(CleansUp)
+@PROGRAMS.add("a cancel request, cleaned up after", fails_when_cancelled)(CleansUp)
 class TheirCleansUp(Theirs):
     @temporal.run
     async def run(self, _: Job) -> Outcome:
@@ -466,7 +295,7 @@ class Goes(Mine):
         return Outcome(id=request.id)
 
 
-@pair("a cancel request that is not followed", cancel)(Goes)
+@PROGRAMS.add("a cancel request that is not followed", cancel)(Goes)
 class TheirGoes(Theirs):
     @temporal.run
     async def run(self, _: Job) -> Outcome:
@@ -498,7 +327,7 @@ async def finish_late(handle: Handle, env: testing.Environment) -> None:
     await handle.result()
 
 
-@pair("conditions with and without a time-out", finish_late)(Conditions)
+@PROGRAMS.add("conditions with and without a time-out", finish_late)(Conditions)
 class TheirConditions(Theirs):
     @temporal.run
     async def run(self, _: Job) -> Outcome:
@@ -538,7 +367,7 @@ class TheirMine(Theirs):
         return Outcome(log=self.log)
 
 
-@pair("signals before and while it runs", nudge_and_finish, nudge_early)(Mine)
+@PROGRAMS.add("signals before and while it runs", nudge_and_finish, nudge_early)(Mine)
 class TheirSignals(TheirMine):
     @temporal.run
     async def run(self, job: Job) -> Outcome:
@@ -561,7 +390,7 @@ class Channels(histories.Program):
         return Reading()
 
 
-@pair("signals out of channels", nudge_and_finish, nudge_early)(Channels)
+@PROGRAMS.add("signals out of channels", nudge_and_finish, nudge_early)(Channels)
 class TheirChannels(Theirs):
     @temporal.run
     async def run(self, _: Job) -> Outcome:
@@ -589,7 +418,7 @@ async def nudge_then_finish(handle: Handle, env: testing.Environment) -> None:
     await handle.result()
 
 
-@pair("an end while a handler runs", nudge_then_finish)(Hasty)
+@PROGRAMS.add("an end while a handler runs", nudge_then_finish)(Hasty)
 class TheirHasty(Theirs):
     @temporal.run
     async def run(self, _: Job) -> Outcome:
@@ -618,7 +447,7 @@ async def update_it(handle: Handle, env: testing.Environment) -> None:
     await handle.result()
 
 
-@pair("updates: accepted, rejected, failed, many at once", update_it)(Mine)
+@PROGRAMS.add("updates: accepted, rejected, failed, many at once", update_it)(Mine)
 class TheirUpdates(TheirMine):
     @temporal.run
     async def run(self, job: Job) -> Outcome:
@@ -631,142 +460,8 @@ async def update_early(handle: Handle, _: testing.Environment) -> None:
     await handle.result()
 
 
-@pair("signals before it runs, and an update at once", update_early, nudge_early)(Mine)
+@PROGRAMS.add("signals before it runs, and an update at once", update_early, nudge_early)(Mine)
 class TheirEarlyUpdate(TheirMine):
     @temporal.run
     async def run(self, job: Job) -> Outcome:
         return await super().run(job)
-
-
-# Patches and upserts.
-
-
-class Changes(Mine):
-    async def run(self, request: Job) -> Outcome:
-        log = [str(workflow.patched("b")), str(workflow.patched("a"))]
-        workflow.upsert_memo({"stage": "begun"})
-        await histories.work(Step(name="a"))
-        workflow.deprecate_patch("c")
-        workflow.upsert_search_attributes({"Stage": "end", "Count": 3})
-        await workflow.sleep(1)
-        log.append(str(workflow.patched("b")))
-        return Outcome(log=log)
-
-
-@pair("patches, memo and search attributes")(Changes)
-class TheirChanges(Theirs):
-    @temporal.run
-    async def run(self, _: Job) -> Outcome:
-        log = [str(temporal.patched("b")), str(temporal.patched("a"))]
-        temporal.upsert_memo({"stage": "begun"})
-        await their_work("a")
-        temporal.deprecate_patch("c")
-        temporal.upsert_search_attributes(  # pyright: ignore[reportUnknownMemberType] # an overload of theirs
-            [SearchAttributeKey.for_keyword("Stage").value_set("end"), SearchAttributeKey.for_int("Count").value_set(3)]
-        )
-        await temporal.sleep(1)
-        log.append(str(temporal.patched("b")))
-        return Outcome(log=log)
-
-
-# Local activities.
-
-
-def their_local(name: str, fail_times: int = 0, threshold: float = 60) -> temporal.ActivityHandle[Reading]:
-    return temporal.start_local_activity(
-        P + "Work",
-        Step(name=name, fail_times=fail_times),
-        result_type=Reading,
-        start_to_close_timeout=timedelta(seconds=10),
-        local_retry_threshold=timedelta(seconds=threshold),
-    )
-
-
-class Locals(Mine):
-    async def run(self, request: Job) -> Outcome:
-        first = await histories.Local.work(Step(name="a"))
-        rest = await asyncio.gather(
-            *[histories.Local.work(Step(name=name)) for name in ("b", "cc")],
-            histories.Local.break_(Step(name="bad")),
-            histories.work(Step(name="remote")),
-            return_exceptions=True,
-        )
-        threshold = timedelta(seconds=0.5)
-        late = await histories.Local.work(Step(name="late", fail_times=2), local_retry_threshold=threshold)
-        log = [type(each).__name__ for each in rest] + [str(workflow.patched("p"))]
-        await histories.Local.work(Step(name="end", fail_times=1))
-        return Outcome(total=first.value + late.value, log=log)
-
-
-@pair("local activities")(Locals)
-class TheirLocals(Theirs):
-    @temporal.run
-    async def run(self, _: Job) -> Outcome:
-        first = await their_local("a")
-        rest = await asyncio.gather(
-            *[their_local(name) for name in ("b", "cc")],
-            temporal.start_local_activity(
-                P + "Break", Step(), result_type=Reading, start_to_close_timeout=timedelta(seconds=10)
-            ),
-            their_work("remote"),
-            return_exceptions=True,
-        )
-        late = await their_local("late", 2, 0.5)
-        log = [type(each).__name__ for each in rest] + [str(temporal.patched("p"))]
-        await their_local("end", 1)
-        return Outcome(total=first.value + late.value, log=log)
-
-
-class LocalHandlers(Mine):
-    async def run(self, request: Job) -> Outcome:
-        await histories.Local.work(Step(name="run"))
-        await workflow.wait_condition(lambda: self.done)
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        return Outcome(log=self.log)
-
-    async def on_nudge(self, request: Nudge) -> None:
-        self.log.append((await histories.Local.work(Step(name=request.note))).log[0])
-
-    async def add(self, request: Nudge) -> Reading:
-        return await histories.Local.work(Step(name=request.note))
-
-
-@pair("local activities of handlers", nudge_and_finish, nudge_early)(LocalHandlers)
-class TheirLocalHandlers(Theirs):
-    @temporal.run
-    async def run(self, _: Job) -> Outcome:
-        await their_local("run")
-        await temporal.wait_condition(lambda: self.done)
-        await temporal.wait_condition(temporal.all_handlers_finished)
-        return Outcome(log=self.log)
-
-    @temporal.signal(name=P + "Nudge")
-    async def nudge(self, request: Nudge) -> None:
-        self.log.append((await their_local(request.note)).log[0])
-
-    @temporal.update(name=P + "Add")
-    async def add(self, request: Nudge) -> Reading:  # type: ignore[override]  # theirs does not know itself again
-        return await their_local(request.note)
-
-
-class SideEffects(Mine):
-    async def run(self, request: Job) -> Outcome:
-        reading = await workflow.side_effect(lambda: Reading(value=7), Reading)
-        word = await workflow.side_effect(lambda: "word", str)
-        await histories.work(Step(name=word * reading.value))
-        return Outcome(total=reading.value)
-
-
-@pair("side effects")(SideEffects)
-class TheirSideEffects(Theirs):
-    @temporal.run
-    async def run(self, _: Job) -> Outcome:
-        limit = timedelta(seconds=10)
-        reading = await temporal.start_local_activity(
-            "protopact.side_effect", result_type=Reading, start_to_close_timeout=limit
-        )
-        word = await temporal.start_local_activity(
-            "protopact.side_effect", result_type=str, start_to_close_timeout=limit
-        )
-        await their_work(word * reading.value)
-        return Outcome(total=reading.value)

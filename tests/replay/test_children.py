@@ -17,7 +17,7 @@ from tests.replay import workflows
 from tests.replay.bench import check_every_task, recorded
 from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome
 from tests.replay.histories.v1.histories_protopact import Histories as histories
-from tests.replay.programs import Activities
+from tests.replay.pairs import Activities
 from tests.replay.stories import (
     ACCEPTED,
     ERROR,

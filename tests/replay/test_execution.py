@@ -13,7 +13,8 @@ from tests.replay import workflows
 from tests.replay.bench import CONVERTER, execution, recorded, tasks
 from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome, Reading, Step
 from tests.replay.histories.v1.histories_protopact import Histories as histories
-from tests.replay.programs import Mine, TheirUndo, Undo
+from tests.replay.pairs import Mine
+from tests.replay.programs import TheirUndo, Undo
 
 from protopact import workflow
 from protopact.errors import HistoryError, NondeterminismError

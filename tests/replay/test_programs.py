@@ -9,13 +9,17 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from tests.replay.bench import check_every_task
 from tests.replay.histories.v1.histories_protopact import Histories as histories
-from tests.replay.programs import PAIRS, Activities, Pair
+from tests.replay.marked import MARKED
+from tests.replay.pairs import Activities, Pair
+from tests.replay.programs import PROGRAMS
 
 from protopact import testing
 from protopact.history import History
 from protopact.history.event import Event
 from protopact.history.json import from_json, to_json
 from protopact.replay import Replayer as HistoryReplayer
+
+PAIRS = {**PROGRAMS, **MARKED}
 
 
 async def play(pair: Pair, *, cached: int) -> list[Event]:
