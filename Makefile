@@ -1,5 +1,6 @@
-# `make demo` and `make test` need git, make and Python 3.11 or newer, nothing else: each first makes .venv from
-# requirements/dev.txt. PYTHON=/path/to/python3 chooses another interpreter for it.
+# `make demo` and `make test-embedded` need git, make and Python 3.11 or newer, nothing else: each first makes .venv from
+# requirements/dev.txt. PYTHON=/path/to/python3 chooses another interpreter for it. `make test` and `make test-slow` need
+# Temporal's dev server too, which they build when there is Go.
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -25,12 +26,20 @@ RUNTIME_TESTS := $(addprefix tests/,activity client determinism differential emb
 demo: venv ## Provision a node, kill the worker half-way, and watch the next one finish.
 	@$(BIN)/python -m examples.node_provisioner.demo
 
+.PHONY: temporal
+temporal: venv ## Have the Temporal dev server that tests run against; the first time builds it, with Go, in minutes.
+	@$(BIN)/python -m tools.temporal_cli >/dev/null
+
 .PHONY: test
-test: venv ## Run the tests, but for the slow ones.
+test: venv temporal ## Run the tests, but for the slow ones.
 	$(BIN)/python -m pytest -m "not slow"
 
+.PHONY: test-embedded
+test-embedded: venv ## Run the tests that need no Temporal server, but for the slow ones.
+	$(BIN)/python -m pytest -m "not slow and not temporal"
+
 .PHONY: test-slow
-test-slow: venv .cache/wheels/dev/complete .cache/wheels/oldest/complete ## Run the slow tests.
+test-slow: venv temporal .cache/wheels/dev/complete .cache/wheels/oldest/complete ## Run the slow tests.
 	$(BIN)/python -m pytest -m slow
 
 .PHONY: prove
