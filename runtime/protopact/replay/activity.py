@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from protopact.history.event import ActivityTaskCanceled, ActivityTaskFailed, ActivityTaskTimedOut
 from protopact.history.failure import ActivityFailureInfo, CanceledFailureInfo, Failure
@@ -12,12 +12,13 @@ from protopact.history.time import Duration
 from protopact.replay.entries import CalledActivity
 from protopact.replay.local import CalledLocalActivity
 from protopact.replay.loop import Task
+from protopact.replay.operation import Operation
 from protopact.workflow import ActivityHandle
 
 if TYPE_CHECKING:
     from protopact.replay.instance import Instance
 
-__all__ = ["ActivityTask", "LocalActivityTask", "activity_cancelled", "activity_failed"]
+__all__ = ["ActivityTask", "BackOff", "LocalActivityTask", "activity_cancelled", "activity_failed"]
 
 T = TypeVar("T")
 
@@ -25,42 +26,36 @@ T = TypeVar("T")
 class ActivityTask(Task[T], ActivityHandle[T]):
     """A called activity.
 
-    It takes as many turns of the loop as the handle of Temporal's Python SDK: the end of the activity wakes a waiter in
-    one turn, the waiter this task in the next, this task whoever awaits it in the third.
+    It takes as many turns of the loop as the handle of Temporal's Python SDK: those of an `Operation`, and one in which
+    this task wakes whoever awaits it.
 
     Args:
         instance: The run's code.
         activity: The activity.
     """
 
-    __slots__ = ("_activity", "_error", "_has_begun", "_has_ended", "_instance", "_value", "_waiter")
+    __slots__ = ("_activity", "_instance", "_operation")
 
     def __init__(self, instance: Instance, activity: CalledActivity | CalledLocalActivity) -> None:
         self._instance = instance
         self._activity = activity
-        self._waiter: asyncio.Future[None] | None = None
-        self._value: T | None = None
-        self._error: BaseException | None = None
-        self._has_begun = False
-        self._has_ended = False
+        self._operation: Operation[T] = Operation(instance.loop)
         super().__init__(self._wait(), instance.loop, activity.activity.name)
 
     def complete(self, value: T) -> None:
         """The activity has returned."""
-        self._value = value
-        self._end()
+        self._operation.complete(value)
 
     def fail(self, error: BaseException) -> None:
         """The activity has failed, or was cancelled."""
-        self._error = error
-        self._end()
+        self._operation.fail(error)
 
     def cancel(self, msg: object = None) -> bool:
         """Cancel the activity as its cancellation type says."""
         instance = self._instance
         if not instance.loop.is_unwound:
             instance.check_writable("cancel an activity")
-            if not self._has_begun and not self.done():
+            if not self._operation.is_awaited and not self.done():
                 self._request_cancel()
         return super().cancel(msg)
 
@@ -68,29 +63,14 @@ class ActivityTask(Task[T], ActivityHandle[T]):
         assert isinstance(self._activity, CalledActivity)
         self._instance.ledger.cancel_activity(self._activity)
 
-    def _end(self) -> None:
-        self._has_ended = True
-        if self._waiter is not None:
-            self._instance.loop.ready.append(partial(_wake, self._waiter))
+    def _wait(self) -> Coroutine[Any, Any, T]:
+        return self._operation.wait(self._cancelled)
 
-    async def _wait(self) -> T:
-        self._has_begun = True
-        instance = self._instance
-        while True:
-            waiter = self._waiter = asyncio.Future(loop=instance.loop)  # nobody else sees it: it needs no order
-            if self._has_ended:
-                instance.loop.call_soon(_wake, waiter)
-            try:
-                await waiter
-                break
-            except asyncio.CancelledError:
-                if self._has_ended and instance.raises_on_cancelling_completed():
-                    raise
-                self._request_cancel()
-                self.uncancel()
-        if self._error is not None:
-            raise self._error
-        return cast("T", self._value)
+    def _cancelled(self, _: asyncio.CancelledError) -> bool:
+        if self._operation.has_ended and self._instance.raises_on_cancelling_completed():
+            return True
+        self._request_cancel()
+        return False
 
 
 class LocalActivityTask(ActivityTask[T]):
@@ -98,15 +78,9 @@ class LocalActivityTask(ActivityTask[T]):
 
     __slots__ = ()
 
-    def back_off(self, seq: int, attempt: int, delay: Duration) -> None:
-        """An attempt has failed, and the next one is to come after `delay`.
-
-        Args:
-            seq: Number of the call that makes it.
-            attempt: Number of the next attempt.
-            delay: The wait.
-        """
-        self.fail(_BackOff(seq, attempt, delay))
+    def back_off(self, back_off: BackOff) -> None:
+        """An attempt has failed, and the next one is to come after a while."""
+        self.fail(back_off)
 
     def _request_cancel(self) -> None:
         assert isinstance(self._activity, CalledLocalActivity)
@@ -117,24 +91,27 @@ class LocalActivityTask(ActivityTask[T]):
         while True:
             try:
                 return await super()._wait()
-            except _BackOff as back_off:
-                self._has_ended, self._error, self._waiter = False, None, None
+            except BackOff as back_off:
+                self._operation = Operation(instance.loop)
                 await instance.sleep(back_off.delay // 1000 / 1e6)
                 assert isinstance(self._activity, CalledLocalActivity)
-                self._activity = instance.call_again(self._activity, back_off.seq, back_off.attempt)
+                self._activity = instance.activities.call_again(self._activity, back_off)
 
 
-class _BackOff(Exception):  # noqa: N818 - says what to do next, and never leaves this module
+class BackOff(Exception):  # noqa: N818 - says what to do next, and never reaches the code
+    """The next attempt of a local activity is to come after a while.
+
+    Args:
+        seq: Number of the call that makes it.
+        attempt: Number of the attempt.
+        delay: The wait.
+    """
+
     def __init__(self, seq: int, attempt: int, delay: Duration) -> None:
         super().__init__()
         self.seq = seq
         self.attempt = attempt
         self.delay = delay
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 def activity_failed(activity: CalledActivity, end: ActivityTaskFailed | ActivityTaskTimedOut) -> Failure:

@@ -343,7 +343,7 @@ class Execution:
         # A rejected update leaves nothing in history, so what it let through could not be repeated.
         told_first = bool(self._signals or self._jobs or self._has_patches)
         instance.local_activities.release(is_idle=not (told_first or updates or instance.local_activities.ended))
-        self._jobs += [(instance.end_local_activity, ended) for ended in instance.local_activities.take_ended()]
+        self._jobs += [(instance.activities.end_local, ended) for ended in instance.local_activities.take_ended()]
         instance.tests_conditions = told_first or bool(self._jobs)
         if instance.tests_conditions or updates:
             instance.local_activities.count_activation()
@@ -374,11 +374,11 @@ class Execution:
             instance.tests_conditions = True
             for each in cancelled:
                 if isinstance(each, CalledActivity):
-                    instance.fail_activity(each, activity_cancelled(each, ActivityTaskCanceled()))
+                    instance.activities.fail(each, activity_cancelled(each, ActivityTaskCanceled()))
                 else:
                     each.tell_cancelled()
             for called, end in ended:
-                instance.end_local_activity(called, end)
+                instance.activities.end_local(called, end)
             instance.run()
             self._settle(is_open=is_open)
 
@@ -504,17 +504,17 @@ class Execution:
     def _complete_activity(self, event: Event, end: ActivityTaskCompleted) -> None:
         activity = self._ledger.end_activity(event, end)
         if activity is not None:
-            self._jobs.append((self._instance.complete_activity, (activity, end.result)))
+            self._jobs.append((self._instance.activities.complete, (activity, end.result)))
 
     def _fail_activity(self, event: Event, end: ActivityTaskFailed | ActivityTaskTimedOut) -> None:
         activity = self._ledger.end_activity(event, end)
         if activity is not None:
-            self._jobs.append((self._instance.fail_activity, (activity, activity_failed(activity, end))))
+            self._jobs.append((self._instance.activities.fail, (activity, activity_failed(activity, end))))
 
     def _cancel_activity(self, event: Event, end: ActivityTaskCanceled) -> None:
         activity = self._ledger.end_activity(event, end)
         if activity is not None:
-            self._jobs.append((self._instance.fail_activity, (activity, activity_cancelled(activity, end))))
+            self._jobs.append((self._instance.activities.fail, (activity, activity_cancelled(activity, end))))
 
     def _fire_timer(self, event: Event, fired: TimerFired) -> None:
         self._jobs.append((self._instance.fire_timer, (self._ledger.fire_timer(event, fired),)))

@@ -7,9 +7,8 @@ order in which they were made, until nothing moves.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import random
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any, NoReturn, TypeVar, cast
@@ -21,7 +20,6 @@ from protopact.errors import (
     ChildWorkflowError,
     FailureError,
     NondeterministicCallError,
-    PayloadError,
     ReadOnlyContextError,
     WorkflowTaskError,
 )
@@ -40,9 +38,7 @@ from protopact.interceptor import (
     CancelExternalWorkflow,
     ContinueAsNew,
     SignalExternalWorkflow,
-    StartActivity,
     StartChildWorkflow,
-    StartLocalActivity,
 )
 from protopact.limits import LONGEST
 from protopact.payload.attributes import (
@@ -52,8 +48,7 @@ from protopact.payload.attributes import (
     search_attributes_from_payloads,
     search_attributes_to_payloads,
 )
-from protopact.payload.details import EncodedDetails
-from protopact.payload.payload import Headers, Payload, Payloads
+from protopact.payload.payload import Payload, Payloads
 from protopact.policy import (
     ActivityOptions,
     ChildWorkflowOptions,
@@ -61,15 +56,15 @@ from protopact.policy import (
     LocalActivityOptions,
     SearchAttributeValue,
 )
-from protopact.replay.activity import ActivityTask, LocalActivityTask
+from protopact.replay.activities import Activities
 from protopact.replay.child import Children
 from protopact.replay.command import CancelWorkflowExecution, Command, FailWorkflowExecution
 from protopact.replay.continuation import Continuation
 from protopact.replay.definition import Definition
-from protopact.replay.entries import CalledActivity, Closing, StartedTimer
+from protopact.replay.entries import Closing, StartedTimer
 from protopact.replay.external import Externals
 from protopact.replay.ledger import Ledger
-from protopact.replay.local import CalledLocalActivity, End, LocalActivities
+from protopact.replay.local import LocalActivities
 from protopact.replay.loop import Handle, Loop, Task, Unwinding
 from protopact.replay.patch import Patches
 from protopact.replay.seed import seed_of
@@ -84,7 +79,6 @@ RAISE_ON_CANCELLING_COMPLETED_ACTIVITY = 1
 """Flag of the Python SDK: cancelling a task that awaits an activity whose result is there cancels the task."""
 
 _TASK_TIMEOUT = Duration(10_000_000_000)
-_NO_HEADERS: Headers = {}
 _LONGEST_SECONDS = LONGEST.total_seconds()
 
 
@@ -108,6 +102,7 @@ class Instance(Runtime):
         is_cancel_requested: Whether somebody has asked it to cancel.
         patches: The patches of the run.
         local_activities: The local activities of the run.
+        activities: What it asks of activities.
         memo_payloads: Its memo, encoded.
         search_attribute_payloads: Its search attributes, encoded; without the one that lists patches.
         encodes_at_once: Whether messages are encoded when the code hands them over, on replay too: it may change them
@@ -126,6 +121,7 @@ class Instance(Runtime):
         self.is_cancel_requested = False
         self.patches = Patches(ledger)
         self.local_activities = LocalActivities(ledger, self.loop)
+        self.activities = Activities(self, definition)
         self.memo_payloads: Mapping[str, Payload] = {}
         self.search_attribute_payloads: Mapping[str, Payload] = {}
         self.encodes_at_once = False
@@ -141,7 +137,6 @@ class Instance(Runtime):
         self._task_error: BaseException | None = None
         self._read_only: str | None = None
         self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
-        self._activity_seq = 0
         self._timer_seq = 0
         self._handlers: dict[int, str] = {}
         self._handler_seq = 0
@@ -184,37 +179,6 @@ class Instance(Runtime):
         if self._main is not None:
             # In its turn, so that code that has not begun yet begins and can take it.
             self.loop.call_soon(self._main.cancel)
-
-    def complete_activity(self, activity: CalledActivity, result: Payloads) -> None:
-        """An activity has returned.
-
-        Raises:
-            PayloadError: Its result cannot be read.
-        """
-        own = activity.activity
-        activity.task.complete(self.decode_response(own.response, result, own.name))
-
-    def fail_activity(self, activity: CalledActivity, failure: Failure) -> None:
-        """An activity has failed for good, or was cancelled."""
-        activity.task.fail(self.decode_failure(failure))
-
-    def end_local_activity(self, called: CalledLocalActivity, end: End) -> None:
-        """A local activity has returned, has failed for good, was cancelled, or is to be tried again after a while.
-
-        Raises:
-            PayloadError: Its result cannot be read.
-        """
-        own = called.activity
-        if end.backoff is not None:
-            self._activity_seq = seq = self._activity_seq + 1
-            called.task.back_off(seq, end.attempt + 1, end.backoff)
-        elif end.failure is not None:
-            called.task.fail(self.decode_failure(end.failure))
-        elif called.decode is not None:
-            called.task.complete(called.decode(end.result or ()))
-        else:
-            result = self._definition.converter.from_payloads(own.response, end.result or (), response_of(own.name))
-            called.task.complete(result)
 
     def fire_timer(self, timer: StartedTimer) -> None:
         """A timer has fired."""
@@ -376,6 +340,15 @@ class Instance(Runtime):
 
     # -- what the code sees
 
+    @property
+    def task_queue(self) -> str:
+        """The run's task queue."""
+        return self._begun().task_queue
+
+    def _begun(self) -> WorkflowExecutionStarted:
+        assert self._started is not None, "code runs after its run has begun"
+        return self._started[0]
+
     def info(self) -> Info:
         """What is known of the run."""
         if self._info is None:
@@ -515,42 +488,7 @@ class Instance(Runtime):
         options: ActivityOptions,
     ) -> ActivityHandle[T]:
         """Start an activity."""
-        self.check_running("start an activity")
-        if not self._definition.hooks["start_activity"]:
-            return self._start_activity(activity, request, options, _NO_HEADERS)
-
-        def start(call: StartActivity) -> Awaitable[Any]:  # of whatever the activity returns
-            return self._start_activity(call.activity, call.request, call.options, call.headers)
-
-        call = StartActivity(activity=activity, request=request, options=options)
-        return self._handle(self._definition.around("start_activity", start)(call), activity.name)
-
-    def _handle(self, started: Awaitable[Any], name: str) -> ActivityHandle[Any]:
-        """The handle that the code gets of what interceptors return."""
-        if isinstance(started, ActivityHandle):
-            return started
-
-        async def answer() -> Any:  # noqa: ANN401 - what an interceptor puts in place of the activity's result
-            return await started
-
-        return _Intercepted(answer(), self.loop, f"activity {name}")
-
-    def _start_activity(
-        self, activity: contract.Activity[Any, T], request: object, options: ActivityOptions, headers: Headers
-    ) -> ActivityHandle[T]:
-        _check_timeouts(activity, options)
-        assert self._started is not None, "code runs after its run has begun"
-        payloads = self.encoder(activity.request, request, request_of(activity.name))
-        self._activity_seq = seq = self._activity_seq + 1
-        activity_id = options.get("activity_id") or str(seq)
-        task_queue = self._started[0].task_queue
-        called = CalledActivity(
-            activity, activity_id, payloads, options=options, headers=headers, task_queue=task_queue
-        )
-        task: ActivityTask[T] = ActivityTask(self, called)
-        called.task = task
-        self.ledger.add(called)
-        return task
+        return self.activities.start(activity, request, options)
 
     def continue_as_new(
         self,
@@ -565,10 +503,8 @@ class Instance(Runtime):
         raise TypeError("an interceptor's `continue_as_new` returned: expected it to call the next hook, which raises")
 
     def _continue_as_new(self, call: ContinueAsNew) -> NoReturn:
-        assert self._started is not None, "code runs after its run has begun"
-        payloads = self.encoder(call.workflow.request, call.request, request_of(call.workflow.name))
-        started, _ = self._started
-        raise Continuation(call, started, self.search_attribute_payloads, payloads)
+        payloads = self.encode_request(call.workflow.request, call.request, call.workflow.name)
+        raise Continuation(call, self._begun(), self.search_attribute_payloads, payloads)
 
     def start_local_activity(
         self,
@@ -577,72 +513,11 @@ class Instance(Runtime):
         options: LocalActivityOptions,
     ) -> ActivityHandle[T]:
         """Start a local activity."""
-        self.check_running("start a local activity")
-        if not self._definition.hooks["start_local_activity"]:
-            return self._start_local_activity(activity, request, options, _NO_HEADERS)
-
-        def start(call: StartLocalActivity) -> Awaitable[Any]:  # of whatever the activity returns
-            return self._start_local_activity(call.activity, call.request, call.options, call.headers)
-
-        call = StartLocalActivity(activity=activity, request=request, options=options)
-        return self._handle(self._definition.around("start_local_activity", start)(call), activity.name)
-
-    def _start_local_activity(
-        self, activity: contract.Activity[Any, T], request: object, options: LocalActivityOptions, headers: Headers
-    ) -> ActivityHandle[T]:
-        _check_timeouts(activity, options)
-        payloads = self.encoder(activity.request, request, request_of(activity.name))
-        self._activity_seq = seq = self._activity_seq + 1
-        called = CalledLocalActivity(
-            activity,
-            seq,
-            payloads,
-            options=options,
-            headers=headers,
-            now=Timestamp(self.loop.time_ns),
-            is_replaying=self.loop.is_replaying,
-        )
-        task: LocalActivityTask[T] = LocalActivityTask(self, called)
-        called.task = task
-        self.local_activities.call(called)
-        return task
+        return self.activities.start_local(activity, request, options)
 
     async def side_effect(self, fn: Callable[[], T | Awaitable[T]], cls: type[T]) -> T:
         """Record the result of a function."""
-        self.check_running("record a side effect")
-        converter = self._definition.converter
-
-        def decode(payloads: Payloads) -> T:
-            if len(payloads) != 1:
-                raise PayloadError(f"side effect: expected one payload, found {len(payloads)}")
-            return converter.detail_as(payloads[0], cls, where="side effect")
-
-        async def record() -> Sequence[object]:
-            value = fn()
-            if inspect.isawaitable(value):
-                value = await value
-            payloads = converter.to_details((value,))
-            decode(payloads)  # what replay could not read is refused before it is written
-            return EncodedDetails(payloads, converter)
-
-        self._activity_seq = seq = self._activity_seq + 1
-        now, is_replaying = Timestamp(self.loop.time_ns), self.loop.is_replaying
-        called = CalledLocalActivity(
-            contract.SIDE_EFFECT, seq, tuple, options={}, headers=_NO_HEADERS, now=now, is_replaying=is_replaying
-        )
-        called.function, called.decode = record, decode
-        task: LocalActivityTask[T] = LocalActivityTask(self, called)
-        called.task = task
-        self.local_activities.call(called)
-        return await task
-
-    def call_again(self, called: CalledLocalActivity, seq: int, attempt: int) -> CalledLocalActivity:
-        """Start the attempt of a local activity for which the run has slept."""
-        self.check_running("start a local activity")
-        now, is_replaying = Timestamp(self.loop.time_ns), self.loop.is_replaying
-        again = called.again(seq, attempt, now=now, is_replaying=is_replaying)
-        self.local_activities.call(again)
-        return again
+        return await self.activities.record(fn, cls)
 
     async def start_child_workflow(
         self,
@@ -685,21 +560,6 @@ class Instance(Runtime):
             raise Unwinding
         if self._read_only is not None:
             self.check_writable(what)
-
-
-class _Intercepted(Task[T], ActivityHandle[T]):
-    """What an interceptor made of an activity."""
-
-
-def _check_timeouts(activity: contract.Activity[Any, Any], options: ActivityOptions | LocalActivityOptions) -> None:
-    if (
-        options.get("start_to_close_timeout", activity.start_to_close_timeout) is None
-        and options.get("schedule_to_close_timeout", activity.schedule_to_close_timeout) is None
-    ):
-        raise ValueError(
-            f"activity {activity.name} needs a start_to_close_timeout or a schedule_to_close_timeout: neither the "
-            "contract nor this call has one"
-        )
 
 
 @cache

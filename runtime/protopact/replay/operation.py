@@ -36,6 +36,11 @@ class Operation(Generic[T]):
         self._value: T | None = None
         self._error: BaseException | None = None
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a task has begun to wait for it."""
+        return self._waiter is not None
+
     def complete(self, value: T) -> None:
         """It has ended well."""
         self._value = value
