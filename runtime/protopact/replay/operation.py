@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 from typing import Generic, TypeVar, cast
 
 from protopact.replay.loop import Loop
@@ -54,7 +53,11 @@ class Operation(Generic[T]):
     def _end(self) -> None:
         self.has_ended = True
         if self._waiter is not None:
-            self._loop.ready.append(partial(_wake, self._waiter))
+            self._loop.ready.append(self._wake)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def wait(self, cancel: Callable[[asyncio.CancelledError], bool]) -> T:
         """Wait for the outcome; being cancelled is not one.
@@ -66,7 +69,7 @@ class Operation(Generic[T]):
         while True:
             waiter = self._waiter = asyncio.Future(loop=self._loop)  # nobody else sees it: it needs no order
             if self.has_ended:
-                self._loop.call_soon(_wake, waiter)
+                self._loop.call_soon(self._wake)
             try:
                 await waiter
                 break
@@ -79,8 +82,3 @@ class Operation(Generic[T]):
         if self._error is not None:
             raise self._error
         return cast("T", self._value)
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
