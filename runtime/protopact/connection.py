@@ -10,13 +10,13 @@ from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 from protopact.engine import Engine
-from protopact.errors import EngineUrlError
+from protopact.errors import EngineError, EngineUrlError, OptionError
 from protopact.interceptor import Interceptor
 from protopact.payload import Encoding, PayloadCodec
 
 __all__ = ["connect", "database_path"]
 
-_FORMS = "sqlite:// (memory), sqlite:///relative/path.db or sqlite:////absolute/path.db"
+_FORMS = "sqlite:// (memory), sqlite:///relative/path.db, sqlite:////absolute/path.db or temporal://host:port/namespace"
 
 
 def connect(
@@ -37,17 +37,38 @@ def connect(
 
     Args:
         url: `sqlite://` keeps everything in memory, `sqlite:///nodes.db` in a file of the working directory,
-            `sqlite:////var/lib/nodes.db` in a file by its absolute path.
+            `sqlite:////var/lib/nodes.db` in a file by its absolute path; `temporal://host:7233/namespace` is a Temporal
+            cluster (package `protopact[temporal]`), and `temporal://` the one that Temporal's environment variables and
+            configuration file name.
         encoding: How messages are written; `json/protobuf` and `binary/protobuf` are always read.
-        codecs: Applied to every payload on its way to the disk, in this order: compression, encryption.
+        codecs: Applied to every payload on its way to the disk or the server, in this order: compression, encryption.
         interceptors: Hooks around clients, workflows and activities, the first one outermost.
-        retention: How long closed runs are kept; None is for ever.
+        retention: How long closed runs are kept; None is for ever. A Temporal namespace has a retention of its own.
         identity: Name of this process in histories; process id and host by default.
 
     Raises:
         EngineUrlError: The URL is wrong.
+        OptionError: The engine that the URL names does not take an option.
+        EngineError: A package that the engine needs is not installed.
         StoreError: On entering: the file cannot be used.
+        EngineConnectionError: On entering: the server cannot be reached or refuses.
     """
+    if _scheme(url) == "temporal":
+        if retention is not None:
+            raise OptionError(
+                "retention is for sqlite:// engines; how long closed runs are kept on Temporal, their namespace says: "
+                "temporal operator namespace update --retention 72h"
+            )
+        try:
+            from protopact import temporal  # noqa: PLC0415 - as below, and its packages are an extra
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "temporalio":
+                raise
+            raise EngineError(
+                "the Temporal engine needs the package temporalio, which is not installed: "
+                "pip install 'protopact[temporal]'"
+            ) from None
+        return temporal.connect(url, encoding=encoding, codecs=codecs, interceptors=interceptors, identity=identity)
     path = database_path(url)
     # Here, so that `import protopact`, which generated code and workflow modules do, loads no engine.
     from protopact.embedded.engine import EmbeddedEngine  # noqa: PLC0415
@@ -63,8 +84,12 @@ def connect(
     )
 
 
+def _scheme(url: str) -> str:
+    return url.partition(":")[0].casefold()
+
+
 def database_path(url: str) -> Path | None:
-    """The file that an engine's URL names; None when it keeps everything in memory.
+    """The file that the URL of an embedded engine names; None when it keeps everything in memory.
 
     Raises:
         EngineUrlError: The URL is wrong.
@@ -73,8 +98,6 @@ def database_path(url: str) -> Path | None:
         parts = urlsplit(url)
     except ValueError as error:
         raise EngineUrlError(f"{url!r} is no URL ({error}); expected {_FORMS}") from error
-    if parts.scheme == "temporal":
-        raise EngineUrlError(f"{url!r}: the Temporal engine is not in this version yet; use {_FORMS}")
     if parts.scheme != "sqlite":
         _refuse(url, f"unknown scheme {parts.scheme!r}" if parts.scheme else "it has no scheme")
     if parts.netloc:

@@ -35,6 +35,7 @@
     │   └── HistoryError            a history is damaged, or holds what this version does not know
     └── EngineError                 the engine cannot work
         ├── EngineUrlError          the engine's URL is wrong
+        ├── EngineConnectionError   the server cannot be reached, or does not let us in
         ├── EngineClosedError       the engine was closed, or is used after a fork
         ├── StalledError            in a test environment, what is awaited cannot come
         └── StoreError              the file cannot be used
@@ -73,6 +74,7 @@ __all__ = [
     "ContinueAsNewError",
     "Details",
     "EngineClosedError",
+    "EngineConnectionError",
     "EngineError",
     "EngineUrlError",
     "FailureError",
@@ -535,6 +537,10 @@ class EngineError(ProtopactError):
 
 class EngineUrlError(EngineError, ValueError):
     """The engine's URL is wrong."""
+
+
+class EngineConnectionError(EngineError):
+    """The server cannot be reached, does not let us in, or has no such namespace."""
 
 
 class EngineClosedError(EngineError):

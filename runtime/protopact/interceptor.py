@@ -6,8 +6,9 @@ workflow code run inside it, on replay too, and obey its rules: no I/O, no clock
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 from protopact import contract
@@ -38,6 +39,7 @@ __all__ = [
     "StartActivity",
     "StartChildWorkflow",
     "StartLocalActivity",
+    "chain",
 ]
 
 AnyWorkflow: TypeAlias = contract.Workflow[Any, Any]  # an interceptor sees every contract's types
@@ -283,3 +285,23 @@ class Interceptor:
     ) -> object:
         """Around an attempt of an activity, in its worker."""
         return await next_hook(call)
+
+
+# A hook takes and returns what its method declares; the chain is as dynamic as the list of interceptors.
+def chain(
+    interceptors: Sequence[Interceptor], hook: str, last: Callable[..., Awaitable[Any]]
+) -> Callable[..., Awaitable[Any]]:
+    """The async hooks of a name, one around the other, and `last` within all of them.
+
+    Args:
+        interceptors: The interceptors, the first one outermost.
+        hook: Name of a method of `Interceptor`.
+        last: What the innermost hook calls.
+    """
+    for interceptor in reversed(interceptors):
+        last = partial(_call, getattr(interceptor, hook), last)
+    return last
+
+
+async def _call(hook: Callable[..., Awaitable[Any]], next_hook: Callable[..., Awaitable[Any]], *call: Any) -> Any:  # noqa: ANN401
+    return await hook(*call, next_hook)

@@ -11,8 +11,9 @@ from typing import Any
 
 from protopact.errors import OptionError
 from protopact.limits import LONGEST
+from protopact.policy import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 
-__all__ = ["check", "check_text"]
+__all__ = ["check", "check_policies", "check_text"]
 
 
 def check(kind: type, options: Mapping[str, Any], where: str) -> None:
@@ -64,6 +65,23 @@ def check_text(value: object, where: str) -> None:
     elif isinstance(value, Sequence) and not isinstance(value, bytes):
         for each in typing.cast("Sequence[object]", value):
             check_text(each, where)
+
+
+def check_policies(reuse: WorkflowIdReusePolicy, conflict: WorkflowIdConflictPolicy) -> None:
+    """Refuse policies of a workflow id that contradict each other, as Temporal does.
+
+    Raises:
+        OptionError: The id may never be used again, and yet the run that has it is to make room.
+    """
+    terminates = (
+        WorkflowIdConflictPolicy.TERMINATE_EXISTING,
+        WorkflowIdConflictPolicy.TERMINATE_EXISTING_OF_OTHER_TYPE,
+    )
+    if reuse is WorkflowIdReusePolicy.REJECT_DUPLICATE and conflict in terminates:
+        raise OptionError(
+            f"id_reuse_policy {reuse.name} cannot stand beside id_conflict_policy {conflict.name}: the one refuses an "
+            "id that was used, the other frees it to be used again"
+        )
 
 
 def _check_time(name: str, value: timedelta, where: str) -> None:

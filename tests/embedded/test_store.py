@@ -120,7 +120,7 @@ async def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:
         ("sqlite://nodes.db", "'nodes.db' stands where a host would"),
         ("sqlite:///", "the path is missing"),
         ("sqlite:///a.db?mode=ro", "takes no parameters"),
-        ("temporal://localhost:7233/default", "not in this version yet"),
+        ("temporal://me:secret@localhost:7233/default", "it takes no user and password"),
         ("sqlite://[", "is no URL"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -17,7 +17,6 @@ from protopact import contract
 from protopact.embedded.calls import Start
 from protopact.embedded.clock import Clock, Ids, SystemClock
 from protopact.embedded.inbox import CancelRequest, Signal, Update
-from protopact.embedded.policies import check
 from protopact.embedded.records import RunRow
 from protopact.embedded.run import STATUSES
 from protopact.embedded.shell import Shell
@@ -73,7 +72,8 @@ from protopact.history.event import (
 )
 from protopact.history.failure import CanceledFailureInfo, Failure, TimeoutFailureInfo
 from protopact.history.time import Duration, Timestamp, from_timedelta
-from protopact.interceptor import Interceptor
+from protopact.interceptor import Interceptor, chain
+from protopact.options import check_policies
 from protopact.payload import CodecChain, Encoding, PayloadCodec, PayloadConverter
 from protopact.payload.attributes import (
     memo_to_payloads,
@@ -130,24 +130,18 @@ class EmbeddedEngine(Engine):
         self._identity = identity or process_identity()
         self._shell: Shell | None = None
         self._workers: list[Worker] = []
-        self._start = self._chain("start_workflow", self._do_start)
-        self._signal = self._chain("signal_workflow", self._do_signal)
-        self._signal_with_start = self._chain("signal_with_start", self._do_signal_with_start)
-        self._query = self._chain("query_workflow", self._do_query)
-        self._update = self._chain("update_workflow", self._do_update)
-        self._update_with_start = self._chain("update_with_start", self._do_update_with_start)
-        self._cancel = self._chain("cancel_workflow", self._do_cancel)
-        self._terminate = self._chain("terminate_workflow", self._do_terminate)
+        self._start = chain(self._interceptors, "start_workflow", self._do_start)
+        self._signal = chain(self._interceptors, "signal_workflow", self._do_signal)
+        self._signal_with_start = chain(self._interceptors, "signal_with_start", self._do_signal_with_start)
+        self._query = chain(self._interceptors, "query_workflow", self._do_query)
+        self._update = chain(self._interceptors, "update_workflow", self._do_update)
+        self._update_with_start = chain(self._interceptors, "update_with_start", self._do_update_with_start)
+        self._cancel = chain(self._interceptors, "cancel_workflow", self._do_cancel)
+        self._terminate = chain(self._interceptors, "terminate_workflow", self._do_terminate)
 
     def __repr__(self) -> str:
         """Names the file."""
         return f"<{type(self).__name__} on {self._store.name}>"
-
-    # An interceptor's hook takes what its method declares; the chain is as dynamic as the list of interceptors.
-    def _chain(self, hook: str, last: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        for interceptor in reversed(self._interceptors):
-            last = partial(_call_hook, getattr(interceptor, hook), last)
-        return last
 
     # -- life
 
@@ -294,7 +288,7 @@ class EmbeddedEngine(Engine):
         workflow, options = call.workflow, call.options
         reuse = options.get("id_reuse_policy", workflow.id_reuse_policy)
         conflict = options.get("id_conflict_policy", workflow.id_conflict_policy)
-        check(reuse, conflict)
+        check_policies(reuse, conflict)
         task_queue = options.get("task_queue", workflow.task_queue)
         if not task_queue:
             raise OptionError(f"start of {workflow.name}: the contract names no task queue; give task_queue=")
@@ -616,8 +610,3 @@ class EmbeddedEngine(Engine):
 
 
 _TASK_TIMEOUT = Duration(10_000_000_000)
-
-
-# What a hook takes and returns is its own: see `Interceptor`.
-async def _call_hook(hook: Callable[..., Awaitable[Any]], next_hook: Callable[..., Awaitable[Any]], *call: Any) -> Any:  # noqa: ANN401
-    return await hook(*call, next_hook)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from enum import Enum
 
 from protopact.engine import WorkflowStatus
-from protopact.errors import OptionError
 from protopact.policy import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 
-__all__ = ["Verdict", "check", "decide"]
+__all__ = ["Verdict", "decide"]
 
 
 class Verdict(Enum):
@@ -23,23 +22,6 @@ class Verdict(Enum):
 _UNSUCCESSFUL = frozenset(
     {WorkflowStatus.FAILED, WorkflowStatus.CANCELED, WorkflowStatus.TERMINATED, WorkflowStatus.TIMED_OUT}
 )
-
-
-def check(reuse: WorkflowIdReusePolicy, conflict: WorkflowIdConflictPolicy) -> None:
-    """Refuse policies that contradict each other, as Temporal does.
-
-    Raises:
-        OptionError: The id may never be used again, and yet the run that has it is to make room.
-    """
-    terminates = (
-        WorkflowIdConflictPolicy.TERMINATE_EXISTING,
-        WorkflowIdConflictPolicy.TERMINATE_EXISTING_OF_OTHER_TYPE,
-    )
-    if reuse is WorkflowIdReusePolicy.REJECT_DUPLICATE and conflict in terminates:
-        raise OptionError(
-            f"id_reuse_policy {reuse.name} cannot stand beside id_conflict_policy {conflict.name}: the one refuses an "
-            "id that was used, the other frees it to be used again"
-        )
 
 
 def decide(

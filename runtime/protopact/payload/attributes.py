@@ -16,6 +16,7 @@ __all__ = [
     "merged",
     "search_attributes_from_payloads",
     "search_attributes_to_payloads",
+    "type_of",
 ]
 
 _JSON = b"json/plain"
@@ -53,7 +54,7 @@ def search_attributes_to_payloads(
     """
     types = {attribute.name: attribute.type for attribute in declared}
     return {
-        name: Payload({"encoding": _NULL}) if value is None else _attribute(value, types.get(name) or _type_of(value))
+        name: Payload({"encoding": _NULL}) if value is None else _attribute(value, types.get(name) or type_of(value))
         for name, value in values.items()
     }
 
@@ -77,7 +78,8 @@ def _attribute(value: SearchAttributeValue, kind: SearchAttributeType) -> Payloa
     return Payload({"encoding": _JSON, "type": kind.value.encode()}, json.dumps(plain).encode())
 
 
-def _type_of(value: SearchAttributeValue) -> SearchAttributeType:
+def type_of(value: SearchAttributeValue) -> SearchAttributeType:
+    """The type of a search attribute whose type no contract declares."""
     match value:
         case bool():
             return SearchAttributeType.BOOL

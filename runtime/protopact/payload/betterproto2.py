@@ -48,7 +48,7 @@ from protopact.payload.values import (
     wrapper,
 )
 
-__all__ = ["Betterproto2Codec", "known_message", "message_of"]
+__all__ = ["Betterproto2Codec", "is_message", "known_message", "message_of"]
 
 M = TypeVar("M")
 
@@ -106,6 +106,11 @@ class Betterproto2Codec(MessageCodec[M]):
             return cast("M", self._plan.read(message))
         except RefusedError as error:
             raise PayloadError(f"{where}: {self._message.name}: {error}") from error
+
+
+def is_message(cls: type[object]) -> bool:
+    """Whether a class is one of betterproto2's messages."""
+    return issubclass(cls, betterproto2.Message)
 
 
 def message_of(cls: type[M]) -> contract.Message[M] | None:

@@ -9,7 +9,7 @@ from typing import Generic, NoReturn, TypeVar
 from protopact import contract
 from protopact.errors import MessageMismatchError
 
-__all__ = ["MessageCodec", "codec_of", "known_message", "message_of", "refuse_class"]
+__all__ = ["MessageCodec", "codec_of", "is_message", "known_message", "message_of", "refuse_class"]
 
 M = TypeVar("M")
 
@@ -82,6 +82,17 @@ def message_of(cls: type[M]) -> contract.Message[M] | None:
 
         return betterproto2.message_of(cls)
     return None
+
+
+def is_message(cls: type[object]) -> bool:
+    """Whether a class is a message of any library, also one that no imported contract knows."""
+    if message_of(cls) is not None:
+        return True
+    if "betterproto2" not in sys.modules:
+        return False
+    from protopact.payload import betterproto2  # noqa: PLC0415 - as in codec_of
+
+    return betterproto2.is_message(cls)
 
 
 def known_message(name: str) -> contract.Message[object] | None:

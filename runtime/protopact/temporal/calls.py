@@ -1,0 +1,175 @@
+"""What the SDK's client has no parameter for: headers and request ids of a call, and the server's whole answer.
+
+Calls go through the SDK's own methods, so that its interceptors see them. What a `Call` says is added on the way:
+headers by an interceptor that stands before all others, request ids where requests leave for the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payload as PayloadProto
+from temporalio.api.workflowservice.v1 import (
+    ExecuteMultiOperationResponse,
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionResponse,
+    SignalWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
+    StartWorkflowExecutionResponse,
+    UpdateWorkflowExecutionResponse,
+)
+from temporalio.client import (
+    Client,
+    Interceptor,
+    OutboundInterceptor,
+    QueryWorkflowInput,
+    SignalWorkflowInput,
+    StartWorkflowInput,
+    StartWorkflowUpdateInput,
+    StartWorkflowUpdateWithStartInput,
+    WorkflowHandle,
+    WorkflowUpdateHandle,
+)
+from temporalio.service import ServiceClient
+
+from protopact.payload import Headers, Payload
+from protopact.temporal.payloads import headers_to_protos
+
+__all__ = ["Call", "calling", "with_calls"]
+
+R = TypeVar("R", bound=Message)
+
+_REQUESTS = (StartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest)
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """A call that is on its way.
+
+    Attributes:
+        headers: Headers of what is sent; of an update-with-start, of the start.
+        update_headers: Headers of the update of an update-with-start.
+        request_id: By which the server knows the request when it comes once more.
+        started: What the server answered to a start.
+        updated: What the server answered to an update.
+    """
+
+    headers: Headers = field(default_factory=dict[str, Payload])
+    update_headers: Headers = field(default_factory=dict[str, Payload])
+    request_id: str | None = None
+    started: StartWorkflowExecutionResponse | SignalWithStartWorkflowExecutionResponse | None = None
+    updated: UpdateWorkflowExecutionResponse | None = None
+
+
+_current: ContextVar[Call | None] = ContextVar("protopact.temporal.call", default=None)
+
+
+@contextmanager
+def calling(call: Call) -> Generator[Call]:
+    """Have what the SDK's client does within the context be this call."""
+    token = _current.set(call)
+    try:
+        yield call
+    finally:
+        _current.reset(token)
+
+
+def with_calls(client: Client) -> Client:
+    """A client of the same server, with the same interceptors, whose calls heed `calling`."""
+    config = client.config(active_config=True)
+    config["interceptors"] = [_Headers(), *config["interceptors"]]
+    config["service_client"] = _Service(client.service_client)
+    config["plugins"] = []  # they have configured the client already
+    return Client(**config)
+
+
+class _Headers(Interceptor):
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 - the SDK's name
+        return _HeadersOutbound(next)
+
+
+# The results of workflows, queries and updates are of any type: the SDK says so.
+class _HeadersOutbound(OutboundInterceptor):
+    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:  # noqa: A002 - as above
+        input.headers = _added(input.headers)
+        return await super().start_workflow(input)
+
+    async def query_workflow(self, input: QueryWorkflowInput) -> Any:  # noqa: A002, ANN401 - as above
+        input.headers = _added(input.headers)
+        return await super().query_workflow(input)
+
+    async def signal_workflow(self, input: SignalWorkflowInput) -> None:  # noqa: A002 - as above
+        input.headers = _added(input.headers)
+        await super().signal_workflow(input)
+
+    async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:  # noqa: A002 - as above
+        input.headers = _added(input.headers)
+        return await super().start_workflow_update(input)
+
+    async def start_update_with_start_workflow(
+        self,
+        input: StartWorkflowUpdateWithStartInput,  # noqa: A002 - as above
+    ) -> WorkflowUpdateHandle[Any]:
+        call = _current.get()
+        start, update = input.start_workflow_input, input.update_workflow_input
+        start.headers = _added(start.headers)
+        if call is not None:
+            update.headers = {**update.headers, **headers_to_protos(call.update_headers)}
+        return await super().start_update_with_start_workflow(input)
+
+
+def _added(headers: Mapping[str, PayloadProto]) -> Mapping[str, PayloadProto]:
+    call = _current.get()
+    return {**headers, **headers_to_protos(call.headers)} if call is not None else headers
+
+
+class _Service(ServiceClient):
+    """The server, as the client's own service client reaches it: requests get their id, and calls their answer."""
+
+    def __init__(self, service: ServiceClient) -> None:
+        super().__init__(service.config)
+        self._service = service
+
+    # The type is private to the SDK, and workers are what needs it; they get the client itself.
+    @property
+    def worker_service_client(self) -> Any:  # noqa: ANN401
+        return self._service.worker_service_client
+
+    def update_rpc_metadata(self, metadata: Mapping[str, str | bytes]) -> None:
+        self._service.update_rpc_metadata(metadata)
+
+    def update_api_key(self, api_key: str | None) -> None:
+        self._service.update_api_key(api_key)
+
+    async def _rpc_call(
+        self,
+        rpc: str,
+        req: Message,
+        resp_type: type[R],
+        *,
+        service: str,
+        retry: bool,
+        metadata: Mapping[str, str | bytes],
+        timeout: timedelta | None,  # noqa: ASYNC109 - the SDK's signature
+    ) -> R:
+        call = _current.get()
+        if call is not None and call.request_id is not None and isinstance(req, _REQUESTS):
+            req.request_id = call.request_id
+        answer = await self._service._rpc_call(  # noqa: SLF001 - the one method of the interface, and abstract
+            rpc, req, resp_type, service=service, retry=retry, metadata=metadata, timeout=timeout
+        )
+        if call is not None:
+            if isinstance(answer, StartWorkflowExecutionResponse | SignalWithStartWorkflowExecutionResponse):
+                call.started = answer
+            elif isinstance(answer, UpdateWorkflowExecutionResponse):
+                call.updated = answer
+            elif isinstance(answer, ExecuteMultiOperationResponse):
+                call.started = answer.responses[0].start_workflow
+                call.updated = answer.responses[1].update_workflow
+        return answer

@@ -1,0 +1,150 @@
+"""A client of the `temporalio` SDK that is connected, or the reason why it cannot be, in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client, Interceptor, Plugin
+from temporalio.common import HeaderCodecBehavior
+from temporalio.converter import DataConverter
+from temporalio.runtime import Runtime
+from temporalio.service import RPCError, RPCStatusCode
+
+from protopact.errors import EngineConnectionError
+from protopact.temporal.address import Address
+
+__all__ = ["connect", "connection_error", "describe_namespace", "has_no_namespace"]
+
+_TIMEOUT = timedelta(seconds=10)
+
+# What the connection's own words mean: they are those of Rust libraries.
+_MEANINGS = (
+    ("Connection refused", "nothing listens there; start the server, or correct host and port"),
+    ("dns error", "the host's name cannot be resolved; correct it"),
+    ("InvalidContentType", "the server does not speak TLS; leave TLS out (?tls=false)"),
+    ("UnknownIssuer", "the server's certificate is not trusted; name its authority (?tls_server_ca_cert_path=FILE)"),
+    ("CaUsedAsEndEntity", "the server's certificate is not trusted: it is that of an authority"),
+    ("Expired", "the server's certificate has expired; the server's operator must renew it"),
+    ("NotValidYet", "the server's certificate is not valid yet; check the clocks"),
+    ("NotValidForName", "the server's certificate is for another name; say which (?tls_server_name=NAME)"),
+    (
+        "CertificateRequired",
+        "the server wants a client certificate; give ?tls_client_cert_path= and ?tls_client_key_path=",
+    ),
+    ("BadCertificate", "the server does not accept the client certificate"),
+    ("CertificateExpired", "the client certificate has expired"),
+    ("UnknownCA", "the server does not trust the client certificate's authority"),
+    ("CertificateParseError", "the certificate is not PEM"),
+    ("PrivateKeyParseError", "the client key is not PEM, or has a password"),
+    ("Invalid header", "metadata of calls is not ASCII, or has a name that it cannot have"),
+)
+
+
+async def connect(
+    address: Address,
+    *,
+    data_converter: DataConverter,
+    identity: str | None = None,
+    interceptors: Sequence[Interceptor] = (),
+    plugins: Sequence[Plugin] = (),
+    runtime: Runtime | None = None,
+) -> Client:
+    """Connect, and see that the namespace is there.
+
+    Args:
+        address: Where to, and with what.
+        data_converter: Data converter of the client.
+        identity: Name of this process in histories; process id and host by default.
+        interceptors: Interceptors of the SDK.
+        plugins: Plugins of the SDK.
+        runtime: Runtime of the SDK, for its metrics and logs.
+
+    Raises:
+        EngineConnectionError: The server cannot be reached or refuses, or has no such namespace.
+    """
+    try:
+        client = await Client.connect(
+            address.target,
+            namespace=address.namespace,
+            api_key=address.api_key,
+            tls=address.tls,
+            rpc_metadata=address.metadata,
+            identity=identity,
+            data_converter=data_converter,
+            interceptors=interceptors,
+            plugins=plugins,
+            runtime=runtime,
+            connect_timeout=_TIMEOUT,
+            # Headers are payloads as others are: what codecs are to hide, they hide there too.
+            header_codec_behavior=HeaderCodecBehavior.CODEC,
+        )
+    except RuntimeError as error:
+        raise EngineConnectionError(f"{_place(address)} cannot be reached: {_meaning(str(error))}") from None
+    except RPCError as error:
+        raise connection_error(error, _place(address)) from None
+    await describe_namespace(client)
+    return client
+
+
+async def describe_namespace(client: Client) -> None:
+    """See that the namespace of a client is there, and that the client may use it.
+
+    Raises:
+        EngineConnectionError: It may not, or there is none.
+    """
+    try:
+        await client.workflow_service.describe_namespace(
+            DescribeNamespaceRequest(namespace=client.namespace), retry=True, timeout=_TIMEOUT
+        )
+    except RPCError as error:
+        place = f"Temporal at {client.service_client.config.target_host}"
+        raise connection_error(error, place, namespace=client.namespace) from None
+
+
+def connection_error(error: RPCError, place: str, *, namespace: str = "") -> EngineConnectionError:
+    """What a call means that the server, or the way to it, refused as such.
+
+    Args:
+        error: The refusal.
+        place: The server, for the message.
+        namespace: Namespace of the call.
+    """
+    match error.status:
+        case RPCStatusCode.NOT_FOUND:
+            why = (
+                f"it has no namespace {namespace!r}; correct the URL, or create the namespace "
+                f"(temporal operator namespace create --namespace {namespace})"
+            )
+        case RPCStatusCode.UNAUTHENTICATED | RPCStatusCode.PERMISSION_DENIED:
+            where = f" in namespace {namespace!r}" if namespace else ""
+            why = (
+                f"the credentials are not accepted{where} ({error.message}); check the API key or the client "
+                "certificate, and what it is allowed"
+            )
+        case RPCStatusCode.UNAVAILABLE | RPCStatusCode.DEADLINE_EXCEEDED:
+            why = f"it does not answer ({_meaning(error.message)}); is it running?"
+        case _:
+            why = f"it refuses with {error.status.name}: {_meaning(error.message)}"
+    return EngineConnectionError(f"{place}: {why}")
+
+
+def has_no_namespace(error: RPCError) -> bool:
+    """Whether a call was refused because there is no such namespace."""
+    return error.status is RPCStatusCode.NOT_FOUND and any(
+        detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in error.grpc_status.details
+    )
+
+
+def _place(address: Address) -> str:
+    return f"Temporal at {address.target}{' (with TLS)' if address.is_encrypted else ''}"
+
+
+def _meaning(text: str) -> str:
+    for words, meaning in _MEANINGS:
+        if words in text:
+            return meaning
+    return re.sub(r"^Failed client connect: (Server connection error: )?", "", text)
