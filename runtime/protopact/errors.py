@@ -8,7 +8,7 @@
     │   ├── ActivityError           an activity failed for good; its cause says why
     │   ├── ChildWorkflowError      a child workflow failed; its cause says why
     │   ├── TimeoutError            a time-out of an activity or a workflow (also the builtin TimeoutError)
-    │   ├── CancelledError          a cancellation (also asyncio.CancelledError)
+    │   ├── CancelledError          a cancellation that was recorded, or reached a caller
     │   ├── TerminatedError         a termination
     │   ├── ServerError             the engine itself failed the operation
     │   └── AlreadyStartedError     the workflow id is taken, as its policies say
@@ -50,7 +50,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 from collections.abc import Sequence
 from datetime import timedelta
@@ -318,7 +317,7 @@ class TimeoutError(FailureError, builtins.TimeoutError):  # noqa: A001 - Tempora
         self.last_heartbeat_details = Details(last_heartbeat_details)
 
 
-class CancelledError(FailureError, asyncio.CancelledError):
+class CancelledError(FailureError):
     """A cancellation that reached a workflow's caller or was recorded in history.
 
     Attributes:

@@ -7,6 +7,7 @@ length of history and the random numbers that are drawn.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from temporalio import workflow as temporal
 from tests.differential import program as p
-from tests.differential.sdk import OURS, THEIRS, WholeSdk
+from tests.differential.sdk import OURS, THEIRS, Told, WholeSdk, job
 from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome, Reading
 from tests.replay.histories.v1.histories_protopact import Histories as histories
 from tests.replay.stories import P
@@ -50,17 +51,28 @@ class Tripped(Exception):  # noqa: N818 - it is what a program does, not what we
     """Fails the task."""
 
 
+class Returned(Exception):  # noqa: N818 - as above
+    """Ends what the workflow does."""
+
+
 class Interpreter:
     """Runs programs on one SDK, and remembers what they share: a count, tasks, a lock.
+
+    Args:
+        sdk: The SDK.
+        run: Ids of the workflow and of its run; what stands before a colon in the first tells replays apart.
 
     Attributes:
         tripped: Places where a task has failed, which it does only once; None in a replay, where none fails.
     """
 
-    tripped: ClassVar[set[str] | None] = None
+    tripped: ClassVar[set[tuple[str, str, str]] | None] = None
 
     def __init__(self, sdk: WholeSdk, run: tuple[str, str]) -> None:
         self._sdk = sdk
+        self._id = run[0].rpartition(":")[2]
+        self._run = run
+        self._children: list[Told] = []
         self._trace: Trace = []
         self._count = 0
         self._handlers = 0
@@ -74,15 +86,18 @@ class Interpreter:
         sdk = self._sdk
         self._trace.append(Note(place, what, sdk.is_replaying(), sdk.time_ns(), sdk.history()[0]))
 
-    async def run(self, text: str) -> None:
-        await self._perform(p.from_text(text), "run")
+    async def run(self, request: Job) -> Outcome:
+        with contextlib.suppress(Returned):
+            await self._perform(p.from_text(request.steps[0].text), "run")
+        return Outcome(id=self._id, total=self._count)
 
     async def handle(self, kind: str, text: str) -> None:
         self._handlers += 1
         self._count += 1
         place = f"{kind}{self._handlers}"
         self.note(place, "arrives")
-        await self._perform(p.from_text(text), place)
+        with contextlib.suppress(Returned):
+            await self._perform(p.from_text(text), place)
 
     async def _perform(self, statement: p.Statement, place: str) -> Any:  # noqa: ANN401 - of whatever is performed
         place = f"{place}/{type(statement).__name__}"
@@ -112,7 +127,7 @@ class Interpreter:
         self._tasks.append(self._started(start))
 
     def _started(self, activity: p.Work | p.Start) -> Any:  # noqa: ANN401 - the handle of either SDK
-        return self._sdk.work(STUBBORN if activity.stubborn else "", activity.kind)
+        return self._sdk.started(STUBBORN if activity.stubborn else "", activity.kind, activity.is_lost)
 
     async def _sleep(self, sleep: p.Sleep, _: str) -> None:
         await self._sdk.sleep(sleep.seconds)
@@ -131,7 +146,7 @@ class Interpreter:
         await self._sdk.wait_condition(self._sdk.all_handlers_finished)
 
     async def _local(self, local: p.Local, _: str) -> int:
-        reading: Reading = await self._sdk.local(STUBBORN if local.stubborn else "", local.kind)
+        reading: Reading = await self._sdk.local(STUBBORN if local.stubborn else "", local.kind, local.is_patient)
         return reading.value
 
     async def _side_effect(self, _: p.SideEffect, __: str) -> int:
@@ -151,15 +166,18 @@ class Interpreter:
             self._sdk.upsert_count(upsert.value)
 
     async def _continue(self, _: p.Continue, __: str) -> None:
-        self._sdk.next_run(p.to_text(p.Draw()))
+        self._sdk.next_run(job(self._id, p.to_text(p.Draw())))
+
+    async def _return(self, _: p.Return, __: str) -> None:
+        raise Returned
 
     async def _fail(self, _: p.Fail, place: str) -> None:
         raise self._sdk.application_error(place)
 
     async def _trip(self, _: p.Trip, place: str) -> None:
         def trips() -> bool:
-            if Interpreter.tripped is not None and place not in Interpreter.tripped:
-                Interpreter.tripped.add(place)
+            if Interpreter.tripped is not None and (*self._run, place) not in Interpreter.tripped:
+                Interpreter.tripped.add((*self._run, place))
                 raise Tripped(place)
             return True
 
@@ -174,11 +192,38 @@ class Interpreter:
         # Only what was started before the task that it is in: tasks that await each other in a ring end neither.
         task = self._task(join.task, _own_number.get())
         value = None if task is None else await task
-        return value.value if isinstance(value, Reading) else value
+        match value:
+            case Reading():
+                return value.value
+            case Outcome():
+                return value.total
+            case _:
+                return value
 
     def _task(self, index: int, before: int | None = None) -> asyncio.Future[Any] | None:
         tasks = self._tasks[:before]
         return tasks[index % len(tasks)] if tasks else None
+
+    # Others.
+
+    async def _child(self, child: p.Child, _: str) -> int | None:
+        workflow_id = f"{self._id}.{child.number}"
+        if not child.is_left:
+            return (await self._sdk.execute_child(workflow_id, child)).total
+        tell, task = await self._sdk.child(workflow_id, child)
+        self._children.append(tell)
+        self._tasks.append(task)
+        return None
+
+    async def _tell(self, tell: p.Tell, _: str) -> None:
+        if self._children:
+            await self._children[tell.child % len(self._children)](Nudge(note=p.to_text(tell.does)))
+
+    async def _tell_other(self, tell: p.TellOther, _: str) -> None:
+        await self._sdk.tell_other(tell.whom, Nudge(note=p.to_text(tell.does)))
+
+    async def _cancel_other(self, cancel: p.CancelOther, _: str) -> None:
+        await self._sdk.cancel_other(cancel.whom)
 
     # Branches.
 
@@ -286,10 +331,15 @@ class Interpreter:
         p.Patch: _patch,
         p.Upsert: _upsert,
         p.Continue: _continue,
+        p.Return: _return,
         p.Fail: _fail,
         p.Trip: _trip,
         p.Cancel: _cancel,
         p.Join: _join,
+        p.Child: _child,
+        p.Tell: _tell,
+        p.TellOther: _tell_other,
+        p.CancelOther: _cancel_other,
         p.Do: _do,
         p.Gather: _gather,
         p.Group: _group,
@@ -318,8 +368,12 @@ def _told(error: BaseException) -> str:
     return " < ".join(_NAMES.get(name := type(each).__name__, name) for each in chain)
 
 
-_NAMES = {"Continuation": "ContinueAsNewError", "_ContinueAsNewError": "ContinueAsNewError"}
-"""Exceptions that have no name of their own."""
+_NAMES = {
+    "Continuation": "ContinueAsNewError",
+    "_ContinueAsNewError": "ContinueAsNewError",
+    "WorkflowAlreadyStartedError": "AlreadyStartedError",
+}
+"""Exceptions that have no name of their own, and those that the two SDKs call otherwise."""
 
 
 class Ours(histories.Program):
@@ -327,8 +381,7 @@ class Ours(histories.Program):
         self.interpreter = Interpreter(OURS, (workflow.info().workflow_id, workflow.info().run_id))
 
     async def run(self, request: Job) -> Outcome:
-        await self.interpreter.run(request.steps[0].text)
-        return Outcome(id=request.id)
+        return await self.interpreter.run(request)
 
     async def on_nudge(self, request: Nudge) -> None:
         await self.interpreter.handle("signal", request.note)
@@ -355,8 +408,7 @@ class Theirs:
 
     @temporal.run
     async def run(self, job: Job) -> Outcome:
-        await self.interpreter.run(job.steps[0].text)
-        return Outcome(id=job.id)
+        return await self.interpreter.run(job)
 
     # That a run ends before its handlers do is no warning here.
     @temporal.signal(name=P + "Nudge", unfinished_policy=temporal.HandlerUnfinishedPolicy.ABANDON)

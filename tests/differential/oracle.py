@@ -78,11 +78,13 @@ class Oracle:
     def judge_prefixes(self, history: Sequence[Event], lengths: Sequence[int]) -> list[Verdict]:
         """A verdict for each of the first so many events."""
         events = WorkflowHistory.from_json("", to_json(history)).events
+        started = history[0].attributes
+        workflow_id = started.workflow_id if isinstance(started, WorkflowExecutionStarted) else ""
         awaited: list[Future[Verdict]] = []
         for length in lengths:
             self._count += 1
             verdict: Future[Verdict] = Future()
-            self._put((WorkflowHistory(f"theirs-{self._count}", events[:length]), verdict))
+            self._put((WorkflowHistory(f"{self._count}:{workflow_id}", events[:length]), verdict))
             awaited.append(verdict)
         return [self._await(verdict) for verdict in awaited]
 
@@ -160,6 +162,9 @@ def judged_by_us(history: Sequence[Event]) -> Verdict:
         return Verdict(ACCEPTED, trace)
     if isinstance(error, NondeterminismError):
         return Verdict(NONDETERMINISM, trace, why=str(error))
-    # That the code fails the task that is open is no matter of the history for Temporal's Replayer.
-    is_of_open_task = error.__cause__ is not None and type(history[-1].attributes) is WorkflowTaskStarted
+    # That the code fails the task that is open is no matter of the history for Temporal's Replayer; nor is the first
+    # task of a run that has ended without one.
+    is_open = type(history[-1].attributes) is WorkflowTaskStarted
+    is_unheard = not any(type(event.attributes) is WorkflowTaskCompleted for event in history)
+    is_of_open_task = error.__cause__ is not None and (is_open or is_unheard)
     return Verdict(ACCEPTED if is_of_open_task else ERROR, trace, why=str(error))

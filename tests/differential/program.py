@@ -6,12 +6,18 @@ by itself what must be run to replay it.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Literal, TypeAlias, cast, get_args
 
 import msgspec
 from hypothesis import strategies as st
 
 Kind: TypeAlias = Literal["TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED", "ABANDON"]
+ChildKind: TypeAlias = Literal[Kind, "WAIT_CANCELLATION_REQUESTED"]
+ParentClose: TypeAlias = Literal["TERMINATE", "ABANDON", "REQUEST_CANCEL"]
+Reuse: TypeAlias = Literal["ALLOW_DUPLICATE", "REJECT_DUPLICATE", "ALLOW_DUPLICATE_FAILED_ONLY"]
+Whom: TypeAlias = Literal["p", "p.0", "p.1", "nobody"]
+"""Ids of workflows: the run that is started, its children, and one that is never there."""
 
 
 class _Node(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -23,10 +29,11 @@ class Draw(_Node, frozen=True):
 
 
 class Work(_Node, frozen=True):
-    """Call an activity and await it. A stubborn one does not obey the first cancellation."""
+    """Call an activity and await it. A stubborn one does not obey the first cancellation; a lost one never starts."""
 
     kind: Kind = "TRY_CANCEL"
     stubborn: bool = False
+    is_lost: bool = False
 
 
 class Start(_Node, frozen=True):
@@ -34,6 +41,7 @@ class Start(_Node, frozen=True):
 
     kind: Kind = "TRY_CANCEL"
     stubborn: bool = False
+    is_lost: bool = False
 
 
 class Sleep(_Node, frozen=True):
@@ -60,10 +68,43 @@ class Settled(_Node, frozen=True):
 
 
 class Local(_Node, frozen=True):
-    """Call an activity locally and await it."""
+    """Call an activity locally and await it. A patient one waits on a timer before each attempt but the first."""
 
     kind: Kind = "TRY_CANCEL"
     stubborn: bool = False
+    is_patient: bool = False
+
+
+class Child(_Node, frozen=True):
+    """Start a child, which runs the body, and await it; or only its start: its handle is then one of the tasks."""
+
+    body: Statement
+    number: int = 0
+    kind: ChildKind = "WAIT_CANCELLATION_COMPLETED"
+    parent_close: ParentClose = "TERMINATE"
+    reuse: Reuse = "ALLOW_DUPLICATE"
+    seconds: float | None = None
+    is_left: bool = False
+
+
+class Tell(_Node, frozen=True):
+    """Signal one of the children that were started."""
+
+    does: Statement
+    child: int = 0
+
+
+class TellOther(_Node, frozen=True):
+    """Signal a workflow by its id."""
+
+    whom: Whom
+    does: Statement
+
+
+class CancelOther(_Node, frozen=True):
+    """Ask a workflow to cancel, by its id."""
+
+    whom: Whom
 
 
 class SideEffect(_Node, frozen=True):
@@ -86,6 +127,10 @@ class Upsert(_Node, frozen=True):
 
 class Continue(_Node, frozen=True):
     """Go on as a new run, which draws a number."""
+
+
+class Return(_Node, frozen=True):
+    """End the run, or the handler."""
 
 
 class Fail(_Node, frozen=True):
@@ -145,7 +190,7 @@ class Spawn(_Node, frozen=True):
 
 
 class Cancel(_Node, frozen=True):
-    """Cancel one of the tasks that were started."""
+    """Cancel one of the tasks that were started; -1 is the last."""
 
     task: int = 0
 
@@ -182,11 +227,12 @@ class If(_Node, frozen=True):
     count: int | None = None
 
 
-_Act: TypeAlias = Work | Start | Local | SideEffect | Sleep | Continue | Fail | Trip
+_Act: TypeAlias = Work | Start | Local | SideEffect | Sleep | Continue | Return | Fail | Trip
 _Own: TypeAlias = Draw | Pass | Bump | Wait | Settled | Patch | Upsert | Cancel | Join
+_Other: TypeAlias = Child | Tell | TellOther | CancelOther
 _Many: TypeAlias = Do | Gather | Group | First | Each
 _One: TypeAlias = Within | Shield | Spawn | Rescue | Finally | Locked | If
-Statement: TypeAlias = _Act | _Own | _Many | _One
+Statement: TypeAlias = _Act | _Own | _Other | _Many | _One
 
 _DECODER: msgspec.json.Decoder[Statement] = msgspec.json.Decoder(Statement)
 
@@ -199,14 +245,37 @@ def from_text(text: str) -> Statement:
     return _DECODER.decode(text)
 
 
-_KINDS = st.sampled_from(["TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED", "ABANDON"])
+def parts(statement: object) -> Iterator[Statement]:
+    """A statement, and all within it."""
+    if isinstance(statement, tuple):
+        for each in cast("tuple[object, ...]", statement):
+            yield from parts(each)
+    elif isinstance(statement, _Node):
+        yield cast("Statement", statement)
+        for name in statement.__struct_fields__:
+            yield from parts(getattr(statement, name))
+
+
+def cancelled(body: Statement, meanwhile: Sequence[Statement]) -> Do:
+    """The body in a task of its own, and what happens before it is cancelled: at once, while it runs, or after it."""
+    return Do((Spawn(body), *meanwhile, Cancel(-1), JOINED))
+
+
+JOINED = Rescue(Join(-1), Pass())
+"""The last task is awaited, whatever becomes of it."""
+
+_KINDS: st.SearchStrategy[Kind] = st.sampled_from(get_args(Kind))
 _SECONDS = st.sampled_from([1.0, 0.0, 2.0, 0.25, 5.0, 30.0])
-_TASKS = st.integers(0, 3)
+_TASKS = st.integers(-1, 3)
+_NUMBERS = st.integers(0, 1)
+_SELDOM = st.sampled_from([False, False, False, True])
+_WHOM: st.SearchStrategy[Whom] = st.sampled_from(get_args(Whom))
+_MEANWHILE = st.lists(st.sampled_from([Pass(), Sleep(0.25), Sleep(1.5), JOINED, Cancel(-1)]), max_size=3)
 
 _ACTIVITIES = st.one_of(
-    st.builds(Work, _KINDS, st.booleans()),
-    st.builds(Start, _KINDS, st.booleans()),
-    st.builds(Local, _KINDS, st.booleans()),
+    st.builds(Work, _KINDS, st.booleans(), _SELDOM),
+    st.builds(Start, _KINDS, st.booleans(), _SELDOM),
+    st.builds(Local, _KINDS, st.booleans(), st.booleans()),
 )
 _WAITS = st.one_of(
     st.builds(Sleep, _SECONDS),
@@ -223,11 +292,39 @@ _STEPS = st.one_of(
     st.builds(Upsert, st.none() | st.integers(0, 2), st.booleans()),
     st.builds(SideEffect),
 )
-_ENDS = st.sampled_from([Fail(), Trip(), Continue()])
+_OTHERS = st.one_of(
+    st.builds(CancelOther, _WHOM),
+    st.builds(Tell, st.just(Bump()), _NUMBERS),
+    st.builds(TellOther, _WHOM, st.just(Bump())),
+)
+_ENDS = st.sampled_from([Fail(), Trip(), Continue(), Return()])
 # What ends a run early is drawn seldom.
 _LEAVES: st.SearchStrategy[Statement] = st.one_of(
-    _ACTIVITIES, _WAITS, _ACTIVITIES, _WAITS, _STEPS, _ACTIVITIES, _WAITS, _STEPS, _ENDS
+    _ACTIVITIES,
+    _WAITS,
+    _ACTIVITIES,
+    _WAITS,
+    _STEPS,
+    _ACTIVITIES,
+    _WAITS,
+    _STEPS,
+    _OTHERS,
+    st.builds(cancelled, _ACTIVITIES, _MEANWHILE),
+    _ENDS,
 )
+
+
+def _child(body: st.SearchStrategy[Statement]) -> st.SearchStrategy[Child]:
+    return st.builds(
+        Child,
+        body,
+        _NUMBERS,
+        st.sampled_from(get_args(ChildKind)),
+        st.sampled_from(get_args(ParentClose)),
+        st.sampled_from(get_args(Reuse)),
+        st.none() | st.sampled_from([5.0, 30.0]),
+        st.booleans(),
+    )
 
 
 def _branches(inner: st.SearchStrategy[Statement]) -> st.SearchStrategy[Statement]:
@@ -241,11 +338,15 @@ def _branches(inner: st.SearchStrategy[Statement]) -> st.SearchStrategy[Statemen
         st.builds(Each, steps, st.none() | _SECONDS),
         st.builds(Within, _SECONDS, inner, st.booleans()),
         st.builds(Spawn, inner),
+        st.builds(cancelled, inner, _MEANWHILE),
         st.builds(Rescue, inner, inner, st.booleans(), st.booleans()),
         st.builds(Shield, inner),
         st.builds(Finally, inner, inner),
         st.builds(Locked, inner),
         st.builds(If, inner, inner, st.none() | st.integers(0, 2)),
+        _child(inner),
+        st.builds(cancelled, _child(inner), _MEANWHILE),
+        st.builds(Tell, inner, _NUMBERS) | st.builds(TellOther, _WHOM, inner),
     )
 
 

@@ -23,20 +23,30 @@ from protopact.errors import ApplicationError, ProtopactError
 from protopact.history.event import Event
 from protopact.history.time import Duration
 
-WORKFLOW_ID = "p"
+WORKFLOW_ID: Literal["p"] = "p"
 
 
 class Signal(msgspec.Struct, frozen=True):
     does: p.Statement
+    whom: p.Whom = WORKFLOW_ID
 
 
 class Update(msgspec.Struct, frozen=True):
     does: p.Statement
     is_refused: bool = False
+    whom: p.Whom = WORKFLOW_ID
 
 
 class CancelRequest(msgspec.Struct, frozen=True):
-    pass
+    whom: p.Whom = WORKFLOW_ID
+
+
+class Termination(msgspec.Struct, frozen=True):
+    whom: p.Whom = WORKFLOW_ID
+
+
+class Query(msgspec.Struct, frozen=True):
+    whom: p.Whom = WORKFLOW_ID
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -46,7 +56,7 @@ class Outcome(msgspec.Struct, frozen=True):
     how: Literal["returns", "fails", "is retried"] = "returns"
 
 
-Happening: TypeAlias = Signal | Update | CancelRequest | Outcome
+Happening: TypeAlias = Signal | Update | CancelRequest | Termination | Query | Outcome
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -72,10 +82,14 @@ class Schedule(msgspec.Struct, frozen=True):
     rest: tuple[Outcome | None, ...] = ()
 
 
+_WHOM: st.SearchStrategy[p.Whom] = st.sampled_from(["p", "p", "p.0", "p.0", "p.1"])
 _CALLS: st.SearchStrategy[Happening] = st.one_of(
+    st.builds(Signal, p.MESSAGES, _WHOM),
+    st.builds(Update, p.MESSAGES, st.booleans(), _WHOM),
     st.builds(Signal, p.MESSAGES),
     st.builds(Update, p.MESSAGES, st.booleans()),
-    st.builds(CancelRequest),
+    st.builds(CancelRequest, _WHOM),
+    st.builds(Termination, st.sampled_from(["p.0", "p.1", "p"])) | st.builds(Query, _WHOM),
 )
 _OUTCOMES: st.SearchStrategy[Happening] = st.builds(
     Outcome, st.integers(0, 3), st.sampled_from(["returns", "fails", "is retried"])
@@ -139,19 +153,19 @@ class _KeptStore(Store):
 
 @dataclass
 class Played:
-    """What came of a program.
+    """What came of a run.
 
     Attributes:
         history: Its history, which may end before the run does.
-        trace: What the last workflow object noted.
+        trace: What its last workflow object noted.
     """
 
     history: list[Event]
     trace: Trace
 
 
-def play(program: p.Statement, schedule: Schedule) -> Played:
-    """Run a program on the embedded engine."""
+def play(program: p.Statement, schedule: Schedule) -> list[Played]:
+    """Run a program on the embedded engine: the first run that it made, and all others."""
     TRACES.clear()
     Interpreter.tripped = set()
     stage = _Stage(program, schedule)
@@ -176,36 +190,38 @@ class _Stage:
     _ROUNDS = 40
     """After so many, a run that goes on for ever is left alone."""
 
-    async def play(self) -> Played:
+    async def play(self) -> list[Played]:
         turns = list(self.schedule.turns)
-        history: list[Event] = []
-        run_id: str | None = None
-        is_over = False
+        is_begun = is_over = False
         while not is_over:
             async with EmbeddedEngine(self.store, clock=self.clock, ids=self.ids, identity="test") as engine:
-                handle = histories.Client(engine).program_handle(WORKFLOW_ID)
-                if not history:
-                    request = job(WORKFLOW_ID, p.to_text(self.program))
-                    run_id = (await histories.Client(engine).start_program(request)).run_id
-                    self._happen(self.schedule.early, handle, [])
+                client = histories.Client(engine)
+                if not is_begun:
+                    await client.start_program(job(WORKFLOW_ID, p.to_text(self.program)))
+                    self._happen(self.schedule.early, client, [])
                     await self.clock.settle()
-                is_over = await self._serve(engine, handle, turns)
+                    is_begun = True
+                is_over = await self._serve(engine, turns)
                 for call in self.calls:
                     call.cancel()
                 await asyncio.gather(*self.calls, return_exceptions=True)
                 self.calls.clear()
-                first = histories.Client(engine).program_handle(WORKFLOW_ID, run_id=run_id)
-                history = list(await first.history())
-        return Played(history, self.traces[WORKFLOW_ID, run_id or ""][-1])
+                if is_over:
+                    return [
+                        Played(list(await client.program_handle(workflow_id, run_id=run_id).history()), traces[-1])
+                        for (workflow_id, run_id), traces in self.traces.items()
+                    ]
+        raise AssertionError("it is over only once")
 
-    async def _serve(self, engine: EmbeddedEngine, handle: histories.Program.Handle, turns: list[Turn]) -> bool:
+    async def _serve(self, engine: EmbeddedEngine, turns: list[Turn]) -> bool:
         """Play until the engine is to restart, or all is over."""
+        client = histories.Client(engine)
         while True:
             activities = _Activities()
             async with engine.worker(
                 workflows=[Ours],
                 activities=[activities],
-                max_cached_workflows=1 if self.schedule.is_cached else 0,
+                max_cached_workflows=100 if self.schedule.is_cached else 0,
                 graceful_shutdown_timeout=timedelta(0),
                 handle_signals=False,
             ):
@@ -214,7 +230,7 @@ class _Stage:
                     turn = turns.pop(0)
                     if turn.first == "time":
                         await self._let_time_pass()
-                    self._happen(turn.happenings, handle, activities.attempts)
+                    self._happen(turn.happenings, client, activities.attempts)
                     await self.clock.settle()
                 if not turns:
                     await self._finish(activities)
@@ -226,7 +242,7 @@ class _Stage:
             if turn.first == "engine restarts":
                 turns.insert(0, Turn(turn.happenings))
                 return False
-            self._happen(turn.happenings, handle, [])
+            self._happen(turn.happenings, client, [])
             await self.clock.settle()
 
     async def _finish(self, activities: _Activities) -> None:
@@ -249,17 +265,22 @@ class _Stage:
     def _happen(
         self,
         happenings: Sequence[Happening],
-        handle: histories.Program.Handle,
+        client: histories.Client,
         attempts: list[asyncio.Future[Reading]],
     ) -> None:
         for happening in happenings:
             match happening:
-                case Signal(does):
-                    self._call(handle.nudge(Nudge(note=p.to_text(does))))
-                case Update(does, is_refused):
-                    self._call(handle.add(Nudge(note=p.to_text(does), by=-int(is_refused))))
-                case CancelRequest():
-                    self._call(handle.cancel())
+                case Signal(does, whom):
+                    self._call(client.program_handle(whom).nudge(Nudge(note=p.to_text(does))))
+                case Update(does, is_refused, whom):
+                    nudge = Nudge(note=p.to_text(does), by=-int(is_refused))
+                    self._call(client.program_handle(whom).add(nudge))
+                case CancelRequest(whom):
+                    self._call(client.program_handle(whom).cancel())
+                case Termination(whom):
+                    self._call(client.program_handle(whom).terminate())
+                case Query(whom):
+                    self._call(client.program_handle(whom).peek(Nudge()))
                 case Outcome():
                     self._end(attempts, happening)
 

@@ -79,7 +79,7 @@ def check(history: Sequence[Event], mutation: Mutation, oracle: Oracle) -> None:
 
 
 def damage(program: Statement, schedule: Schedule, mutations: Sequence[Mutation], oracle: Oracle) -> None:
-    history = play(program, schedule).history
+    history = play(program, schedule)[0].history
     whole = history[: task_boundaries(history)[-1]]
     for mutation in mutations:
         check(whole, mutation, oracle)

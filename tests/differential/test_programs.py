@@ -31,18 +31,18 @@ def task_boundaries(history: Sequence[Event]) -> list[int]:
 
 
 def check(program: Statement, schedule: Schedule, oracle: Oracle) -> None:
-    """Run a program; every prefix of its history that ends with a task is told alike, and as it was told live."""
-    played = play(program, schedule)
-    history = played.history
-    lengths = task_boundaries(history)
-    for length, theirs in zip(lengths, oracle.judge_prefixes(history, lengths), strict=True):
-        ours = judged_by_us(history[:length])
-        assert ours == theirs, f"after event {length}: {ours.why or 'ours accepts'}; {theirs.why or 'Temporal accepts'}"
-    ends = [e for e in history if isinstance(e.attributes, WorkflowTaskCompleted | WorkflowTaskFailed)]
-    if ends and isinstance(ends[-1].attributes, WorkflowTaskCompleted):
-        again = judged_by_us(history).trace
-        assert [(n.place, n.what, n.time_ns) for n in again] == [(n.place, n.what, n.time_ns) for n in played.trace]
-        check_every_task(Ours, history)
+    """Run a program; every prefix of a history that ends with a task is told alike, and as it was told live."""
+    for played in play(program, schedule):
+        history = played.history
+        lengths = task_boundaries(history)
+        for length, theirs in zip(lengths, oracle.judge_prefixes(history, lengths), strict=True):
+            ours = judged_by_us(history[:length])
+            assert ours == theirs, f"after event {length}: {ours.why or 'accepted'}; {theirs.why or 'accepted'}"
+        ends = [e for e in history if isinstance(e.attributes, WorkflowTaskCompleted | WorkflowTaskFailed)]
+        if ends and isinstance(ends[-1].attributes, WorkflowTaskCompleted):
+            again = judged_by_us(history).trace
+            assert [(n.place, n.what, n.time_ns) for n in again] == [(n.place, n.what, n.time_ns) for n in played.trace]
+            check_every_task(Ours, history)
 
 
 PATIENT = settings(

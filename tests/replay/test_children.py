@@ -459,6 +459,20 @@ judged("TakenBack", TakenBack, asked(work("1")).returns("1").task().answer(ends(
 judged("AbandonedAtOnce", AbandonedAtOnce, asked(work("1")).returns("1").task().answer(ends()))
 
 
+class FailsOthers(Family):
+    """A signal that was never sent has failed; the task that sends it is not cancelled."""
+
+    async def run(self) -> None:
+        task = asyncio.create_task(self.signal("x"))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        self.note(task.cancelled(), type(task.exception()).__name__)
+
+
+judged("FailsOthers", FailsOthers, asked(ends()))
+
+
 class Mixed(Family):
     async def run(self) -> None:
         self.beside(self.tried("work", self.sdk.work("a", "TRY_CANCEL")))

@@ -345,6 +345,31 @@ class Reset(Program):
         self.note("end", self.sdk.random().random())
 
 
+@case(Story().nudge("early").asks_to_cancel().terminates(), name="EndedBeforeItBegan")
+@case(Story().task().fails().terminates(), name="EndedAfterTheFirstTaskHadFailed")
+@case(Story().admits("u").task().terminates(), name="EndedInTheFirstTask")
+@case(Story().task().fails("RESET_WORKFLOW", "other").terminates(), name="ResetAndEnded")
+class NeverAnswered(Program):
+    """The code begins even so, as if the task were new; what it cancels is not told so."""
+
+    async def sends(self) -> None:
+        try:
+            await self.sdk.work("a")
+        except asyncio.CancelledError:
+            self.note("cancelled")
+            raise
+
+    async def run(self) -> None:
+        self.note(self.sdk.history(), self.sdk.random().random())
+        tasks = [asyncio.create_task(self.sends()) for _ in range(2)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.note("told")
+
+
 @case(Story().task().answer(work("1")).nudge("a").task().answer().terminates())
 class Terminated(Program):
     async def run(self) -> None:

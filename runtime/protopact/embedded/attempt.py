@@ -321,7 +321,7 @@ class AttemptRunner:
     async def _outcome(self, running: _Running) -> Outcome:
         try:
             return Completed(await self._execute(running))
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, CancelledError) as error:
             match running.cancellation_reason:
                 case CancellationReason.WORKER_SHUTDOWN:
                     return HandedBack()
@@ -433,7 +433,7 @@ class AttemptRunner:
         if isinstance(error, PayloadSizeError):
             # As the Temporal server refuses it: the next attempt would fail alike.
             error = _caused(ServerError(str(error), non_retryable=True), error)
-        elif isinstance(error, asyncio.CancelledError) and not isinstance(error, CancelledError):
+        elif isinstance(error, asyncio.CancelledError):
             # As Temporal's SDK: the activity cancelled itself, or awaited what somebody else had cancelled.
             error = _caused(ApplicationError(str(error) or "Cancelled", type="CancelledError"), error)
         failure = self._failure_converter.to_failure(error)
@@ -445,7 +445,7 @@ class AttemptRunner:
             message = f"the failure of the activity cannot be encoded by the payload codecs: {refused}"
             return Failure(message, ApplicationFailureInfo(type=type(error).__name__), SOURCE)
 
-    async def _cancellation_details(self, error: asyncio.CancelledError) -> Payloads:
+    async def _cancellation_details(self, error: BaseException) -> Payloads:
         if not isinstance(error, CancelledError) or not error.details:
             return ()
         failure = await self._written(error)

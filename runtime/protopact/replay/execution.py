@@ -197,6 +197,8 @@ class Execution:
                 else:
                     answer_end = ends[index + 1] + 1 if index + 1 < len(ends) else count
                     self._activate(last, machines.look_ahead(events, following, answer_end), is_open=False)
+            elif machines.awaits_start:
+                self._begin_ended(events[begin:following])
             machines.admitted.clear()
             begin = following
         # What the code has already answered is compared now, and stays with what comes for the next task.
@@ -207,6 +209,18 @@ class Execution:
         machines.apply(events, max(begin, done), answered)
         self._rest, self._rest_done = events[begin:], answered - begin
         return is_open
+
+    def _begin_ended(self, events: Sequence[Event]) -> None:
+        """The run has ended before any of its tasks was answered: as in Temporal Core, its code begins even so."""
+        last, started = events[0], WorkflowTaskStarted()
+        self._handlers.answers_queries = False  # as on Temporal's server, until a task has started
+        for event in events:
+            if isinstance(event.attributes, WorkflowTaskStarted):
+                last, started = event, event.attributes
+                self._handlers.answers_queries = True
+        self._start_task_of_code(last, is_open=True)
+        self._instance.begin_task(events[-1].event_id, started)
+        self._activate(last, tuple(self._machines.admitted.values()), is_open=True)
 
     def _start_task_of_code(self, started: Event, *, is_open: bool) -> None:
         is_open = is_open and self._trace is None  # nothing of a traced run is new
@@ -233,7 +247,8 @@ class Execution:
         def step(*, is_open: bool) -> None:
             self._run_jobs(updates, started.event_id - 1, is_open=is_open)
             self._settle(is_open=is_open)
-            self._go_on(is_open=is_open)
+            if not self._machines.has_ended:  # Core does not wake what has ended
+                self._go_on(is_open=is_open)
 
         try:
             self._attempt(step, is_open=is_open)

@@ -51,11 +51,15 @@ class Handlers:
     Args:
         definition: The workflow class and what goes with it.
         instance: The run's code at work.
+
+    Attributes:
+        answers_queries: Whether the run answers queries once there is a workflow object.
     """
 
-    __slots__ = ("_definition", "_instance", "_object", "_request", "_started")
+    __slots__ = ("_definition", "_instance", "_object", "_request", "_started", "answers_queries")
 
     def __init__(self, definition: Definition, instance: Instance) -> None:
+        self.answers_queries = True
         self._definition = definition
         self._instance = instance
         self._object: Workflow | None = None
@@ -202,7 +206,7 @@ class Handlers:
             if instance.loop.is_unwound:
                 return
             failure: BaseException = error
-            if isinstance(error, asyncio.CancelledError) and not isinstance(error, CancelledFailure):
+            if isinstance(error, asyncio.CancelledError):
                 failure = CancelledFailure(f"Cancellation raised within update {request.name}")
             if isinstance(error, ReadOnlyContextError | NondeterministicCallError) or (
                 is_accepted and not instance.is_failure(failure)
@@ -257,7 +261,7 @@ class Handlers:
     def query(self, name: str, args: Payloads, header: Headers) -> Payloads | Failure:
         """Answer a query; inside the loop."""
         definition = self._definition
-        if self._object is None:
+        if self._object is None or not self.answers_queries:
             message = "none of its workflow tasks has run, so there is no state to ask for"
             return definition.failures.to_failure(ApplicationError(message, type="WorkflowNotReady"))
         try:

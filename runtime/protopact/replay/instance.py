@@ -233,7 +233,7 @@ class Instance(Runtime):
 
     def _end(self, error: BaseException) -> None:
         failure = error
-        if isinstance(error, asyncio.CancelledError) and not isinstance(error, CancelledFailure):
+        if isinstance(error, asyncio.CancelledError):
             failure = CancelledFailure(str(error) or "Cancelled")
         if self.is_cancel_requested and _is_cancellation(failure):
             self.close(WorkflowExecutionCanceled, CancelWorkflowExecution, error)

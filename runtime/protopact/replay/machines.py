@@ -143,6 +143,11 @@ class Machines:
         """Whether what ends a run goes behind its other commands."""
         return _CLOSES_LAST in self.core_flags
 
+    @property
+    def awaits_start(self) -> bool:
+        """Whether the code has not been told that the run has begun."""
+        return any(job == self._handlers.start for job, _ in self.jobs)
+
     def forget_jobs(self) -> None:
         """The code has been told."""
         self.signals, self.jobs, self.has_patches = [], [], False
