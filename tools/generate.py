@@ -48,6 +48,25 @@ def write_contracts_of_tests(out: Path) -> None:
             f"--protopact_out={options}:{out / folder}",
             *(path.relative_to(ROOT / folder) for path in sorted((ROOT / folder).rglob("*.proto"))),
         )
+    write_contracts_of_conformance(out)
+
+
+def write_contracts_of_conformance(out: Path) -> None:
+    """Write what is generated for the conformance suite's contract, for each message library."""
+    folder = ROOT / "tests/conformance/contracts"
+    files = [path.relative_to(folder) for path in sorted(folder.rglob("*.proto"))]
+    protoc = (sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={folder}", "--proto_path=runtime")
+    for library in ("google", "betterproto2"):
+        written = out / "tests/conformance" / library
+        written.mkdir(parents=True, exist_ok=True)
+        if library == "google":
+            options = f"messages=google,import_root=tests.conformance.{library}:"
+            messages = (f"--python_out={written}", f"--mypy_out=quiet:{written}")
+        else:
+            options = ""
+            messages = (f"--python_betterproto2_out=client_generation=none:{written}",)
+        run(*protoc, *messages, f"--protopact_out={options}{written}", *files)
+
 
 
 def main() -> None:

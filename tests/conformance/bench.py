@@ -1,0 +1,283 @@
+"""What the cases of the suite share: an engine with names of its own, and workflows and activities to derive from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
+
+from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
+from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+
+import protopact
+from protopact import activity, workflow
+from protopact.activity import Activities
+from protopact.engine import Engine, SignalWorkflow, Started, StartWorkflow, UpdateStarted, UpdateWorkflow
+from protopact.history.event import Attributes, Event
+from protopact.interceptor import ContinueAsNew, Interceptor, StartActivity, StartChildWorkflow
+from protopact.payload import Encoding, PayloadCodec
+from protopact.policy import RetryPolicy, StartOptions
+
+T = TypeVar("T")
+A = TypeVar("A", bound=Attributes)
+
+ONCE = RetryPolicy(maximum_attempts=1)
+PATIENCE = timedelta(seconds=30)
+"""After how long what must come has not come."""
+
+
+def text(value: str) -> Text:
+    return Text(value=value)
+
+
+def millis(number: float) -> timedelta:
+    return timedelta(milliseconds=number)
+
+
+async def soon(awaitable: Awaitable[T]) -> T:
+    """Await what must not take long."""
+    return await asyncio.wait_for(awaitable, PATIENCE.total_seconds())
+
+
+async def until(probe: Callable[[], Awaitable[T]]) -> T:
+    """Ask until the answer is true: for what an engine tells only who asks."""
+
+    async def ask() -> T:
+        while not (answer := await probe()):
+            await asyncio.sleep(0.01)
+        return answer
+
+    return await soon(ask())
+
+
+def kinds(history: Sequence[Event]) -> list[str]:
+    """Event types without those of workflow tasks."""
+    names = [type(event.attributes).__name__ for event in history]
+    return [name for name in names if not name.startswith("WorkflowTask")]
+
+
+def find(history: Sequence[Event], kind: type[A]) -> A:
+    """The attributes of the only event of a type."""
+    (found,) = [event.attributes for event in history if isinstance(event.attributes, kind)]
+    return found
+
+
+class Routing(Interceptor):
+    """Sends everything to one task queue, so that tests which share a server do not share workers."""
+
+    def __init__(self, queue: str) -> None:
+        self._queue = queue
+
+    async def start_workflow(
+        self, call: StartWorkflow[Any, Any], next_hook: Callable[[StartWorkflow[Any, Any]], Awaitable[Started]]
+    ) -> Started:
+        call.options.setdefault("task_queue", self._queue)
+        return await next_hook(call)
+
+    async def signal_with_start(
+        self,
+        start: StartWorkflow[Any, Any],
+        signal: SignalWorkflow[Any],
+        next_hook: Callable[[StartWorkflow[Any, Any], SignalWorkflow[Any]], Awaitable[Started]],
+    ) -> Started:
+        start.options.setdefault("task_queue", self._queue)
+        return await next_hook(start, signal)
+
+    async def update_with_start(
+        self,
+        start: StartWorkflow[Any, Any],
+        update: UpdateWorkflow[Any, Any],
+        next_hook: Callable[
+            [StartWorkflow[Any, Any], UpdateWorkflow[Any, Any]], Awaitable[tuple[Started, UpdateStarted]]
+        ],
+    ) -> tuple[Started, UpdateStarted]:
+        start.options.setdefault("task_queue", self._queue)
+        return await next_hook(start, update)
+
+    def start_activity(
+        self, call: StartActivity, next_hook: Callable[[StartActivity], Awaitable[object]]
+    ) -> Awaitable[object]:
+        call.options.setdefault("task_queue", self._queue)
+        return next_hook(call)
+
+    async def start_child_workflow(
+        self, call: StartChildWorkflow, next_hook: Callable[[StartChildWorkflow], Awaitable[object]]
+    ) -> object:
+        call.options.setdefault("task_queue", self._queue)
+        return await next_hook(call)
+
+    def continue_as_new(self, call: ContinueAsNew, next_hook: Callable[[ContinueAsNew], NoReturn]) -> NoReturn:
+        call.options.setdefault("task_queue", self._queue)
+        next_hook(call)
+
+
+class WorkerSettings(TypedDict, total=False):
+    """What a test says of its worker."""
+
+    services: Sequence[type]
+    max_concurrent_activities: int
+    max_cached_workflows: int
+    graceful_shutdown_timeout: timedelta
+    workflow_failure_exception_types: Sequence[type[Exception]]
+    identity: str
+    build_id: str
+
+
+class ConnectSettings(TypedDict, total=False):
+    """What a test says of its connection."""
+
+    encoding: Encoding
+    codecs: Sequence[PayloadCodec]
+    interceptors: Sequence[Interceptor]
+
+
+@dataclass(frozen=True)
+class Place:
+    """An engine's URL, with names that no other test has."""
+
+    url: str
+    name: str
+
+    @asynccontextmanager
+    async def connect(self, **settings: Unpack[ConnectSettings]) -> AsyncGenerator[Bench]:
+        """The engine, once more; a memory engine begins anew."""
+        settings["interceptors"] = [*settings.get("interceptors", ()), Routing(self.name)]
+        async with protopact.connect(self.url, identity="client", **settings) as engine:
+            yield Bench(self, engine)
+
+
+@dataclass
+class Bench:
+    """An engine under test."""
+
+    place: Place
+    engine: Engine
+    client: suite.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client = suite.Client(self.engine)
+
+    def id(self, name: str = "w") -> str:
+        """A workflow id that no other test has."""
+        return f"{self.place.name}/{name}"
+
+    def worker(
+        self,
+        *workflows: type[workflow.Workflow],
+        activities: Sequence[Activities] = (),
+        **settings: Unpack[WorkerSettings],
+    ) -> AbstractAsyncContextManager[None]:
+        """Serve workflows and activities on the test's queue; what still runs at the end is cancelled at once."""
+        settings.setdefault("graceful_shutdown_timeout", timedelta(0))
+        return self.engine.worker(
+            workflows=workflows, activities=activities, task_queue=self.place.name, handle_signals=False, **settings
+        )
+
+    async def start(
+        self, value: str = "", *, name: str = "w", **options: Unpack[StartOptions]
+    ) -> suite.Free.Handle:
+        """Start a Free."""
+        options.setdefault("id", self.id(name))
+        return await self.client.start_free(text(value), **options)
+
+    async def run(self, value: str = "", *, name: str = "w", **options: Unpack[StartOptions]) -> str:
+        """Start a Free, and what it returns."""
+        handle = await self.start(value, name=name, **options)
+        return (await soon(handle.result())).value
+
+
+class Waiting(suite.Free):
+    """Waits for Go; Set changes what Status says."""
+
+    def __init__(self) -> None:
+        self.state = "new"
+
+    async def run(self, request: Text) -> Text:
+        signal = await self.go.receive()
+        return text(f"{signal.value} {self.state}")
+
+    def status(self, request: Text) -> Text:
+        return text(self.state + request.value)
+
+    def validate_set(self, request: Text) -> None:
+        if not request.value:
+            raise ValueError("nothing to set")
+
+    async def set(self, request: Text) -> Text:
+        before, self.state = self.state, request.value
+        return text(before)
+
+
+class Chain(Waiting):
+    """Calls Echo three times, one after the other."""
+
+    async def run(self, request: Text) -> Text:
+        reply = request
+        for _ in range(3):
+            reply = await suite.echo(reply)
+        return reply
+
+
+class Other(suite.Other):
+    """Sleeps for an hour."""
+
+    async def run(self, request: Text) -> Text:
+        await workflow.sleep(3600)
+        return request
+
+
+def running(code: Callable[[Text], Awaitable[Text]]) -> type[Waiting]:
+    """A Free that runs `code`."""
+
+    class Running(Waiting):
+        async def run(self, request: Text) -> Text:
+            return await code(request)
+
+    return Running
+
+
+class Lab(suite.Activities):
+    """Does what the activities say."""
+
+    async def echo(self, request: Text) -> Text:
+        return text(request.value + "!")
+
+    async def beat(self, request: Text) -> Text:
+        return request
+
+    async def nothing(self) -> None:
+        return None
+
+    async def copy(self, request: Document) -> Document:
+        return request
+
+
+class Stuck(Lab):
+    """Never ends by itself; says how it was cancelled."""
+
+    def __init__(self) -> None:
+        self.started = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.attempts = 0
+        self.reasons = list[activity.CancellationReason | None]()
+
+    async def echo(self, request: Text) -> Text:
+        return await self._wait(request)
+
+    async def beat(self, request: Text) -> Text:
+        activity.heartbeat(text(f"beat {activity.info().attempt}"))
+        return await self._wait(request)
+
+    async def _wait(self, request: Text) -> Text:
+        self.attempts += 1
+        self.started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.reasons.append(activity.cancellation_reason())
+            self.ended.set()
+            raise
+        return request
