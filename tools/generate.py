@@ -60,13 +60,12 @@ def write_contracts_of_conformance(out: Path) -> None:
         written = out / "tests/conformance" / library
         written.mkdir(parents=True, exist_ok=True)
         if library == "google":
+            out_of_library = [f"--python_out={written}", f"--mypy_out=quiet:{written}"]
             options = f"messages=google,import_root=tests.conformance.{library}:"
-            messages = (f"--python_out={written}", f"--mypy_out=quiet:{written}")
         else:
+            out_of_library = [f"--python_betterproto2_out=client_generation=none:{written}"]
             options = ""
-            messages = (f"--python_betterproto2_out=client_generation=none:{written}",)
-        run(*protoc, *messages, f"--protopact_out={options}{written}", *files)
-
+        run(*protoc, *out_of_library, f"--protopact_out={options}{written}", *files)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from tests.conformance.google.suite.v1.suite_protopact import SuiteService as su
 import protopact
 from protopact import activity, workflow
 from protopact.activity import Activities
+from protopact.client import WorkflowHandle
 from protopact.engine import Engine, SignalWorkflow, Started, StartWorkflow, UpdateStarted, UpdateWorkflow
 from protopact.history.event import Attributes, Event
 from protopact.interceptor import ContinueAsNew, Interceptor, StartActivity, StartChildWorkflow
@@ -25,7 +26,7 @@ T = TypeVar("T")
 A = TypeVar("A", bound=Attributes)
 
 ONCE = RetryPolicy(maximum_attempts=1)
-PATIENCE = timedelta(seconds=30)
+PATIENCE = timedelta(seconds=20)
 """After how long what must come has not come."""
 
 
@@ -176,9 +177,7 @@ class Bench:
             workflows=workflows, activities=activities, task_queue=self.place.name, handle_signals=False, **settings
         )
 
-    async def start(
-        self, value: str = "", *, name: str = "w", **options: Unpack[StartOptions]
-    ) -> suite.Free.Handle:
+    async def start(self, value: str = "", *, name: str = "w", **options: Unpack[StartOptions]) -> suite.Free.Handle:
         """Start a Free."""
         options.setdefault("id", self.id(name))
         return await self.client.start_free(text(value), **options)
@@ -187,6 +186,14 @@ class Bench:
         """Start a Free, and what it returns."""
         handle = await self.start(value, name=name, **options)
         return (await soon(handle.result())).value
+
+    async def until_parked(self, handle: WorkflowHandle[Any]) -> str:
+        """Wait until a run's workflow task has failed; why it did."""
+
+        async def failure() -> str | None:
+            return (await handle.describe()).task_failure
+
+        return await until(failure) or ""
 
 
 class Waiting(suite.Free):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
-from tests.conformance.bench import Bench, Lab, Waiting, kinds, soon, text, until
+from tests.conformance.bench import Bench, Lab, Waiting, kinds, soon, text
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
@@ -140,8 +141,6 @@ async def test_a_query_that_nobody_can_answer(bench: Bench) -> None:
     handle = await bench.start()
     target = handle.__protopact__
     query = target.workflow.queries[0]
-    from datetime import timedelta
-
     with pytest.raises(QueryError):
         await soon(
             bench.engine.query_workflow(
@@ -158,7 +157,7 @@ async def test_a_query_waits_for_a_worker_that_comes_in_time(bench: Bench) -> No
         assert (await soon(waiting)).value == "new?"
 
 
-async def test_a_query_on_a_run_with_a_parked_task(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_parked_run_that_is_fixed_answers(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("CRITICAL")
 
     class Buggy(Waiting):
@@ -170,13 +169,7 @@ async def test_a_query_on_a_run_with_a_parked_task(bench: Bench, caplog: pytest.
         handle = await bench.start()
         await soon(handle.set(text("changed")))
         await handle.go(text(""))
-
-        async def parked() -> bool:
-            return (await handle.describe()).task_failure is not None
-
-        await until(parked)
-        with pytest.raises(QueryError):
-            await soon(handle.status(text("?")))
+        await bench.until_parked(handle)
     async with bench.worker(Waiting, build_id="fixed"):
         assert (await soon(handle.status(text("?")))).value == "changed?"
         assert (await soon(handle.result())).value == " changed"

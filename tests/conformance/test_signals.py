@@ -11,7 +11,7 @@ from tests.conformance.google.suite.v1.suite_protopact import SuiteService as su
 
 from protopact import workflow
 from protopact.engine import SignalWorkflow, WorkflowRef
-from protopact.errors import WorkflowFailedError
+from protopact.errors import AlreadyStartedError, ApplicationError, WorkflowFailedError
 from protopact.history.event import WorkflowExecutionSignaled
 from protopact.policy import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 
@@ -125,8 +125,6 @@ async def test_signal_with_start_on_an_id_whose_run_has_closed(bench: Bench) -> 
     assert second.run_id != first.run_id
     async with bench.worker(Waiting):
         assert (await soon(second.result())).value == "go new"
-    from protopact.errors import AlreadyStartedError
-
     with pytest.raises(AlreadyStartedError):
         await bench.client.start_free_with_go(
             text("b"), text("go"), id=first.id, id_reuse_policy=WorkflowIdReusePolicy.REJECT_DUPLICATE
@@ -174,8 +172,6 @@ async def test_many_signals(bench: Bench, number: int) -> None:
 
 
 async def test_a_signal_handler_that_fails_the_run(bench: Bench) -> None:
-    from protopact.errors import ApplicationError
-
     class Failing(Waiting):
         async def on_go(self, request: Text) -> None:
             raise ApplicationError("signalled", type="Signalled")
@@ -255,14 +251,14 @@ async def test_empty_signals_queries_and_updates(bench: Bench) -> None:
 
     async with bench.worker(Quiet, activities=[Lab()]):
         handle = await bench.client.start_quiet(id=bench.id())
-        assert (await soon(handle.touch())) is None
+        await soon(handle.touch())
         assert (await soon(handle.peek())).value == "1"
         await handle.ping()
-        assert (await soon(handle.result())) is None
+        await soon(handle.result())
         again = await bench.client.start_quiet_with_ping(id=bench.id("again"))
         await soon(again.result())
         last, update = await soon(bench.client.start_quiet_with_touch(id=bench.id("last")))
-        assert (await soon(update.result())) is None
+        await soon(update.result())
         await last.ping()
         await soon(last.result())
     signaled = find(await handle.history(), WorkflowExecutionSignaled)

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from tests.conformance.bench import Bench, Chain, Lab, Other, Waiting, find, kinds, millis, running, soon, text, until
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
-from tests.conformance.google.suite.v1.suite_protopact import QueuedService, SuiteService as suite
+from tests.conformance.google.suite.v1.suite_protopact import QueuedService
+from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
 from protopact import workflow
 from protopact.engine import WorkflowStatus
@@ -90,7 +91,7 @@ async def test_ids_that_are_drawn(bench: Bench) -> None:
         await soon(asyncio.gather(first.result(), second.result()))
 
 
-@pytest.mark.parametrize("name", ["Grüße", "日本語/ワークフロー", "🦊 with a space", "a%2Fb&c=d#e?f", "e\u0301"])  # noqa: RUF001
+@pytest.mark.parametrize("name", ["Grüße", "日本語/ワークフロー", "🦊 with a space", "a%2Fb&c=d#e?f", "e\u0301"])
 async def test_unicode_ids(bench: Bench, name: str) -> None:
     async with bench.worker(Waiting):
         handle = await bench.start(name, name=name)
@@ -115,29 +116,29 @@ async def test_start_options_reach_history_and_description(bench: Bench) -> None
         run_timeout=minute,
         task_timeout=millis(9000),
         memo={"who": "me", "größe": "ü"},
-        search_attributes={"SuiteKeyword": "north", "SuiteInt": 3, "SuiteBool": True, "SuiteKeywords": ["x", "y"]},
+        search_attributes={"Region": "north", "Count": 3, "Hot": True, "Tags": ["x", "y"]},
     )
     started = find(await handle.history(), WorkflowExecutionStarted)
     assert started.task_queue == f"{bench.place.name}-elsewhere"
     assert started.workflow_execution_timeout == 3600 * 10**9
     assert started.workflow_run_timeout == 60 * 10**9
     assert started.workflow_task_timeout == 9 * 10**9
-    assert started.search_attributes["SuiteKeyword"].metadata["type"] == b"Keyword"
+    assert started.search_attributes["Region"].metadata["type"] == b"Keyword"
     description = await handle.describe()
     assert description.task_queue == f"{bench.place.name}-elsewhere"
     assert description.memo == {"who": "me", "größe": "ü"}
     assert description.search_attributes == {
-        "SuiteKeyword": "north",
-        "SuiteInt": 3,
-        "SuiteBool": True,
-        "SuiteKeywords": ["x", "y"],
+        "Region": "north",
+        "Count": 3,
+        "Hot": True,
+        "Tags": ["x", "y"],
     }
 
 
 async def test_what_the_contract_declares_is_what_a_start_has(bench: Bench) -> None:
     document = Document(title=bench.place.name, inner=Text(value="x"), number=5)
     document.at.FromSeconds(1_767_225_600)
-    handle = await bench.client.start_declared(document, search_attributes={"SuiteBool": True})
+    handle = await bench.client.start_declared(document, search_attributes={"Hot": True})
     started = find(await handle.history(), WorkflowExecutionStarted)
     assert started.workflow_execution_timeout == 60 * 10**9
     assert started.workflow_run_timeout == 50 * 10**9
@@ -148,10 +149,10 @@ async def test_what_the_contract_declares_is_what_a_start_has(bench: Bench) -> N
     assert tuple(started.retry_policy.non_retryable_error_types) == ("Fatal",)
     assert started.priority == policy.Priority(priority_key=2)
     assert (await handle.describe()).search_attributes == {
-        "SuiteKeyword": f"title of {bench.place.name}",
-        "SuiteInt": 5,
-        "SuiteTime": datetime(2026, 1, 1, tzinfo=UTC),
-        "SuiteBool": True,
+        "Region": f"title of {bench.place.name}",
+        "Count": 5,
+        "Since": datetime(2026, 1, 1, tzinfo=UTC),
+        "Hot": True,
     }
     await handle.terminate()
     with pytest.raises(AlreadyStartedError):
@@ -180,7 +181,7 @@ async def test_info_tells_the_run_of_itself(bench: Bench) -> None:
         assert info.run_timeout == millis(60_000)
         assert info.parent is None
         assert workflow.in_workflow()
-        return text(" ".join((info.workflow_id, info.run_id, info.first_run_id, info.workflow_type, info.task_queue)))
+        return text(f"{info.workflow_id} {info.run_id} {info.first_run_id} {info.workflow_type} {info.task_queue}")
 
     async with bench.worker(running(tells)):
         handle = await bench.start(run_timeout=millis(60_000))

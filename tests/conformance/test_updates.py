@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.conformance.bench import Bench, Lab, Waiting, find, kinds, millis, soon, text, until
+from tests.conformance.bench import Bench, Lab, Waiting, find, kinds, millis, soon, text
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
@@ -78,17 +78,21 @@ async def test_a_validator_may_say_what_is_wrong(bench: Bench) -> None:
     assert cause.details.get(0, Text) == text("why")
 
 
-async def test_a_validator_that_would_change_the_run(bench: Bench) -> None:
+async def test_a_validator_that_would_change_the_run_fails_the_task(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL")
+
     class Changing(Waiting):
         def validate_set(self, request: Text) -> None:
             suite.echo(request)
 
     async with bench.worker(Changing):
         handle = await bench.start()
-        with pytest.raises(UpdateFailedError):
-            await soon(handle.set(text("x")))
-        await handle.go(text("go"))
-        await soon(handle.result())
+        waiting = asyncio.create_task(handle.set(text("x")))
+        await bench.until_parked(handle)
+    async with bench.worker(Waiting, build_id="fixed"):
+        assert (await soon(waiting)).value == "new"
     assert "ActivityTaskScheduled" not in kinds(await handle.history())
 
 
@@ -132,9 +136,7 @@ async def test_stages(bench: Bench) -> None:
         handle = await bench.start()
         update = await soon(handle.start_set(text("x"), id="u1", wait_for_stage=WaitForStage.ACCEPTED))
         assert (update.id, update.workflow_id) == ("u1", handle.id)
-        completed = asyncio.create_task(
-            handle.start_set(text("x"), id="u1", wait_for_stage=WaitForStage.COMPLETED)
-        )
+        completed = asyncio.create_task(handle.start_set(text("x"), id="u1", wait_for_stage=WaitForStage.COMPLETED))
         waiting = asyncio.create_task(update.result())
         await soon(handle.status(text("")))
         assert not waiting.done()
@@ -301,11 +303,7 @@ async def test_a_bug_in_an_update_is_cured_by_a_fix(bench: Bench, caplog: pytest
     async with bench.worker(Buggy):
         handle = await bench.start()
         waiting = asyncio.create_task(handle.set(text("x")))
-
-        async def parked() -> bool:
-            return (await handle.describe()).task_failure is not None
-
-        await until(parked)
+        await bench.until_parked(handle)
     async with bench.worker(Waiting, build_id="fixed"):
         assert (await soon(waiting)).value == "new"
 

@@ -22,7 +22,7 @@ _generated.check(
     plugin="0.1.0",
     minimum_runtime="0.1.0",
     source="suite/v1/suite.proto",
-    digest="4ad1f45f8ff26d9573efa7d41625603044ece3a926566400d49e3ed88f748864",
+    digest="bcd91e24f2317ef60a874a56bc55e3789d13b05777d44e60072299de4a3063ce",
 )
 try:
     from . import Document, Text
@@ -216,12 +216,12 @@ _DECLARED = _contract.Workflow(
     wait_for_cancellation=True,
     search_attributes=(
         _contract.SearchAttribute(
-            "SuiteKeyword",
+            "Region",
             _policy.SearchAttributeType.KEYWORD,
             _contract.Template("title of {title}", ("title of ", _contract.Field(("title",), "title"))),
         ),
-        _contract.SearchAttribute("SuiteInt", _policy.SearchAttributeType.INT, ("number",)),
-        _contract.SearchAttribute("SuiteTime", _policy.SearchAttributeType.DATETIME, ("at",)),
+        _contract.SearchAttribute("Count", _policy.SearchAttributeType.INT, ("number",)),
+        _contract.SearchAttribute("Since", _policy.SearchAttributeType.DATETIME, ("at",)),
     ),
     priority=_policy.Priority(priority_key=2),
     signals=(_contract.SignalRef(_GO, start=True),),
@@ -232,7 +232,7 @@ _DECLARED = _contract.Workflow(
 _SUITE_SERVICE = _contract.Service(
     name="suite.v1.SuiteService",
     source="suite/v1/suite.proto",
-    digest="39de304b15eebfd607562dbaf8e00c0183476cdb6ce5afd277cb5764545d2004",
+    digest="2e95deb5cc40807be5367ff5d31f27c3e77a9ccda94577142d89f0eae1b2f182",
     task_queue="suite",
     workflows=(_FREE, _OTHER, _QUIET, _DECLARED),
     activities=(_ECHO, _BEAT, _NOTHING, _COPY),
