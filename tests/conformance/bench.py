@@ -278,11 +278,14 @@ class Stuck(Lab):
         activity.heartbeat(text(f"beat {activity.info().attempt}"))
         return await self._wait(request)
 
+    async def linger(self) -> None:
+        await asyncio.Event().wait()
+
     async def _wait(self, request: Text) -> Text:
         self.attempts += 1
         self.started.set()
         try:
-            await asyncio.Event().wait()
+            await self.linger()
         except asyncio.CancelledError:
             self.reasons.append(activity.cancellation_reason())
             self.ended.set()

@@ -21,17 +21,10 @@ from protopact.policy import ActivityCancellationType, RetryPolicy, WaitForStage
 class Obedient(Stuck):
     """Heartbeats until it is cancelled."""
 
-    async def _wait(self, request: Text) -> Text:
-        self.attempts += 1
-        self.started.set()
-        try:
-            while True:
-                activity.heartbeat()
-                await asyncio.sleep(0.02)
-        except asyncio.CancelledError:
-            self.reasons.append(activity.cancellation_reason())
-            self.ended.set()
-            raise
+    async def linger(self) -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(0.02)
 
 
 async def until_between_attempts(handle: suite.Free.Handle) -> None:
