@@ -80,6 +80,12 @@ class CancellationReason(Enum):
     WORKER_SHUTDOWN = "worker shutdown"
     """The worker stops, and its grace period is over; another worker runs the activity again."""
 
+    PAUSED = "paused"
+    """An operator has paused it, which only Temporal's can; it runs again when it is unpaused."""
+
+    RESET = "reset"
+    """An operator has reset it, which only Temporal's can; it runs again from its first attempt."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Info:

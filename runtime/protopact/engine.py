@@ -23,6 +23,7 @@ from protopact.policy import SearchAttributeValue, StartOptions, UpdateOptions
 
 if TYPE_CHECKING:
     from protopact.activity import Activities
+    from protopact.temporal.tuning import TemporalWorkerOptions
     from protopact.workflow import Workflow
 
 __all__ = [
@@ -213,6 +214,7 @@ class WorkerOptions:
         identity: Name of the worker in histories; host and process id by default.
         build_id: Version of the worker's code.
         handle_signals: Whether SIGTERM and SIGINT stop the worker and end the process; see `Engine.worker`.
+        temporal: What only a worker of Temporal can be told; other engines ignore it.
     """
 
     workflows: Sequence[type[Workflow]] = ()
@@ -226,6 +228,7 @@ class WorkerOptions:
     identity: str | None = None
     build_id: str | None = None
     handle_signals: bool = True
+    temporal: TemporalWorkerOptions | None = None
 
 
 class Engine(ABC):
@@ -361,6 +364,7 @@ class Engine(ABC):
         identity: str | None = None,
         build_id: str | None = None,
         handle_signals: bool = True,
+        temporal: TemporalWorkerOptions | None = None,
     ) -> AbstractAsyncContextManager[None]:
         """Serve workflows and activities while the context is open.
 
@@ -387,6 +391,8 @@ class Engine(ABC):
             build_id: Version of the worker's code; by default a digest of the workflow classes' modules.
             handle_signals: Whether SIGTERM and SIGINT do what is said above. Signals for which the application has
                 handlers are left to it.
+            temporal: What only a worker of Temporal can be told, such as slots, pollers and Worker Versioning; other
+                engines ignore it.
 
         Raises:
             RegistrationError: On entering: what was given cannot be served.
@@ -404,6 +410,7 @@ class Engine(ABC):
                 identity=identity,
                 build_id=build_id,
                 handle_signals=handle_signals,
+                temporal=temporal,
             )
         )
 

@@ -8,11 +8,14 @@ by default every queue that the claimed elements name in their contract, or the 
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar, cast, get_type_hints
 
@@ -24,7 +27,14 @@ from protopact.engine import WorkerOptions
 from protopact.errors import RegistrationError
 from protopact.workflow import Workflow
 
-__all__ = ["RegisteredActivity", "RegisteredWorkflow", "Registry", "registered_workflows", "takes_request"]
+__all__ = [
+    "RegisteredActivity",
+    "RegisteredWorkflow",
+    "Registry",
+    "build_id_of",
+    "registered_workflows",
+    "takes_request",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -172,6 +182,18 @@ def registered_workflows(classes: Sequence[type[Workflow]]) -> Mapping[str, Regi
         raise RegistrationError("\n  - ".join(["these workflows cannot be run:", *problems]))
     guard.install()
     return claimed
+
+
+def build_id_of(workflows: Sequence[type[Workflow]]) -> str:
+    """A digest of the modules that hold workflow classes: the same code has the same build in every process."""
+    digest = hashlib.sha256()
+    names = {base.__module__ for cls in workflows for base in cls.__mro__}
+    for name in sorted(names):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None:
+            digest.update(name.encode())
+            digest.update(Path(file).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _workflow(cls: type[Workflow], problems: list[str]) -> RegisteredWorkflow | None:

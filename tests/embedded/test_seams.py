@@ -17,7 +17,6 @@ from tests.embedded.lab.v1.lab_protopact import LabService as lab
 from protopact import activity, workflow
 from protopact.embedded.clock import VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
-from protopact.embedded.sizes import LIMIT
 from protopact.embedded.store import Store
 from protopact.engine import SignalWorkflow, Started, StartWorkflow, UpdateStarted, UpdateWorkflow, WorkflowStatus
 from protopact.errors import (
@@ -40,6 +39,7 @@ from protopact.history.event import (
 )
 from protopact.interceptor import ExecuteActivity, ExecuteWorkflow, Interceptor, StartActivity
 from protopact.payload import Payload, PayloadCodec
+from protopact.payload.sizes import LIMIT
 
 
 class Tagging(Interceptor):

@@ -23,11 +23,11 @@ from protopact import activity
 from protopact.activity import CancellationReason, Info
 from protopact.embedded.clock import Clock
 from protopact.embedded.context import Flag, LocalContext
-from protopact.embedded.executor import ThreadExecutor
 from protopact.embedded.heartbeat import Heartbeats, throttle_interval
 from protopact.embedded.retry import next_attempt, what_follows, with_defaults
 from protopact.embedded.watchdog import Watchdog
 from protopact.errors import ApplicationError, CancelledError, FailureError, PayloadSizeError, ServerError
+from protopact.executor import ThreadExecutor
 from protopact.failure import SOURCE, FailureConverter
 from protopact.history import event
 from protopact.history.failure import ApplicationFailureInfo, CanceledFailureInfo, Failure

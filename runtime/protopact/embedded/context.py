@@ -11,9 +11,9 @@ from datetime import timedelta
 from typing import TypeVar
 
 from protopact.activity import CancellationReason, Context
-from protopact.embedded.sizes import check_size
 from protopact.errors import CancelledError
 from protopact.payload import PayloadConverter, Payloads
+from protopact.payload.sizes import check_size
 
 __all__ = ["Flag", "LocalContext"]
 

@@ -25,7 +25,6 @@ from protopact.embedded.inbox import (
 from protopact.embedded.records import ActivityRow, RunRow, decode_payloads, restore_activity
 from protopact.embedded.retry import next_attempt, timeout_failure, what_follows
 from protopact.embedded.run import Activity, Run
-from protopact.embedded.sizes import oversize
 from protopact.embedded.tick import Tick
 from protopact.errors import RetryState, TimeoutType
 from protopact.history.event import (
@@ -39,6 +38,7 @@ from protopact.history.event import (
 from protopact.history.failure import CanceledFailureInfo, Failure, ServerFailureInfo, TimeoutFailureInfo
 from protopact.history.time import Duration, Timestamp
 from protopact.payload.payload import Payload, Payloads
+from protopact.payload.sizes import oversize
 
 if TYPE_CHECKING:
     from protopact.embedded.shell import Shell

@@ -20,7 +20,6 @@ from protopact.embedded.inbox import CancelRequest, Signal, Update
 from protopact.embedded.records import RunRow
 from protopact.embedded.run import STATUSES
 from protopact.embedded.shell import Shell
-from protopact.embedded.sizes import check_size
 from protopact.embedded.store import Store
 from protopact.embedded.tick import Refusal, Tick
 from protopact.embedded.views import describe
@@ -80,6 +79,7 @@ from protopact.payload.attributes import (
     search_attributes_to_payloads,
 )
 from protopact.payload.payload import Payloads
+from protopact.payload.sizes import check_size
 from protopact.replay.advance import QueryRequest
 from protopact.termination import Termination
 

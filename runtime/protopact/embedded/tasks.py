@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from protopact._version import __version__
 from protopact.embedded.run import Activity, Run
-from protopact.embedded.sizes import LIMIT, oversize
 from protopact.embedded.tick import Caller, Refusal, Tick
 from protopact.errors import NondeterminismError, UpdateFailedError, WorkflowTaskError
 from protopact.history.event import (
@@ -38,6 +37,7 @@ from protopact.history.event import (
 from protopact.history.failure import Failure
 from protopact.history.time import Duration, Timestamp
 from protopact.payload.payload import Payload
+from protopact.payload.sizes import LIMIT, oversize
 from protopact.replay.advance import Advance
 from protopact.replay.command import (
     AcceptUpdate,

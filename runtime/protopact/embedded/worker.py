@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import socket
-import sys
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from protopact.embedded.attempt import AttemptRunner
@@ -22,7 +19,7 @@ from protopact.failure import FailureConverter
 from protopact.interceptor import Interceptor
 from protopact.payload import CodecChain, PayloadConverter
 from protopact.replay.definition import Definition
-from protopact.worker import Registry
+from protopact.worker import Registry, build_id_of
 
 if TYPE_CHECKING:
     from protopact.embedded.shell import Shell
@@ -61,7 +58,7 @@ class Worker:
         self.options = options
         self.registry = Registry(options)
         self.identity = options.identity or process_identity()
-        self.build_id = options.build_id or _build_id(options)
+        self.build_id = options.build_id or build_id_of(options.workflows)
         self.failures = failures
         self.served = Served(
             workflow_types=tuple(self.registry.workflows),
@@ -145,15 +142,3 @@ class Worker:
 def process_identity() -> str:
     """Name of this process in histories."""
     return f"{os.getpid()}@{socket.gethostname()}"
-
-
-def _build_id(options: WorkerOptions) -> str:
-    """A digest of the modules that hold the workflow classes: the same code has the same build in every process."""
-    digest = hashlib.sha256()
-    names = {base.__module__ for cls in options.workflows for base in cls.__mro__}
-    for name in sorted(names):
-        file = getattr(sys.modules.get(name), "__file__", None)
-        if file is not None:
-            digest.update(name.encode())
-            digest.update(Path(file).read_bytes())
-    return digest.hexdigest()[:16]

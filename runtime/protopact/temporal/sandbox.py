@@ -1,0 +1,50 @@
+"""Temporal's sandbox, with what it must not import anew for each run.
+
+The sandbox runs the module of a workflow class again for each run. Messages must not be made again with it: a class of
+google's cannot, one of betterproto2's takes milliseconds, and a message that crossed would be of another class. So what
+was generated passes through, and so do the message libraries and this package, which keep no state of a run.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from protopact import contract
+
+__all__ = ["passthrough_modules", "sandboxed_runner"]
+
+_PACKAGES = ("protopact", "msgspec", "google.protobuf", "betterproto2")
+_GENERATED = ("_pb2", "_pb2_grpc", "_protopact")
+_POOL = "message_pool"
+"""The module with which betterproto2's compiler marks the root of what it generates."""
+
+
+def passthrough_modules() -> frozenset[str]:
+    """Names of the modules that the sandbox must take from outside: generated ones that are loaded, and libraries."""
+    names = {name for name in sys.modules if name.endswith(_GENERATED)}
+    return frozenset({*_PACKAGES, *names, *_message_modules()})
+
+
+def sandboxed_runner(restrictions: SandboxRestrictions = SandboxRestrictions.default) -> SandboxedWorkflowRunner:
+    """The runner of Temporal's sandbox that fits generated workflow classes.
+
+    Args:
+        restrictions: What is restricted and passed through otherwise; Temporal's default.
+    """
+    return SandboxedWorkflowRunner(restrictions=restrictions.with_passthrough_modules(*passthrough_modules()))
+
+
+def _message_modules() -> Iterator[str]:
+    for schema in contract.schemas():
+        for message in contract.messages_of(schema):
+            yield message.type.__module__
+    for name, module in list(sys.modules.items()):
+        if name.rpartition(".")[2] == _POOL:
+            yield name
+            # The pool of betterproto2 keeps each class that was generated.
+            pool: object = getattr(module, "default_message_pool", None)
+            for cls in getattr(pool, "type_to_url", ()):
+                yield cls.__module__

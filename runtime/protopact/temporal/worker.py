@@ -1,0 +1,263 @@
+"""A worker on Temporal: one worker of the SDK for each task queue that it serves, which start and stop together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import temporalio.client
+import temporalio.worker
+from temporalio.common import HeaderCodecBehavior
+from temporalio.worker.workflow_sandbox import SandboxRestrictions
+
+from protopact.engine import WorkerOptions
+from protopact.errors import EngineError, RegistrationError
+from protopact.failure import FailureConverter
+from protopact.interceptor import Interceptor
+from protopact.payload import Encoding, PayloadCodec, PayloadConverter
+from protopact.replay.definition import Definition
+from protopact.temporal.activities import Activities
+from protopact.temporal.conversion import worker_data_converter
+from protopact.temporal.converter import data_converter
+from protopact.temporal.definitions import define
+from protopact.temporal.failures import TemporalFailures
+from protopact.temporal.headers import HeaderInterceptor
+from protopact.temporal.sandbox import sandboxed_runner
+from protopact.temporal.tuning import TemporalWorkerOptions
+from protopact.termination import Termination
+from protopact.worker import RegisteredWorkflow, Registry, build_id_of, registered_workflows
+from protopact.workflow import Workflow
+
+__all__ = ["replayer", "serve"]
+
+
+@asynccontextmanager
+async def serve(
+    client: temporalio.client.Client,
+    options: WorkerOptions,
+    *,
+    converter: PayloadConverter,
+    interceptors: Sequence[Interceptor] = (),
+) -> AsyncGenerator[None]:
+    """Serve workflows and activities while the context is open.
+
+    Args:
+        client: Connected client of the SDK.
+        options: What is served, and how.
+        converter: Messages to payloads and back.
+        interceptors: Interceptors of ours, the first one outermost.
+
+    Raises:
+        RegistrationError: What was given cannot be served.
+        EngineError: On leaving: a worker of the SDK failed.
+    """
+    worker = _Worker(client, options, converter, interceptors)
+    worker.start()
+    try:
+        async with Termination(worker.stop, handles_signals=options.handle_signals):
+            yield
+    except asyncio.CancelledError:
+        worker.raise_if_failed()
+        raise
+    worker.raise_if_failed()
+
+
+class _Worker:
+    """Workers of the SDK, one for each queue."""
+
+    def __init__(
+        self,
+        client: temporalio.client.Client,
+        options: WorkerOptions,
+        converter: PayloadConverter,
+        interceptors: Sequence[Interceptor],
+    ) -> None:
+        registry = Registry(options)
+        tuning = options.temporal or TemporalWorkerOptions()
+        failures = TemporalFailures(converter)
+        self._activities = Activities(
+            registry,
+            converter=converter,
+            failures=failures,
+            interceptors=interceptors,
+            max_threads=options.max_concurrent_activities,
+        )
+        definitions = _definitions(
+            registry.workflows.values(),
+            converter=converter,
+            failures=failures,
+            failure_types=options.workflow_failure_exception_types,
+            interceptors=interceptors,
+            sandboxed=tuning.sandboxed,
+        )
+        own, plugins = _with_converter(client, converter, failures), _worker_plugins(client)
+        self._workers = [
+            _worker(
+                own,
+                queue,
+                options,
+                tuning,
+                workflows=definitions if queue in registry.workflow_queues else [],
+                activities=self._activities.functions,
+                is_remote=queue in registry.activity_queues,
+                interceptors=[HeaderInterceptor()] if interceptors else [],
+                plugins=plugins,
+            )
+            for queue in sorted(registry.workflow_queues | registry.activity_queues)
+        ]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._body: asyncio.Task[Any] | None = None
+        self._failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin to serve; a worker that fails cancels the task that calls this."""
+        self._body = asyncio.current_task()
+        for worker in self._workers:
+            task = asyncio.create_task(worker.run(), name=f"worker of {worker.task_queue}")
+            task.add_done_callback(self._has_ended)
+            self._tasks.append(task)
+
+    async def stop(self) -> None:
+        """Stop to serve: activities have the grace period to end."""
+        self._body = None
+        await asyncio.gather(*(worker.shutdown() for worker in self._workers))
+        await asyncio.wait(self._tasks)
+        self._activities.close()
+
+    def raise_if_failed(self) -> None:
+        """Raise what has ended a worker.
+
+        Raises:
+            EngineError: A worker of the SDK failed.
+        """
+        if self._failure is not None:
+            raise EngineError(f"the worker failed and has stopped: {self._failure}") from self._failure
+
+    def _has_ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._failure = self._failure or error
+            if self._body is not None:
+                self._body.cancel()
+
+
+def _worker(
+    client: temporalio.client.Client,
+    queue: str,
+    options: WorkerOptions,
+    tuning: TemporalWorkerOptions,
+    *,
+    workflows: Sequence[type],
+    activities: Sequence[Callable[..., Any]],
+    is_remote: bool,
+    interceptors: Sequence[temporalio.worker.Interceptor],
+    plugins: Sequence[temporalio.worker.Plugin],
+) -> temporalio.worker.Worker:
+    arguments = tuning.arguments()
+    if tuning.tuner is None:
+        arguments["max_concurrent_activities"] = options.max_concurrent_activities
+    if tuning.deployment_config is None:
+        arguments["build_id"] = options.build_id or build_id_of(options.workflows)
+    if not is_remote:
+        arguments["no_remote_activities"] = True
+    if workflows:
+        arguments["workflow_runner"] = sandboxed_runner(tuning.sandbox_restrictions or SandboxRestrictions.default)
+    try:
+        return temporalio.worker.Worker(
+            client,
+            task_queue=queue,
+            workflows=workflows,
+            activities=activities,
+            identity=options.identity,
+            max_cached_workflows=options.max_cached_workflows,
+            graceful_shutdown_timeout=options.graceful_shutdown_timeout,
+            interceptors=[*tuning.interceptors, *interceptors],
+            plugins=[*plugins, *tuning.plugins],
+            **arguments,
+        )
+    except (ValueError, TypeError, RuntimeError) as error:
+        cause = f"; {type(error.__cause__).__name__}: {error.__cause__}" if error.__cause__ else ""
+        raise RegistrationError(f"the worker of task queue {queue!r} cannot be made: {error}{cause}") from error
+
+
+def _definitions(
+    registered: Iterable[RegisteredWorkflow],
+    *,
+    converter: PayloadConverter,
+    failures: TemporalFailures,
+    failure_types: Sequence[type[BaseException]],
+    interceptors: Sequence[Interceptor],
+    sandboxed: bool,
+) -> list[type]:
+    found: list[type] = []
+    for cls in dict.fromkeys(each.cls for each in registered):
+        definition = Definition(
+            workflow=cls,
+            converter=converter,
+            failures=FailureConverter(converter),
+            failure_exception_types=failure_types,
+            interceptors=interceptors,
+        )
+        found += define(definition, failures=failures, sandboxed=sandboxed)
+    return found
+
+
+def _with_converter(
+    client: temporalio.client.Client, converter: PayloadConverter, failures: TemporalFailures
+) -> temporalio.client.Client:
+    config = client.config(active_config=True)
+    config["data_converter"] = worker_data_converter(config["data_converter"], converter=converter, failures=failures)
+    config["plugins"] = []  # they have had their say about the client, and the workers are given them
+    return temporalio.client.Client(**config)
+
+
+def _worker_plugins(client: temporalio.client.Client) -> list[temporalio.worker.Plugin]:
+    return [each for each in client.config(active_config=True)["plugins"] if isinstance(each, temporalio.worker.Plugin)]
+
+
+def replayer(
+    workflows: Sequence[type[Workflow]],
+    *,
+    encoding: Encoding = "json/protobuf",
+    codecs: Sequence[PayloadCodec] = (),
+    interceptors: Sequence[Interceptor] = (),
+    workflow_failure_exception_types: Sequence[type[Exception]] = (),
+    sandboxed: bool = True,
+    **arguments: Any,  # noqa: ANN401 - of as many types as the SDK's replayer has arguments
+) -> temporalio.worker.Replayer:
+    """Temporal's own replayer, for workflow classes of contracts.
+
+    `protopact.testing.Replayer` reads the same histories, is stricter, faster, and says more of what is wrong.
+
+    Args:
+        workflows: Workflow classes.
+        encoding: How messages are written.
+        codecs: Payload codecs with which the histories were written.
+        interceptors: Interceptors that the workflows ran with.
+        workflow_failure_exception_types: Exceptions that fail a run instead of its task.
+        sandboxed: Whether workflows run in Temporal's sandbox.
+        **arguments: Whatever else `temporalio.worker.Replayer` takes.
+
+    Raises:
+        RegistrationError: The classes cannot be run.
+    """
+    converter = PayloadConverter(encoding)
+    failures = TemporalFailures(converter)
+    base = data_converter(encoding=encoding, codecs=codecs)
+    return temporalio.worker.Replayer(
+        workflows=_definitions(
+            registered_workflows(workflows).values(),
+            converter=converter,
+            failures=failures,
+            failure_types=workflow_failure_exception_types,
+            interceptors=interceptors,
+            sandboxed=sandboxed,
+        ),
+        workflow_runner=sandboxed_runner(),
+        data_converter=worker_data_converter(base, converter=converter, failures=failures),
+        interceptors=[*arguments.pop("interceptors", ()), *([HeaderInterceptor()] if interceptors else [])],
+        header_codec_behavior=HeaderCodecBehavior.CODEC,
+        **arguments,
+    )
