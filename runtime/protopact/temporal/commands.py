@@ -20,11 +20,10 @@ from protopact.policy import (
     ChildWorkflowOptions,
     ContinueAsNewOptions,
     LocalActivityOptions,
-    Priority,
     RetryPolicy,
 )
-from protopact.temporal.attributes import to_typed
 from protopact.temporal.conversion import Expected
+from protopact.temporal.start import priority, search_attributes
 
 __all__ = [
     "Arguments",
@@ -32,7 +31,6 @@ __all__ = [
     "child_arguments",
     "continue_as_new_arguments",
     "local_activity_arguments",
-    "priority",
     "retry_policy",
 ]
 
@@ -48,13 +46,6 @@ def retry_policy(policy: RetryPolicy) -> temporalio.common.RetryPolicy:
         maximum_interval=policy.maximum_interval or min(policy.initial_interval * 100, LONGEST),
         maximum_attempts=policy.maximum_attempts,
         non_retryable_error_types=policy.non_retryable_error_types or None,
-    )
-
-
-def priority(value: Priority) -> temporalio.common.Priority:
-    """A priority."""
-    return temporalio.common.Priority(
-        priority_key=value.priority_key, fairness_key=value.fairness_key, fairness_weight=value.fairness_weight
     )
 
 
@@ -77,7 +68,7 @@ def child_arguments(element: contract.Workflow[Any, Any], options: ChildWorkflow
         return declared
     arguments = {**declared, **_overridden(options, workflow.ChildWorkflowCancellationType)}
     if "search_attributes" in options:
-        arguments["search_attributes"] = to_typed(options["search_attributes"], element.search_attributes)
+        arguments["search_attributes"] = search_attributes(options["search_attributes"], element.search_attributes)
     if "parent_close_policy" in options:
         arguments["parent_close_policy"] = workflow.ParentClosePolicy[options["parent_close_policy"].name]
     if "id_reuse_policy" in options:
@@ -105,7 +96,7 @@ def continue_as_new_arguments(
         }
     arguments = {**declared, **_overridden(options, None), "workflow": element.name}
     if "search_attributes" in options:
-        arguments["search_attributes"] = to_typed(options["search_attributes"], element.search_attributes)
+        arguments["search_attributes"] = search_attributes(options["search_attributes"], element.search_attributes)
     return arguments
 
 

@@ -139,7 +139,11 @@ class _Failures(FailureConverter, WithSerializationContext):
             exception = TemporalFailureError(cancelled.message, failure=cancelled)
         self._inner.to_failure(exception, payload_converter, failure)
 
-    def from_failure(self, failure: FailureProto, _payload_converter: TemporalPayloadConverter) -> BaseException:
+    def from_failure(
+        self,
+        failure: FailureProto,
+        payload_converter: TemporalPayloadConverter,  # noqa: ARG002 - ours reads details
+    ) -> BaseException:
         """Read a failure."""
         error: FailureError = self.failures.from_proto(failure)
         if self._holds_cancellations and isinstance(error, CancelledError):

@@ -85,6 +85,7 @@ from protopact.temporal.failures import TemporalFailures, failure_from_proto, fa
 from protopact.temporal.payloads import codecs_of, from_protos, from_raw_values, to_raw_values
 from protopact.temporal.refusals import failure_of_query, is_not_found, is_not_ready, place, refusal, refusing
 from protopact.temporal.runs import Runs, successor_of
+from protopact.temporal.worker import serve
 
 __all__ = ["TemporalEngine", "connect", "from_client"]
 
@@ -639,9 +640,9 @@ class TemporalEngine(Engine):
 
     # -- workers
 
-    def run_worker(self, options: WorkerOptions) -> AbstractAsyncContextManager[None]:  # noqa: ARG002
+    def run_worker(self, options: WorkerOptions) -> AbstractAsyncContextManager[None]:
         """See `Engine`."""
-        raise EngineError("the Temporal engine has no workers yet")
+        return serve(self.client, options, converter=self._converter, interceptors=self._interceptors)
 
     # -- payloads and calls
 

@@ -58,7 +58,10 @@ class HeaderInterceptor(Interceptor):
         """Hand the headers of an activity over."""
         return _Activity(next)
 
-    def workflow_interceptor_class(self, _input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+    def workflow_interceptor_class(
+        self,
+        input: WorkflowInterceptorClassInput,  # noqa: A002, ARG002 - the SDK's
+    ) -> type[WorkflowInboundInterceptor]:
         """What hands the headers of a run over."""
         return _Inbound
 

@@ -208,7 +208,8 @@ class TemporalRuntime(Runtime):
         """Set search attributes of the run."""
         self._check_writable("upsert search attributes")
         declared = self._definition.contract.search_attributes
-        workflow.upsert_search_attributes(to_updates(attributes, declared, workflow.info().typed_search_attributes))
+        updates = to_updates(attributes, declared, workflow.info().typed_search_attributes)
+        workflow.upsert_search_attributes(updates)  # pyright: ignore[reportUnknownMemberType] - of values of any type
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         """A durable timer."""
@@ -296,10 +297,9 @@ class TemporalRuntime(Runtime):
             return raw
 
         with side_effects.offered(record) as number:
-            own = commands.local_activity_arguments(contract.SIDE_EFFECT, {})
-            raw = await workflow.start_local_activity(
-                contract.SIDE_EFFECT.name, args=[number], **{**own, "result_type": RawValue}
-            )
+            arguments = {**commands.local_activity_arguments(contract.SIDE_EFFECT, {})}
+            arguments["result_type"] = RawValue
+            raw: object = await workflow.start_local_activity(contract.SIDE_EFFECT.name, args=[number], **arguments)
         if not isinstance(raw, RawValue):
             raise PayloadError("side effect: expected one payload, found none")
         return decode(raw)

@@ -1,0 +1,79 @@
+"""What the tests of workers on Temporal share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
+from uuid import uuid4
+
+from tests.embedded.bench import text
+from tests.embedded.lab.v1.lab_pb2 import Text
+from tests.embedded.lab.v1.lab_protopact import LabService as lab
+
+import protopact
+from protopact import activity, workflow
+from protopact.engine import Engine
+from protopact.interceptor import Interceptor
+from protopact.temporal import TemporalWorkerOptions
+
+T = TypeVar("T")
+
+UNSANDBOXED = TemporalWorkerOptions(sandboxed=False)
+
+
+async def soon(awaitable: Awaitable[T]) -> T:
+    """Await what must not take long."""
+    return await asyncio.wait_for(awaitable, 20)
+
+
+class Lab(lab.Activities):
+    """Activities that answer at once."""
+
+    async def echo(self, request: Text) -> Text:
+        return text(f"{request.value}!")
+
+    def beat(self, request: Text) -> Text:
+        activity.heartbeat(request)
+        return text(activity.info().activity_id)
+
+
+@asynccontextmanager
+async def serving(
+    url: str,
+    workflows: Sequence[type[workflow.Workflow]],
+    *,
+    activities: lab.Activities | None = None,
+    interceptors: Sequence[Interceptor] = (),
+    temporal: TemporalWorkerOptions | None = UNSANDBOXED,
+    failure_types: Sequence[type[Exception]] = (),
+) -> AsyncGenerator[Bench]:
+    """An engine with a worker; tests run one after the other, and so share the contract's queue."""
+    async with (
+        protopact.connect(url, interceptors=interceptors) as engine,
+        engine.worker(
+            workflows=workflows,
+            activities=[activities or Lab()],
+            temporal=temporal,
+            workflow_failure_exception_types=failure_types,
+        ),
+    ):
+        yield Bench(engine)
+
+
+class Bench:
+    """What a test calls."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.client = lab.Client(engine)
+
+    async def start(self, value: str = "") -> lab.Free.Handle:
+        """Start a Free."""
+        return await self.client.start_free(text(value), id=f"free-{uuid4()}")
+
+    async def run(self, value: str = "") -> str:
+        """What a Free answers."""
+        handle = await self.start(value)
+        return (await soon(handle.result())).value
