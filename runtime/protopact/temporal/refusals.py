@@ -24,6 +24,7 @@ _UNREACHABLE = frozenset(
     }
 )
 _TOO_LARGE = ("size exceeds limit", "exceeds size limit", "larger than max", "message length too large")
+_NO_RUN_ID = "Invalid RunId"  # it is none that the server could have given
 _NO_ATTRIBUTE = "no mapping defined for search attribute"
 
 
@@ -67,6 +68,8 @@ def refusing(what: str, client: Client) -> Generator[None]:
 
 def is_not_found(error: RPCError) -> bool:
     """Whether there is no such workflow, run or update, or it is closed: the server's word for both."""
+    if error.status is RPCStatusCode.INVALID_ARGUMENT:
+        return _NO_RUN_ID in error.message
     return error.status is RPCStatusCode.NOT_FOUND and not has_no_namespace(error)
 
 

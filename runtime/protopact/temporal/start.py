@@ -18,6 +18,7 @@ from temporalio.common import (
 
 from protopact import contract
 from protopact.errors import OptionError
+from protopact.limits import LONGEST
 from protopact.payload.attributes import memo_to_payloads, type_of
 from protopact.policy import (
     Priority,
@@ -102,11 +103,11 @@ def conflict_policy(policy: WorkflowIdConflictPolicy) -> WorkflowIDConflictPolic
 
 
 def retry_policy(policy: RetryPolicy) -> common.RetryPolicy:
-    """The SDK's retry policy."""
+    """A retry policy; a longest interval that it does not say is the server's, a hundred times the first."""
     return common.RetryPolicy(
         initial_interval=policy.initial_interval,
         backoff_coefficient=policy.backoff_coefficient,
-        maximum_interval=policy.maximum_interval,
+        maximum_interval=policy.maximum_interval or min(policy.initial_interval * 100, LONGEST),
         maximum_attempts=policy.maximum_attempts,
         non_retryable_error_types=list(policy.non_retryable_error_types) or None,
     )
