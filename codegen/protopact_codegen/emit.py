@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 
@@ -21,6 +22,7 @@ from protopact_codegen.libraries import Library, find_library
 from protopact_codegen.names import method_name, service_class, workflow_class
 from protopact_codegen.options import Options
 from protopact_codegen.response import GeneratedFile
+from protopact_codegen.versioning.closure import Closure
 
 __all__ = ["MINIMUM_RUNTIME", "emit"]
 
@@ -28,17 +30,25 @@ MINIMUM_RUNTIME = "0.1.0"
 """The oldest runtime that has everything that generated modules use."""
 
 
-def emit(contract: Contract, options: Options) -> list[GeneratedFile]:
-    """Generate a module for each file of a contract that has no errors."""
+def emit(contract: Contract, options: Options, closures: Mapping[str, Closure]) -> list[GeneratedFile]:
+    """Generate a module for each file of a contract that has no errors.
+
+    Args:
+        contract: The contract.
+        options: What the invocation asks for.
+        closures: What the code says of its workflows' closures, by the rpc's full name.
+    """
     library = find_library(options)
-    return [GeneratedFile(library.output_path(file), _render(file, library, options)) for file in contract.files]
+    return [
+        GeneratedFile(library.output_path(file), _render(file, library, options, closures)) for file in contract.files
+    ]
 
 
-def _render(file: File, library: Library, options: Options) -> str:
+def _render(file: File, library: Library, options: Options, closures: Mapping[str, Closure]) -> str:
     imports = Imports(file, library)
     imports.use("contract")
     imports.use("generated")
-    constants = Constants(file, library, imports)
+    constants = Constants(file, library, imports, closures)
     services = [_ServiceView(service, imports, constants) for service in file.services]
     return _template().render(
         constants=constants.statements,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from enum import Enum
@@ -34,6 +34,7 @@ from protopact_codegen.imports import Imports
 from protopact_codegen.libraries import Library
 from protopact_codegen.libraries.library import messages_of
 from protopact_codegen.names import method_name, snake_case
+from protopact_codegen.versioning.closure import Closure
 
 __all__ = ["Constants"]
 
@@ -73,7 +74,8 @@ _Arguments: TypeAlias = list[tuple[str, Expression]]
 class Constants:
     """The constants of the module for one file, each under a private name."""
 
-    def __init__(self, file: File, library: Library, imports: Imports) -> None:
+    def __init__(self, file: File, library: Library, imports: Imports, closures: Mapping[str, Closure]) -> None:
+        self._closures = closures
         self._library = library
         self._imports = imports
         self._taken = set(imports.private)
@@ -172,7 +174,15 @@ class Constants:
             names = ("start", "validate", "id_conflict_policy")
             refs = [self._reference("UpdateRef", ref.update, ref, *names) for ref in workflow.updates]
             arguments.append(("updates", Tuple(refs)))
+        arguments.append(("closure", self._closure(self._closures[workflow.full_name])))
         return arguments
+
+    def _closure(self, closure: Closure) -> Expression:
+        arguments: _Arguments = [("", text(closure.digest)), *self._given(closure, "release")]
+        if closure.checked is not None:
+            releases = [Tuple([text(name), text(digest)]) for name, digest in closure.checked]
+            arguments.append(("checked", Tuple(releases)))
+        return self._contract("Closure", arguments)
 
     def _reference(self, name: str, handler: Element, ref: object, *options: str) -> Call:
         return self._contract(name, [("", self.name(handler)), *self._given(ref, *options)])
@@ -189,7 +199,9 @@ class Constants:
         """The attributes of `holder` that the contract gives, as arguments of the same names."""
         values = [(name, getattr(holder, name)) for name in names]
         return [
-            (name, self._value(value)) for name, value in values if not (value is None or value is False or value == ())
+            (name, self._value(value))
+            for name, value in values
+            if not (value is None or value is False or value in {(), ""})
         ]
 
     def _value(self, value: object) -> Expression:

@@ -21,7 +21,9 @@ from protopact_codegen.emit import emit
 from protopact_codegen.libraries import find_library
 from protopact_codegen.options import OptionsError
 from protopact_codegen.request import RequestError
+from protopact_codegen.versioning.capture import capture
 from protopact_codegen.versioning.check import check
+from protopact_codegen.versioning.closure import closures
 from protopact_codegen.versioning.lock import Lock, LockError
 
 __all__ = ["main", "run"]
@@ -77,10 +79,12 @@ def _answer(data: bytes, stderr: TextIO) -> bytes:
     contract, findings = reader.read(asked)
     library = find_library(chosen)
     findings += [*lint.check(contract), *library.check(contract), *library.check_output(contract)]
+    live = None
     if chosen.lock and not any(each.code.severity is Severity.ERROR for each in findings):
         try:
             lock = Lock.require(Path(chosen.lock))
-            findings += check(contract, lock.live, lock.settings, asked.generate)
+            live = lock.live
+            findings += check(contract, live, lock.settings, asked.generate)
         except LockError as error:
             return response.failure(f"protopact: the contract cannot be checked\n{error}")
     refused = [each for each in findings if chosen.strict or each.code.severity is Severity.ERROR]
@@ -88,7 +92,7 @@ def _answer(data: bytes, stderr: TextIO) -> bytes:
     if refused:
         lines = render(refused)
         return response.failure("\n".join((summary(lines, Severity.ERROR), *lines)))
-    return response.success(emit(contract, chosen))
+    return response.success(emit(contract, chosen, closures(capture(contract), live)))
 
 
 def _tell(contract: Contract, findings: Iterable[Diagnostic], stderr: TextIO) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "EMPTY",
     "SIDE_EFFECT",
     "Activity",
+    "Closure",
     "Field",
     "FieldKind",
     "Message",
@@ -262,11 +263,27 @@ class UpdateRef(Generic[Req, Resp]):
     id_conflict_policy: WorkflowIdConflictPolicy = WorkflowIdConflictPolicy.FAIL
 
 
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """Digests of what a workflow's replay and payloads depend on: of this contract, of those it was checked against.
+
+    Attributes:
+        digest: Hex digest of it in this contract; empty when the plugin knew none.
+        release: The live release that has the same, the youngest of them; empty without one.
+        checked: Names and digests of the live releases that this contract was checked against; None without a lock.
+    """
+
+    digest: str = ""
+    release: str = ""
+    checked: tuple[tuple[str, str], ...] | None = None
+
+
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Workflow(Generic[Req, Resp]):
     """A workflow; `method` is its Python name in snake case. A timeout of None is not set.
 
-    `queries`, `signals` and `updates` are the handlers it declares, in the contract's order.
+    `queries`, `signals` and `updates` are the handlers it declares, in the contract's order; `closure` tells contracts
+    apart.
     """
 
     name: str
@@ -292,6 +309,7 @@ class Workflow(Generic[Req, Resp]):
     queries: tuple[Query[object, object], ...] = ()
     signals: tuple[SignalRef[object], ...] = ()
     updates: tuple[UpdateRef[object, object], ...] = ()
+    closure: Closure = Closure()
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

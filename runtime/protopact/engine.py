@@ -18,6 +18,7 @@ from uuid import UUID
 
 from protopact import contract
 from protopact.history.event import Event
+from protopact.origin import Origin
 from protopact.payload.payload import Headers, Payload
 from protopact.policy import SearchAttributeValue, StartOptions, UpdateOptions
 
@@ -180,6 +181,8 @@ class WorkflowDescription:
     Attributes:
         task_failure: Why the run's last workflow task failed; None when nothing is wrong. A run with a task failure is
             parked: it is tried again with back-off and at once by a worker with another build.
+        memo: Its memo, without what protopact keeps there.
+        origin: The contract under which it was started; None when it carries none.
         pending_activities: Activities it waits for; empty in lists.
     """
 
@@ -194,6 +197,7 @@ class WorkflowDescription:
     history_length: int
     memo: Mapping[str, str]
     search_attributes: Mapping[str, SearchAttributeValue]
+    origin: Origin | None = None
     task_failure: str | None = None
     pending_activities: tuple[PendingActivity, ...] = ()
 

@@ -32,6 +32,7 @@
     │   └── ChannelClosedError      a signal's channel, in a class that handles the signal with a method
     ├── WorkflowTaskError           a workflow task cannot go on; it is retried, the run is not failed
     │   ├── NondeterminismError     the code does not produce the commands that the history holds
+    │   ├── ContractMismatchError   the run was started under a contract that the worker does not know
     │   └── HistoryError            a history is damaged, or holds what this version does not know
     └── EngineError                 the engine cannot work
         ├── EngineUrlError          the engine's URL is wrong
@@ -71,6 +72,7 @@ __all__ = [
     "ChannelClosedError",
     "ChildWorkflowError",
     "ContinueAsNewError",
+    "ContractMismatchError",
     "Details",
     "EngineClosedError",
     "EngineConnectionError",
@@ -524,6 +526,10 @@ class NondeterminismError(WorkflowTaskError):
 
     def __str__(self) -> str:
         return super().__str__() if self.report is None else str(self.report)
+
+
+class ContractMismatchError(WorkflowTaskError):
+    """The run was started under a contract that the worker was not checked against, nor that against the worker's."""
 
 
 class HistoryError(WorkflowTaskError):

@@ -13,7 +13,10 @@ from protopact.errors import OptionError
 from protopact.limits import LONGEST
 from protopact.policy import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 
-__all__ = ["check", "check_policies", "check_text"]
+__all__ = ["RESERVED", "check", "check_policies", "check_text"]
+
+RESERVED = "protopact."
+"""Keys of a memo that begin so are protopact's own."""
 
 
 def check(kind: type, options: Mapping[str, Any], where: str) -> None:
@@ -42,6 +45,8 @@ def check(kind: type, options: Mapping[str, Any], where: str) -> None:
         check_text(value, f"{where}: option {name}")
         if isinstance(value, timedelta):
             _check_time(name, value, where)
+        elif name == "memo":
+            _check_memo(value, where)
 
 
 def check_text(value: object, where: str) -> None:
@@ -82,6 +87,12 @@ def check_policies(reuse: WorkflowIdReusePolicy, conflict: WorkflowIdConflictPol
             f"id_reuse_policy {reuse.name} cannot stand beside id_conflict_policy {conflict.name}: the one refuses an "
             "id that was used, the other frees it to be used again"
         )
+
+
+def _check_memo(memo: Mapping[str, object], where: str) -> None:
+    for name in memo:
+        if name.startswith(RESERVED):
+            raise OptionError(f"{where}: option memo: {name!r} is protopact's own, as is every key in {RESERVED}*")
 
 
 def _check_time(name: str, value: timedelta, where: str) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
 from protopact_codegen.versioning import notation
+from protopact_codegen.versioning.closure import digests
 from protopact_codegen.versioning.notation import NotationError
 from protopact_codegen.versioning.settings import FILE as SETTINGS
 from protopact_codegen.versioning.settings import Settings, SettingsError
@@ -26,6 +27,8 @@ DEFAULT = Path("protopact.lock")
 
 _FORMAT = 1
 _SUFFIX = ".release"
+_DIGEST = "digest"
+_DIGESTED = re.compile(rf"\S+ {_DIGEST} [0-9a-f]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _COMMENT = (
     "# A release that protopact checks contracts against. Written by `protopact release`; commit it, do not edit it."
@@ -46,12 +49,15 @@ class Release:
         name: Its name.
         after: Names of the releases that the lock had when it was cut.
         lines: Its contract in notation; none when it is retired.
+        digests: Digests of its workflows' closures by rpc, as code that was generated from it carries them; they stay
+            when it is retired.
         retired: Why it was retired; empty while it is live.
     """
 
     name: str
     after: tuple[str, ...]
     lines: tuple[str, ...]
+    digests: Mapping[str, str] = field(default_factory=dict[str, str])
     retired: str = ""
 
     @cached_property
@@ -69,8 +75,9 @@ class Release:
         header = [f"format {_FORMAT}", f"release {self.name}"]
         header += [f"after {' '.join(self.after)}"] if self.after else []
         header += [f"retired {self.retired}"] if self.retired else []
-        body = "".join(f"{line}\n" for line in self.lines)
-        return "\n".join((_COMMENT, *header, f"checksum {_checksum(header, self.lines)}", "", body))
+        lines = sorted((*self.lines, *(f"{rpc} {_DIGEST} {digest}" for rpc, digest in self.digests.items())))
+        body = "".join(f"{line}\n" for line in lines)
+        return "\n".join((_COMMENT, *header, f"checksum {_checksum(header, lines)}", "", body))
 
 
 class Lock:
@@ -192,7 +199,8 @@ class Lock:
             settings.write_text(Settings().render(), encoding="utf-8")
         if known is not None:
             return False
-        self._path(name).write_text(Release(name, tuple(sorted(self.releases)), lines).render(), encoding="utf-8")
+        release = Release(name, tuple(sorted(self.releases)), lines, digests(snapshot))
+        self._path(name).write_text(release.render(), encoding="utf-8")
         return True
 
     def retire(self, name: str, reason: str) -> None:
@@ -207,7 +215,8 @@ class Lock:
         reason = " ".join(reason.split())
         if not reason:
             raise LockError("the reason is empty; it stays in the lock, for whoever asks later: say it")
-        self._path(name).write_text(Release(name, release.after, (), reason).render(), encoding="utf-8")
+        retired = Release(name, release.after, (), release.digests, reason)
+        self._path(name).write_text(retired.render(), encoding="utf-8")
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{_SUFFIX}"
@@ -248,9 +257,13 @@ def _read(path: Path) -> Release:
     lines = tuple(text[blank + 1 :])
     if words.get("checksum") != _checksum([line for line in header if not line.startswith("checksum ")], lines):
         raise LockError(f"{path} was edited by hand, or merged: its checksum does not hold{edited}")
-    release = Release(name, tuple(words.get("after", "").split()), lines, words.get("retired", ""))
+    marked = [line for line in lines if _DIGESTED.fullmatch(line)]
+    digested = {rpc: digest for rpc, _, digest in (line.split(" ") for line in marked)}
+    contract = tuple(line for line in lines if line not in marked) if marked else lines
+    release = Release(name, tuple(words.get("after", "").split()), contract, digested, words.get("retired", ""))
     try:
         _ = release.snapshot
     except NotationError as error:
-        raise LockError(f"{path}:{blank + 2 + error.index}: {error}{edited}") from error
+        number = blank + 2 + lines.index(contract[error.index])
+        raise LockError(f"{path}:{number}: {error}{edited}") from error
     return release

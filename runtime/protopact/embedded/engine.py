@@ -73,6 +73,7 @@ from protopact.history.failure import CanceledFailureInfo, Failure, TimeoutFailu
 from protopact.history.time import Duration, Timestamp, from_timedelta
 from protopact.interceptor import Interceptor, chain
 from protopact.options import check_policies
+from protopact.origin import origin_to_memo
 from protopact.payload import CodecChain, Encoding, PayloadCodec, PayloadConverter
 from protopact.payload.attributes import (
     memo_to_payloads,
@@ -315,7 +316,7 @@ class EmbeddedEngine(Engine):
                 Timestamp(now + delay + execution_timeout) if execution_timeout else None
             ),
             first_workflow_task_backoff=delay,
-            memo=memo_to_payloads(options.get("memo", {})),
+            memo=memo_to_payloads({**options.get("memo", {}), **origin_to_memo(workflow)}),
             search_attributes=search_attributes_to_payloads(
                 options.get("search_attributes", {}), workflow.search_attributes
             ),

@@ -8,6 +8,7 @@ from protopact.embedded.records import ActivityRow, RunRow, decode_failure, deco
 from protopact.embedded.run import STATUSES
 from protopact.engine import PendingActivity, WorkflowDescription
 from protopact.history.time import Timestamp, to_datetime
+from protopact.origin import Origin, without_origin
 from protopact.payload import CodecChain
 from protopact.payload.attributes import memo_from_payloads, search_attributes_from_payloads
 
@@ -25,7 +26,7 @@ async def describe(
         now: The time by which an attempt is still to come.
         codecs: Codecs of payloads.
     """
-    memo = await codecs.decode_headers(decode_payload_map(row.memo))
+    memo = memo_from_payloads(await codecs.decode_headers(decode_payload_map(row.memo)))
     return WorkflowDescription(
         workflow_id=row.workflow_id,
         run_id=row.run_id,
@@ -36,7 +37,8 @@ async def describe(
         start_time=to_datetime(Timestamp(row.start_time)),
         close_time=None if row.close_time is None else to_datetime(Timestamp(row.close_time)),
         history_length=row.last_event_id,
-        memo=memo_from_payloads(memo),
+        memo=without_origin(memo),
+        origin=Origin.of(memo),
         search_attributes=search_attributes_from_payloads(decode_payload_map(row.search_attributes)),
         task_failure=row.task_failure,
         pending_activities=tuple([await _pending(activity, now, codecs) for activity in activities]),

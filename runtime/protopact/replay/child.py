@@ -29,6 +29,7 @@ from protopact.history.failure import (
     TimeoutFailureInfo,
 )
 from protopact.interceptor import StartChildWorkflow
+from protopact.origin import origin_to_memo
 from protopact.payload.attributes import memo_to_payloads, search_attributes_to_payloads
 from protopact.payload.payload import Payloads
 from protopact.policy import ChildWorkflowCancellationType
@@ -139,7 +140,7 @@ class Child(Entry):
             workflow_id_reuse_policy=options.get("id_reuse_policy", workflow.id_reuse_policy).name,
             retry_policy=None if retry_policy is None else option.retry_policy(retry_policy),
             header=self._call.headers,
-            memo=memo_to_payloads(options.get("memo", {})),
+            memo=memo_to_payloads({**options.get("memo", {}), **origin_to_memo(workflow)}),
             search_attributes=search_attributes_to_payloads(
                 options.get("search_attributes", {}), workflow.search_attributes
             ),

@@ -27,6 +27,7 @@ from protopact.history.failure import (
 )
 from protopact.history.policy import Priority, RetryPolicy
 from protopact.history.time import Duration
+from protopact.origin import without_origin
 from protopact.payload.converter import PayloadConverter
 from protopact.payload.payload import Payload, Payloads
 from protopact.replay import command as cmd
@@ -119,6 +120,19 @@ def _same_map(reader: Reader, expected: Mapping[str, Payload], found: Mapping[st
 
 def _map(reader: Reader, value: Mapping[str, Payload]) -> str:
     return ", ".join(f"{key}={reader.texts((value[key],))}" for key in sorted(value)) or "nothing"
+
+
+def _same_memo(reader: Reader, expected: Mapping[str, Payload], found: Mapping[str, Payload]) -> bool:
+    """Without the digests of the contract that the code was generated from, which another one has otherwise."""
+    return _same_map(reader, without_origin(expected), without_origin(found))
+
+
+def _memo_where_said(reader: Reader, expected: Mapping[str, Payload], found: Mapping[str, Payload]) -> bool:
+    return not without_origin(found) or _same_memo(reader, expected, found)
+
+
+def _memo(reader: Reader, value: Mapping[str, Payload]) -> str:
+    return _map(reader, without_origin(value))
 
 
 def _map_where_said(reader: Reader, expected: Mapping[str, Payload], found: Mapping[str, Payload]) -> bool:
@@ -402,7 +416,7 @@ TABLES: Mapping[type[ev.Attributes], Table] = {
             _warn("task_timeout", field="workflow_task_timeout", text=_duration),
             _warn("backoff_start_interval", same=_where_said, text=_duration),
             _HEADER,
-            _warn("memo", same=_map_where_said, text=_map),
+            _warn("memo", same=_memo_where_said, text=_memo),
             _warn("search_attributes", same=_map_where_said, text=_map),
         ),
         {"retry_policy": "the event does not hold it; the next run's start does"},
@@ -440,7 +454,7 @@ TABLES: Mapping[type[ev.Attributes], Table] = {
             _warn("retry_policy", same=_same_retries_if_any, text=_retries),
             _warn("cron_schedule"),
             _HEADER,
-            _warn("memo", same=_same_map, text=_map),
+            _warn("memo", same=_same_memo, text=_memo),
             _warn("search_attributes", same=_same_map, text=_map),
         ),
         _PRIORITY,

@@ -8,6 +8,7 @@ from protopact.errors import ContinueAsNewError
 from protopact.history import option
 from protopact.history.event import WorkflowExecutionStarted
 from protopact.interceptor import ContinueAsNew
+from protopact.origin import origin_to_memo, without_origin
 from protopact.payload.attributes import memo_to_payloads, search_attributes_to_payloads
 from protopact.payload.payload import Payload, Payloads
 from protopact.replay.command import ContinueAsNewWorkflowExecution
@@ -55,7 +56,10 @@ class Continuation(ContinueAsNewError):  # noqa: N818 - it is no error
             backoff_start_interval=option.duration(options.get("backoff_start_interval")),
             retry_policy=now.retry_policy if policy is None else option.retry_policy(policy),
             header=call.headers,
-            memo=memo_to_payloads(options.get("memo", {})) or now.memo,
+            memo={
+                **(memo_to_payloads(options.get("memo", {})) or without_origin(now.memo)),
+                **memo_to_payloads(origin_to_memo(own)),
+            },
             search_attributes=(
                 self._search_attributes
                 if attributes is None

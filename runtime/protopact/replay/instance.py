@@ -41,6 +41,7 @@ from protopact.interceptor import (
     StartChildWorkflow,
 )
 from protopact.limits import LONGEST
+from protopact.origin import check_origin, without_origin
 from protopact.payload.attributes import (
     memo_from_payloads,
     memo_to_payloads,
@@ -105,6 +106,7 @@ class Instance(Runtime):
         activities: What it asks of activities.
         memo_payloads: Its memo, encoded.
         search_attribute_payloads: Its search attributes, encoded; without the one that lists patches.
+        checks_origin: Whether it is refused when it was started under a contract that is not known here.
         encodes_at_once: Whether messages are encoded when the code hands them over, on replay too: it may change them
             later.
     """
@@ -124,6 +126,7 @@ class Instance(Runtime):
         self.activities = Activities(self, definition)
         self.memo_payloads: Mapping[str, Payload] = {}
         self.search_attribute_payloads: Mapping[str, Payload] = {}
+        self.checks_origin = False
         self.encodes_at_once = False
         self._definition = definition
         self._workflow_id = workflow_id
@@ -144,7 +147,13 @@ class Instance(Runtime):
     # -- what has happened
 
     def begin(self, started: WorkflowExecutionStarted, at: Timestamp) -> None:
-        """The run has begun."""
+        """The run has begun.
+
+        Raises:
+            ContractMismatchError: It is not for this contract, if its origin is checked.
+        """
+        if self.checks_origin:
+            check_origin(self._definition.contract, memo_from_payloads(started.memo))
         self._started = started, at
         self.memo_payloads = started.memo
         self.search_attribute_payloads = started.search_attributes
@@ -435,7 +444,7 @@ class Instance(Runtime):
 
     def memo(self) -> Mapping[str, str]:
         """The run's memo."""
-        return memo_from_payloads(self.memo_payloads)
+        return without_origin(memo_from_payloads(self.memo_payloads))
 
     def upsert_memo(self, memo: Mapping[str, str | None]) -> None:
         """Set entries of the run's memo."""

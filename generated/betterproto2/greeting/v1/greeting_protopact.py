@@ -58,6 +58,7 @@ _GREET = _contract.Workflow(
     service="greeting.v1.GreetingService",
     id=_contract.Template("greet/{name}", ("greet/", _contract.Field(("name",), "name"))),
     task_queue="greeting",
+    closure=_contract.Closure("733910cb64c9e907ed6d4c0236070528"),
 )
 _GREETING_SERVICE = _contract.Service(
     name="greeting.v1.GreetingService",

@@ -93,6 +93,7 @@ _PROGRAM = _contract.Workflow(
     queries=(_PEEK,),
     signals=(_contract.SignalRef(_NUDGE), _contract.SignalRef(_FINISH)),
     updates=(_contract.UpdateRef(_ADD, validate=True),),
+    closure=_contract.Closure("51f68ae7c6448be4c884548a8d6dbe33"),
 )
 _SEQUENCE = _contract.Workflow(
     name="histories.v1.Histories.Sequence",
@@ -102,6 +103,7 @@ _SEQUENCE = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
+    closure=_contract.Closure("e86c5fdc62857462c1378b2388e0fd19"),
 )
 _FANOUT = _contract.Workflow(
     name="histories.v1.Histories.Fanout",
@@ -111,6 +113,7 @@ _FANOUT = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
+    closure=_contract.Closure("f934016e551be2d3dc26c5acd10d4c7e"),
 )
 _RACE = _contract.Workflow(
     name="histories.v1.Histories.Race",
@@ -120,6 +123,7 @@ _RACE = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
+    closure=_contract.Closure("8ad70cac98bc7c06e7eb63a32c635cf4"),
 )
 _CHATTY = _contract.Workflow(
     name="histories.v1.Histories.Chatty",
@@ -132,6 +136,7 @@ _CHATTY = _contract.Workflow(
     queries=(_PEEK,),
     signals=(_contract.SignalRef(_NUDGE), _contract.SignalRef(_FINISH)),
     updates=(_contract.UpdateRef(_ADD, validate=True),),
+    closure=_contract.Closure("398815d433bb9c795657dc49b97bfdf8"),
 )
 _DOOMED = _contract.Workflow(
     name="histories.v1.Histories.Doomed",
@@ -141,6 +146,7 @@ _DOOMED = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
+    closure=_contract.Closure("50486cf053f90a03d045675b45ffc66d"),
 )
 _SAGA = _contract.Workflow(
     name="histories.v1.Histories.Saga",
@@ -150,6 +156,7 @@ _SAGA = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
+    closure=_contract.Closure("429142e09ab09d09fefdb2ff771c0971"),
 )
 _CANCELLABLE = _contract.Workflow(
     name="histories.v1.Histories.Cancellable",
@@ -159,6 +166,7 @@ _CANCELLABLE = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
+    closure=_contract.Closure("24dc1e3d959c8147a12a1c86343ab4c0"),
 )
 _DETERMINISTIC = _contract.Workflow(
     name="histories.v1.Histories.Deterministic",
@@ -168,6 +176,7 @@ _DETERMINISTIC = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
+    closure=_contract.Closure("2a052bd06acb231ea737d700c6348ec0"),
 )
 _TASKS = _contract.Workflow(
     name="histories.v1.Histories.Tasks",
@@ -177,6 +186,7 @@ _TASKS = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
+    closure=_contract.Closure("51292cd52b9b0a47bf91d50dea8c4577"),
 )
 _LOOPER = _contract.Workflow(
     name="histories.v1.Histories.Looper",
@@ -186,6 +196,7 @@ _LOOPER = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
+    closure=_contract.Closure("466dd0c8a6cbbd38907cfcf4c631ee33"),
 )
 _PATCHED = _contract.Workflow(
     name="histories.v1.Histories.Patched",
@@ -195,6 +206,7 @@ _PATCHED = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
+    closure=_contract.Closure("325e4fb6167fe854adb1f84133ae0b8c"),
 )
 _LOCAL = _contract.Workflow(
     name="histories.v1.Histories.Local",
@@ -204,6 +216,7 @@ _LOCAL = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
+    closure=_contract.Closure("ed9862a005efbadadc762a2fa057b183"),
 )
 _PARENT = _contract.Workflow(
     name="histories.v1.Histories.Parent",
@@ -213,6 +226,7 @@ _PARENT = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
+    closure=_contract.Closure("7c6adde694fe5dedb23fd793bc3fa94c"),
 )
 _HISTORIES = _contract.Service(
     name="histories.v1.Histories",

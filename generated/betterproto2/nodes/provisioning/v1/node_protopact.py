@@ -174,6 +174,7 @@ _ADD_NODE = _contract.Workflow(
     queries=(_GET_STATUS,),
     signals=(_contract.SignalRef(_PAUSE, start=True), _contract.SignalRef(_RESUME)),
     updates=(_contract.UpdateRef(_RESIZE, validate=True, id_conflict_policy=_policy.WorkflowIdConflictPolicy.FAIL),),
+    closure=_contract.Closure("0cbc3efa8824a22e32077eb82a66ec7c"),
 )
 _DELETE_NODE = _contract.Workflow(
     name="nodes.provisioning.v1.NodeProvisionerService.DeleteNode",
@@ -185,6 +186,7 @@ _DELETE_NODE = _contract.Workflow(
     task_queue="node-provisioner",
     id_conflict_policy=_policy.WorkflowIdConflictPolicy.TERMINATE_EXISTING_OF_OTHER_TYPE,
     execution_timeout=_timedelta(seconds=1800),
+    closure=_contract.Closure("aad40bb01b88dd16171b83e618e6331e"),
 )
 _NODE_PROVISIONER_SERVICE = _contract.Service(
     name="nodes.provisioning.v1.NodeProvisionerService",
