@@ -17,7 +17,9 @@ CONTRACT = (
 service ShopService {
   option (protopact.v1.service) = {task_queue: "shop"};
   rpc Buy(BuyRequest) returns (BuyResponse) {
-    option (protopact.v1.method).workflow = {id: "buy/{item}" name: "Buy" signal: {ref: "Stop"} run_timeout: {seconds: 9}};
+    option (protopact.v1.method).workflow = {
+      id: "buy/{item}" name: "Buy" signal: {ref: "Stop"} run_timeout: {seconds: 9}
+    };
   }
   rpc Sell(SellRequest) returns (SellResponse) { option (protopact.v1.method).workflow = {id: "sell/{item}"}; }
   rpc Pack(PackRequest) returns (PackResponse) {
