@@ -12,6 +12,7 @@ from protopact.failure import FailureConverter
 from protopact.history import event as ev
 from protopact.history.json import from_json
 from protopact.history.time import Duration
+from protopact.origin import without_origin
 from protopact.payload import PayloadConverter
 from protopact.replay import command as cmd
 from protopact.replay.advance import Advance
@@ -123,7 +124,10 @@ def check(advance: Advance, task: Task) -> None:
     assert [type(command) for command in advance.commands] == kinds, place
     for command, event in zip(advance.commands, task.answer, strict=True):
         for field in FIELDS[type(event.attributes)][1]:
-            assert getattr(command, field) == getattr(event.attributes, field), f"{field} of event {event.event_id}"
+            found, expected = getattr(command, field), getattr(event.attributes, field)
+            if field == "memo":  # the histories' contract had no digest
+                found = without_origin(found)
+            assert found == expected, f"{field} of event {event.event_id}"
 
         if isinstance(event.attributes, ev.MarkerRecorded):
             assert isinstance(command, cmd.RecordMarker)

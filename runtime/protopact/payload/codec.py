@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import msgspec
 
 from protopact.errors import PayloadError
+from protopact.options import RESERVED
 from protopact.payload.payload import Headers, Payload, Payloads
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["CodecChain", "PayloadCodec"]
 
 S = TypeVar("S", bound=msgspec.Struct)
+H = TypeVar("H")  # what holds payloads
 
 _PLAIN_DETAILS = frozenset({"data", "patch-data"})
 
@@ -71,17 +73,17 @@ class CodecChain:
 
     async def encode_headers(self, headers: Headers) -> Headers:
         """Encode the values of headers or of a memo."""
-        return dict(zip(headers, await self.encode(tuple(headers.values())), strict=True)) if headers else {}
+        return (await _apply([headers], self.encode))[0]
 
     async def decode_headers(self, headers: Headers) -> Headers:
         """Decode the values of headers or of a memo."""
-        return dict(zip(headers, await self.decode(tuple(headers.values())), strict=True)) if headers else {}
+        return (await _apply([headers], self.decode))[0]
 
     async def encode_structs(self, structs: Sequence[S]) -> list[S]:
         """`structs` with every payload in them encoded, in one batch.
 
         Structs are events, attributes, commands and failures; payloads are inputs, results, details, memo and headers.
-        Search attributes stay readable, for the engine finds runs by them.
+        Search attributes stay readable, for the engine finds runs by them; so does protopact's own part of a memo.
         """
         return await _apply(structs, self.encode) if self else list(structs)
 
@@ -107,7 +109,7 @@ def _same_number(codec: PayloadCodec, before: Payloads, after: Sequence[Payload]
     return tuple(after)
 
 
-async def _apply(structs: Sequence[S], transform: Callable[[Payloads], Awaitable[Payloads]]) -> list[S]:
+async def _apply(structs: Sequence[H], transform: Callable[[Payloads], Awaitable[Payloads]]) -> list[H]:
     payloads: list[Payload] = []
     _collect(structs, payloads)
     if not payloads:
@@ -136,8 +138,8 @@ def _values(value: _Held) -> Iterator[_Held]:
 
 
 def _is_plain(key: str, value: _Held) -> bool:
-    """Whether it is a detail of a marker that Temporal Core writes and reads, and that no codec sees."""
-    return key in _PLAIN_DETAILS and not isinstance(value, Payload)
+    """Whether no codec sees it: a marker's detail that Temporal Core writes and reads, or protopact's own in a memo."""
+    return key.startswith(RESERVED) or (key in _PLAIN_DETAILS and not isinstance(value, Payload))
 
 
 def _replace(value: _Held, payloads: Iterator[Payload]) -> _Held:
