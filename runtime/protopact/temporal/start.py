@@ -19,6 +19,7 @@ from temporalio.common import (
 from protopact import contract
 from protopact.errors import OptionError
 from protopact.limits import LONGEST
+from protopact.origin import origin_to_memo
 from protopact.payload.attributes import memo_to_payloads, type_of
 from protopact.policy import (
     Priority,
@@ -74,7 +75,7 @@ def start(workflow: contract.Workflow[Any, Any], workflow_id: str, options: Star
     if not task_queue:
         raise OptionError(f"start of {workflow.name}: the contract names no task queue; give task_queue=")
     policy = options.get("retry_policy", workflow.retry_policy)
-    memo = memo_to_payloads(options.get("memo", {}))
+    memo = memo_to_payloads({**options.get("memo", {}), **origin_to_memo(workflow)})
     attributes = options.get("search_attributes", {})
     return Start(
         id=workflow_id,

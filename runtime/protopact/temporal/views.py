@@ -9,10 +9,11 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
 
 from protopact.engine import PendingActivity, WorkflowDescription, WorkflowStatus
+from protopact.origin import Origin, without_origin
 from protopact.payload import CodecChain
 from protopact.payload.attributes import memo_from_payloads, search_attributes_from_payloads
 from protopact.temporal.failures import failure_from_proto
-from protopact.temporal.payloads import headers_from_protos
+from protopact.temporal.payloads import from_protos, headers_from_protos
 
 __all__ = ["describe", "status_of"]
 
@@ -43,7 +44,9 @@ async def describe(
         task_failure: Why its last workflow task failed.
     """
     info = run.raw_info
-    memo = await codecs.decode_headers(headers_from_protos(info.memo.fields))
+    # All of it: the SDK's codecs are applied to every entry.
+    payloads = await codecs.decode(from_protos(tuple(info.memo.fields.values())))
+    memo = memo_from_payloads(dict(zip(info.memo.fields, payloads, strict=True)))
     pending = run.raw_description.pending_activities if isinstance(run, WorkflowExecutionDescription) else ()
     return WorkflowDescription(
         workflow_id=run.id,
@@ -55,7 +58,8 @@ async def describe(
         start_time=run.start_time,
         close_time=run.close_time,
         history_length=run.history_length,
-        memo=memo_from_payloads(memo),
+        memo=without_origin(memo),
+        origin=Origin.of(memo),
         search_attributes=search_attributes_from_payloads(headers_from_protos(info.search_attributes.indexed_fields)),
         task_failure=task_failure,
         pending_activities=tuple([await _pending(activity, codecs) for activity in pending]),

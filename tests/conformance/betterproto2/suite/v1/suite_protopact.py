@@ -162,6 +162,7 @@ _FREE = _contract.Workflow(
     queries=(_STATUS,),
     signals=(_contract.SignalRef(_GO, start=True), _contract.SignalRef(_NOTE)),
     updates=(_contract.UpdateRef(_SET, start=True, validate=True),),
+    closure=_contract.Closure("7239ddbb497ec2bd99bc50fc7fd539bd"),
 )
 _OTHER = _contract.Workflow(
     name="suite.v1.SuiteService.Other",
@@ -171,6 +172,7 @@ _OTHER = _contract.Workflow(
     service="suite.v1.SuiteService",
     id=_contract.Template("{value}", (_contract.Field(("value",), "value"),)),
     task_queue="suite",
+    closure=_contract.Closure("b86d0af489e3f3442a3053f10ca29cc9"),
 )
 _QUIET = _contract.Workflow(
     name="suite.v1.SuiteService.Quiet",
@@ -183,6 +185,7 @@ _QUIET = _contract.Workflow(
     queries=(_PEEK,),
     signals=(_contract.SignalRef(_PING, start=True),),
     updates=(_contract.UpdateRef(_TOUCH, start=True),),
+    closure=_contract.Closure("fd550041f4717bf702f198a74174d2a2"),
 )
 _DECLARED = _contract.Workflow(
     name="suite.v1.SuiteService.Declared",
@@ -228,6 +231,7 @@ _DECLARED = _contract.Workflow(
     updates=(
         _contract.UpdateRef(_RENAME, start=True, id_conflict_policy=_policy.WorkflowIdConflictPolicy.USE_EXISTING),
     ),
+    closure=_contract.Closure("e8c0ed83a3d48b692982288e9c0cc82b"),
 )
 _SUITE_SERVICE = _contract.Service(
     name="suite.v1.SuiteService",
@@ -244,6 +248,7 @@ _HOP = _contract.Workflow(
     response=_SCHEMA.message("suite.v1.Text", Text),
     service="suite.v1.QueuedService",
     task_queue="suite-queued",
+    closure=_contract.Closure("58193fd8883c1c11ee73f36f497fc7df"),
 )
 _QUEUED_SERVICE = _contract.Service(
     name="suite.v1.QueuedService",
