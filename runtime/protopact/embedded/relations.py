@@ -7,6 +7,8 @@ nothing happens twice.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -111,35 +113,34 @@ class Relations:
 
     def signal(self, tick: Tick, task: Task, command: SignalExternalWorkflowExecution) -> None:
         """Note that a workflow signals another one."""
-        self._ask(
-            tick,
-            task,
-            SignalExternalWorkflowExecutionInitiated(
-                workflow_task_completed_event_id=task.completed_event_id,
-                namespace=command.namespace or NAMESPACE,
-                workflow_id=command.workflow_id,
-                run_id=command.run_id,
-                signal_name=command.signal_name,
-                input=command.input,
-                child_workflow_only=command.child_workflow_only,
-                header=command.header,
-            ),
+        initiated = partial(
+            SignalExternalWorkflowExecutionInitiated,
+            signal_name=command.signal_name,
+            input=command.input,
+            header=command.header,
         )
+        self._ask_other(tick, task, command, initiated)
 
     def request_cancel(self, tick: Tick, task: Task, command: RequestCancelExternalWorkflowExecution) -> None:
         """Note that a workflow asks another one to cancel."""
-        self._ask(
-            tick,
-            task,
-            RequestCancelExternalWorkflowExecutionInitiated(
-                workflow_task_completed_event_id=task.completed_event_id,
-                namespace=command.namespace or NAMESPACE,
-                workflow_id=command.workflow_id,
-                run_id=command.run_id,
-                child_workflow_only=command.child_workflow_only,
-                reason=command.reason,
-            ),
+        initiated = partial(RequestCancelExternalWorkflowExecutionInitiated, reason=command.reason)
+        self._ask_other(tick, task, command, initiated)
+
+    def _ask_other(
+        self,
+        tick: Tick,
+        task: Task,
+        command: SignalExternalWorkflowExecution | RequestCancelExternalWorkflowExecution,
+        initiated: Callable[..., Asked],
+    ) -> None:
+        asked = initiated(
+            workflow_task_completed_event_id=task.completed_event_id,
+            namespace=command.namespace or NAMESPACE,
+            workflow_id=command.workflow_id,
+            run_id=command.run_id,
+            child_workflow_only=command.child_workflow_only,
         )
+        self._ask(tick, task, asked)
 
     def _ask(self, tick: Tick, task: Task, asked: Asked) -> None:
         task.asked.append((task.run.append(asked, tick.now).event_id, asked))
