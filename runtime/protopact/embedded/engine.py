@@ -14,10 +14,10 @@ from uuid import UUID
 import msgspec
 
 from protopact import contract
-from protopact.embedded.calls import Start
 from protopact.embedded.clock import Clock, Ids, SystemClock
 from protopact.embedded.inbox import CancelRequest, Signal, Update
 from protopact.embedded.records import RunRow
+from protopact.embedded.requests import Requests
 from protopact.embedded.run import STATUSES
 from protopact.embedded.shell import Shell
 from protopact.embedded.store import Store
@@ -45,7 +45,6 @@ from protopact.errors import (
     EngineClosedError,
     FailureError,
     NotFoundError,
-    OptionError,
     ProtopactError,
     QueryError,
     TerminatedError,
@@ -54,34 +53,22 @@ from protopact.errors import (
     WorkflowFailedError,
 )
 from protopact.failure import FailureConverter
-from protopact.history import option
 from protopact.history.event import (
     Attributes,
     Event,
-    UpdateRequest,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
     WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
-    WorkflowExecutionSignaled,
-    WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
     WorkflowExecutionTimedOut,
 )
 from protopact.history.failure import CanceledFailureInfo, Failure, TimeoutFailureInfo
-from protopact.history.time import Duration, Timestamp, from_timedelta
+from protopact.history.time import Timestamp, from_timedelta
 from protopact.interceptor import Interceptor, chain
-from protopact.options import check_policies
-from protopact.origin import origin_to_memo
 from protopact.payload import CodecChain, Encoding, PayloadCodec, PayloadConverter
-from protopact.payload.attributes import (
-    memo_to_payloads,
-    search_attributes_to_payloads,
-)
 from protopact.payload.payload import Payloads
-from protopact.payload.sizes import check_size
-from protopact.replay.advance import QueryRequest
 from protopact.termination import Termination
 
 __all__ = ["EmbeddedEngine"]
@@ -129,6 +116,7 @@ class EmbeddedEngine(Engine):
         self._interceptors = tuple(interceptors)
         self._retention = retention
         self._identity = identity or process_identity()
+        self._requests = Requests(self._converter, self._codecs, identity=self._identity)
         self._shell: Shell | None = None
         self._workers: list[Worker] = []
         self._start = chain(self._interceptors, "start_workflow", self._do_start)
@@ -245,7 +233,7 @@ class EmbeddedEngine(Engine):
 
     async def _do_start(self, call: StartWorkflow[Any, Any]) -> Started:
         shell = self._open
-        start = await self._start_of(shell, call)
+        start = await self._requests.start(shell, call)
         started: Started = await shell.ask(lambda tick, caller: shell.calls.start(tick, caller, start))
         return started
 
@@ -256,7 +244,7 @@ class EmbeddedEngine(Engine):
 
     async def _do_signal_with_start(self, start: StartWorkflow[Any, Any], signal: SignalWorkflow[Any]) -> Started:
         shell = self._open
-        begin, event = await self._start_of(shell, start), await self._signal_of(signal)
+        begin, event = await self._requests.start(shell, start), await self._requests.signal(signal)
         started: Started = await shell.ask(
             lambda tick, caller: shell.calls.signal_with_start(tick, caller, begin, event)
         )
@@ -273,7 +261,7 @@ class EmbeddedEngine(Engine):
         self, start: StartWorkflow[Any, Any], update: UpdateWorkflow[Any, Any]
     ) -> tuple[Started, UpdateStarted]:
         shell = self._open
-        begin, request = await self._start_of(shell, start), await self._update_of(update)
+        begin, request = await self._requests.start(shell, start), await self._requests.update(update)
         accepted: asyncio.Future[str] = shell.promise()
         try:
             started: Started = await shell.ask(
@@ -285,51 +273,6 @@ class EmbeddedEngine(Engine):
         run_id = await self._answered(accepted)
         return started, UpdateStarted(WorkflowRef(started.workflow_id, run_id), request.update_id)
 
-    async def _start_of(self, shell: Shell, call: StartWorkflow[Any, Any]) -> Start:
-        workflow, options = call.workflow, call.options
-        reuse = options.get("id_reuse_policy", workflow.id_reuse_policy)
-        conflict = options.get("id_conflict_policy", workflow.id_conflict_policy)
-        check_policies(reuse, conflict)
-        task_queue = options.get("task_queue", workflow.task_queue)
-        if not task_queue:
-            raise OptionError(f"start of {workflow.name}: the contract names no task queue; give task_queue=")
-        arguments = self._converter.to_payloads(workflow.request, call.request, where=f"request of {workflow.name}")
-        check_size(arguments, f"request of {workflow.name}")
-        now, run_id = shell.clock.now(), shell.ids.run_id(shell.clock.now())
-        execution_timeout = option.duration(options.get("execution_timeout", workflow.execution_timeout))
-        delay = option.duration(options.get("start_delay"))
-        retry_policy = options.get("retry_policy", workflow.retry_policy)
-        started = WorkflowExecutionStarted(
-            workflow_type=workflow.name,
-            task_queue=task_queue,
-            input=arguments,
-            workflow_execution_timeout=execution_timeout,
-            workflow_run_timeout=option.duration(options.get("run_timeout", workflow.run_timeout)),
-            workflow_task_timeout=option.duration(options.get("task_timeout", workflow.task_timeout)) or _TASK_TIMEOUT,
-            original_execution_run_id=run_id,
-            first_execution_run_id=run_id,
-            workflow_id=call.workflow_id,
-            identity=self._identity,
-            retry_policy=None if retry_policy is None else option.retry_policy(retry_policy),
-            attempt=1,
-            workflow_execution_expiration_time=(
-                Timestamp(now + delay + execution_timeout) if execution_timeout else None
-            ),
-            first_workflow_task_backoff=delay,
-            memo=memo_to_payloads({**options.get("memo", {}), **origin_to_memo(workflow)}),
-            search_attributes=search_attributes_to_payloads(
-                options.get("search_attributes", {}), workflow.search_attributes
-            ),
-            header=call.headers,
-            priority=option.priority(options.get("priority", workflow.priority)),
-        )
-        return Start(
-            started=await self._encode(started),
-            reuse=reuse,
-            conflict=conflict,
-            request_id=options.get("request_id") or shell.ids.request_id(),
-        )
-
     # -- signals, queries, updates
 
     async def signal_workflow(self, call: SignalWorkflow[Req]) -> None:
@@ -338,22 +281,8 @@ class EmbeddedEngine(Engine):
 
     async def _do_signal(self, call: SignalWorkflow[Any]) -> None:
         shell = self._open
-        signal = Signal(await self._signal_of(call))
+        signal = Signal(await self._requests.signal(call))
         await shell.ask(lambda tick, caller: shell.calls.send(tick, caller, call.ref, signal))
-
-    async def _signal_of(self, call: SignalWorkflow[Any]) -> WorkflowExecutionSignaled:
-        where = f"request of {call.signal.name}"
-        arguments = self._converter.to_payloads(call.signal.request, call.request, where=where)
-        check_size(arguments, where)
-        return await self._encode(
-            WorkflowExecutionSignaled(
-                signal_name=call.signal.name,
-                input=arguments,
-                identity=self._identity,
-                header=call.headers,
-                request_id=call.request_id or "",
-            )
-        )
 
     async def query_workflow(self, call: QueryWorkflow[Req, Resp]) -> Resp:
         """See `Engine`."""
@@ -362,8 +291,7 @@ class EmbeddedEngine(Engine):
 
     async def _do_query(self, call: QueryWorkflow[Any, Any]) -> object:
         shell, query = self._open, call.query
-        arguments = self._converter.to_payloads(query.request, call.request, where=f"request of {query.name}")
-        request = await self._encode(QueryRequest(name=query.name, args=arguments, header=call.headers))
+        request = await self._requests.query(call)
 
         def expire() -> None:
             try:
@@ -401,23 +329,9 @@ class EmbeddedEngine(Engine):
 
     async def _do_update(self, call: UpdateWorkflow[Any, Any]) -> UpdateStarted:
         shell = self._open
-        update = Update(await self._update_of(call))
+        update = Update(await self._requests.update(call))
         run_id = await self._answered(shell.ask(lambda tick, caller: shell.calls.send(tick, caller, call.ref, update)))
         return UpdateStarted(WorkflowRef(call.ref.workflow_id, run_id), call.update_id)
-
-    async def _update_of(self, call: UpdateWorkflow[Any, Any]) -> UpdateRequest:
-        where = f"request of {call.update.name}"
-        arguments = self._converter.to_payloads(call.update.request, call.request, where=where)
-        check_size(arguments, where)
-        return await self._encode(
-            UpdateRequest(
-                update_id=call.update_id,
-                identity=self._identity,
-                name=call.update.name,
-                args=arguments,
-                header=call.headers,
-            )
-        )
 
     async def update_result(self, update: UpdateStarted, response: contract.Message[Resp]) -> Resp:
         """See `Engine`."""
@@ -593,9 +507,6 @@ class EmbeddedEngine(Engine):
 
     # -- payloads
 
-    async def _encode(self, struct: S) -> S:
-        return (await self._codecs.encode_structs([struct]))[0] if self._codecs else struct
-
     async def _decode(self, struct: S) -> S:
         return (await self._codecs.decode_structs([struct]))[0] if self._codecs else struct
 
@@ -608,6 +519,3 @@ class EmbeddedEngine(Engine):
             if refusal.failure is None:
                 raise error from None
             raise error from self._failures.from_failure(await self._decode(refusal.failure))
-
-
-_TASK_TIMEOUT = Duration(10_000_000_000)

@@ -34,12 +34,7 @@ from protopact.history.event import (
 )
 from protopact.history.failure import Failure
 from protopact.history.time import Duration, Timestamp, to_datetime, to_timedelta
-from protopact.interceptor import (
-    CancelExternalWorkflow,
-    ContinueAsNew,
-    SignalExternalWorkflow,
-    StartChildWorkflow,
-)
+from protopact.interceptor import CancelExternalWorkflow, ContinueAsNew, SignalExternalWorkflow, StartChildWorkflow
 from protopact.limits import LONGEST
 from protopact.origin import check_origin, without_origin
 from protopact.payload.attributes import (
