@@ -195,7 +195,7 @@ class Calls:
         """Ask a run."""
         found = self.find(tick, ref)
         run = self._shell.hold(tick, found)
-        if run is None and found.status and self._shell.workflow_worker(found.workflow_type, found.task_queue):
+        if run is None and found.status and self._shell.serving.workflow_worker(found.workflow_type, found.task_queue):
             run = found if isinstance(found, Run) else self._shell.runs.load(found, tick.now)
         if run is not None:
             tick.queries.append(PendingQuery(run, request, caller))

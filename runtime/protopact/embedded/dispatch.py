@@ -99,15 +99,15 @@ class Dispatch:
     def offer(self, tick: Tick, run: Run, activity: Activity) -> None:
         """An attempt may start: here, or wherever it is served."""
         event = activity.event
-        worker = self._shell.activity_worker(event.activity_type, event.task_queue)
+        worker = self._shell.serving.activity_worker(event.activity_type, event.task_queue)
         if worker is not None:
             worker.ready.append((run.key, activity.scheduled_event_id))
         else:
-            tick.wake.update(self._shell.offered(event.activity_type, event.task_queue))
+            tick.wake.update(self._shell.serving.offered(event.activity_type, event.task_queue))
 
     def claim(self, tick: Tick) -> None:
         """Take attempts of the runs that this process holds, as far as there are slots."""
-        for worker in self._shell.workers:
+        for worker in self._shell.serving.workers:
             ready = worker.ready
             while ready and worker.free > 0:
                 run_key, scheduled_event_id = ready.popleft()
@@ -126,7 +126,7 @@ class Dispatch:
         me = self._shell.process_id
         # What this tick has changed nobody else can have seen, and the row does not show it yet.
         shared = activity.stored and activity.scheduled_event_id not in run.changed_activities
-        if shared and (self._shell.has_peers or run.locked):
+        if shared and (self._shell.serving.has_peers or run.locked):
             if not self._shell.records.claim_activity(
                 run.key, activity.scheduled_event_id, activity.attempt, holder=me, now=tick.now
             ):
@@ -145,7 +145,7 @@ class Dispatch:
         records = self._shell.records
         self._starved = False
         soonest = list[Timestamp]()
-        for worker in self._shell.workers:
+        for worker in self._shell.serving.workers:
             served = worker.served
             if not served.activity_types:
                 continue
@@ -345,7 +345,7 @@ class Dispatch:
 
     def deadline(self, tick: Tick, run: Run, activity: Activity) -> None:
         """Something is due for an activity: its attempt may start, or it has waited too long."""
-        if self._shell.has_peers and activity.holder is None and activity.stored:
+        if self._shell.serving.has_peers and activity.holder is None and activity.stored:
             self._refresh(run, activity)
         expiration, start_limit = activity.expiration, activity.start_limit
         identity = self._identity(run, activity)
@@ -507,7 +507,9 @@ class Dispatch:
         if delay == 0:
             self.offer(tick, run, activity)
         else:
-            tick.wake.update(self._shell.serving_activity(activity.event.activity_type, activity.event.task_queue))
+            tick.wake.update(
+                self._shell.serving.activity_elsewhere(activity.event.activity_type, activity.event.task_queue)
+            )
         return None
 
     def _identity(self, run: Run, activity: Activity) -> str:
@@ -515,7 +517,7 @@ class Dispatch:
         return "" if running is None else running.worker.identity
 
     def _refresh_if_shared(self, run: Run, activity: Activity) -> None:
-        if self._shell.has_peers and activity.stored and activity.holder is None:
+        if self._shell.serving.has_peers and activity.stored and activity.holder is None:
             self._refresh(run, activity)
 
     def _refresh(self, run: Run, activity: Activity) -> None:

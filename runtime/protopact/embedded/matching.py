@@ -34,7 +34,7 @@ class Matching:
     def claim_runs(self, tick: Tick) -> None:
         """Take the runs that wait for a worker of this process."""
         soonest = list[Timestamp]()
-        for worker in self._shell.workers:
+        for worker in self._shell.serving.workers:
             served = worker.served
             if not served.workflow_types:
                 continue
@@ -73,7 +73,7 @@ class Matching:
         shell = self._shell
         store, me = shell.store, shell.process_id
         pairs = store.select("SELECT DISTINCT workflow_type, task_queue FROM run WHERE holder = ?", (me,))
-        released = [pair for pair in pairs if shell.workflow_worker(*pair) is None]
+        released = [pair for pair in pairs if shell.serving.workflow_worker(*pair) is None]
         for run in list(shell.runs):
             if (run.workflow_type, run.task_queue) in released:
                 shell.unlock(tick, run)
@@ -91,4 +91,4 @@ class Matching:
                 "UPDATE run SET holder = NULL WHERE holder = ? AND workflow_type = ? AND task_queue = ?",
                 (me, workflow_type, task_queue),
             )
-            tick.wake.update(shell.serving_workflow(workflow_type, task_queue))
+            tick.wake.update(shell.serving.workflow_elsewhere(workflow_type, task_queue))

@@ -116,7 +116,7 @@ class Others:
         """A run is closed: answer the queries that wait for it, if they can be answered here, and refuse the rest."""
         shell = self._shell
         row = shell.records.run(key)
-        if row is None or shell.workflow_worker(row.workflow_type, row.task_queue) is None:
+        if row is None or shell.serving.workflow_worker(row.workflow_type, row.task_queue) is None:
             return
         for item, caller in shell.take_inbox(tick, key):
             if isinstance(item, Query | Update):
@@ -138,4 +138,4 @@ class Others:
                     for update in shell.tasks.take_updates(tick, run.key):
                         for caller in update.callers:
                             shell.post(tick, row, Update(update.request), shell.calls.remote(caller))
-                    tick.wake.update(shell.serving_workflow(row.workflow_type, row.task_queue))
+                    tick.wake.update(shell.serving.workflow_elsewhere(row.workflow_type, row.task_queue))

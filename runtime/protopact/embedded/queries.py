@@ -42,7 +42,7 @@ class Queries:
         asked = list[Run]()
         for query in queries:
             run = query.run
-            worker = self._shell.workflow_worker(run.workflow_type, run.task_queue)
+            worker = self._shell.serving.workflow_worker(run.workflow_type, run.task_queue)
             if worker is None:
                 message = f"query {query.request.name}: the worker that served {run.workflow_type} has stopped"
                 tick.refuse(query.caller, QueryError(message))

@@ -40,11 +40,11 @@ from protopact.embedded.resets import Resets
 from protopact.embedded.retention import RETENTION, Retention
 from protopact.embedded.run import ACTIVITY, CLOSE, TIMER, Run
 from protopact.embedded.runs import Runs
+from protopact.embedded.serving import Serving
 from protopact.embedded.store import Store
 from protopact.embedded.tasks import WorkflowTasks
 from protopact.embedded.tick import Caller, Refusal, Tick
 from protopact.embedded.waits import Waits
-from protopact.embedded.worker import Worker
 from protopact.errors import AlreadyClosedError, EngineClosedError, ProtopactError, StoreError
 from protopact.history.event import Attributes, TimerFired, WorkflowExecutionStarted
 from protopact.history.failure import Failure, TimeoutFailureInfo
@@ -100,7 +100,7 @@ class Shell:
         self.records = Records(store)
         self.runs = Runs(self.records)
         self.agenda = Agenda(clock, self.look)
-        self.workers: list[Worker] = []
+        self.serving = Serving(self)
         self.dispatch = Dispatch(self)
         self.relations = Relations(self)
         self.tasks = WorkflowTasks(self)
@@ -122,9 +122,6 @@ class Shell:
         self._requested = False
         self._closed = False
         self._next_key = 0
-        self._warned = set[tuple[str, str, str]]()
-        self._workflow_workers: dict[tuple[str, str], Worker | None] = {}
-        self._activity_workers: dict[tuple[str, str], Worker | None] = {}
         if store.path is not None:
             self.processes = Processes(store, on_wake=self.look, on_death=self._look_for_dead)
             self.others = Others(self, self.processes)
@@ -168,76 +165,6 @@ class Shell:
             self.others.look_for_dead = True
         self.look()
 
-    # -- who serves what
-
-    @property
-    def has_peers(self) -> bool:
-        """Whether other processes have the file open."""
-        return self.processes is not None and bool(self.processes.peers)
-
-    def set_workers(self, tick: Tick, workers: Iterable[Worker]) -> None:
-        """Serve with these workers from now on; let go of runs that none of them serves."""
-        self.workers = list(workers)
-        self._workflow_workers.clear()
-        self._activity_workers.clear()
-        self.runs.limit = max((worker.options.max_cached_workflows for worker in self.workers), default=0)
-        if self.processes is not None:
-            self.processes.serve(worker.served for worker in self.workers)
-            tick.wake.update(self.processes.peers)
-        self.matching.release_unserved(tick)
-        self.matching.wanted = True
-        for run in self.runs:
-            for activity in run.activities.values():
-                if activity.holder is None and activity.due_at <= tick.now:
-                    self.dispatch.offer(tick, run, activity)
-
-    def workflow_worker(self, workflow_type: str, task_queue: str) -> Worker | None:
-        """The worker here that serves a workflow."""
-        key = (workflow_type, task_queue)
-        if key not in self._workflow_workers:
-            serving = (worker for worker in self.workers if worker.served.workflow(*key))
-            self._workflow_workers[key] = next(serving, None)
-        return self._workflow_workers[key]
-
-    def activity_worker(self, activity_type: str, task_queue: str) -> Worker | None:
-        """The worker here that serves an activity."""
-        key = (activity_type, task_queue)
-        if key not in self._activity_workers:
-            serving = (worker for worker in self.workers if worker.served.activity(*key))
-            self._activity_workers[key] = next(serving, None)
-        return self._activity_workers[key]
-
-    def serving_workflow(self, workflow_type: str, task_queue: str) -> list[int]:
-        """Other processes that serve a workflow."""
-        return [] if self.processes is None else self.processes.serving_workflow(workflow_type, task_queue)
-
-    def serving_activity(self, activity_type: str, task_queue: str) -> list[int]:
-        """Other processes that serve an activity."""
-        return [] if self.processes is None else self.processes.serving_activity(activity_type, task_queue)
-
-    def offered(self, activity_type: str, task_queue: str) -> list[int]:
-        """Other processes that may run an activity which is not served here; a warning when there are none."""
-        serving = self.serving_activity(activity_type, task_queue)
-        if not serving:
-            self._warn_unserved("activity", activity_type, task_queue)
-        return serving
-
-    def _warn_unserved(self, kind: str, name: str, task_queue: str) -> None:
-        """Say once that a worker polls the queue of something that no worker serves: most likely it was forgotten."""
-        polled = any(
-            task_queue in (each.served.workflow_queues if kind == "workflow" else each.served.activity_queues)
-            for each in self.workers
-        )
-        if polled and (kind, name, task_queue) not in self._warned:
-            self._warned.add((kind, name, task_queue))
-            _logger.warning(
-                "%s %s waits on task queue %r, which a worker here polls, but no worker serves it; give one its %s",
-                kind,
-                name,
-                task_queue,
-                "class in workflows=[...]" if kind == "workflow" else "activities in activities=[...]",
-            )
-
     # -- runs
 
     def held_run(self, tick: Tick, key: int) -> Run | None:
@@ -254,7 +181,7 @@ class Shell:
         """An open run in memory and held here, claimed when nobody holds it; None when it is not for this process."""
         if isinstance(found, Run):
             return found if found.is_open and found.holder == self.process_id else None
-        if found.status or self.workflow_worker(found.workflow_type, found.task_queue) is None:
+        if found.status or self.serving.workflow_worker(found.workflow_type, found.task_queue) is None:
             return None
         if found.holder not in (None, self.process_id):
             return None
@@ -313,14 +240,14 @@ class Shell:
         self._next_key += 1
         run.append(started, tick.now if at is None else at)
         tick.touch(run)
-        if self.workflow_worker(run.workflow_type, run.task_queue) is not None:
+        if self.serving.workflow_worker(run.workflow_type, run.task_queue) is not None:
             run.holder = self.process_id
             self.runs.add(run)
         else:
-            serving = self.serving_workflow(run.workflow_type, run.task_queue)
+            serving = self.serving.workflow_elsewhere(run.workflow_type, run.task_queue)
             tick.wake.update(serving)
             if not serving:
-                self._warn_unserved("workflow", run.workflow_type, run.task_queue)
+                self.serving.warn_unserved("workflow", run.workflow_type, run.task_queue)
         return run
 
     def close_run(self, tick: Tick, run: Run, attributes: Attributes) -> None:
@@ -391,7 +318,7 @@ class Shell:
         if row.holder is not None and row.holder != self.process_id:
             tick.wake.add(row.holder)
             return
-        tick.wake.update(self.serving_workflow(row.workflow_type, row.task_queue))
+        tick.wake.update(self.serving.workflow_elsewhere(row.workflow_type, row.task_queue))
         if row.status == 0:
             self.store.execute("UPDATE run SET wake_at = 0 WHERE key = ?", (row.key,))
             # Nobody has held it until now, and it may be served here as well.
@@ -446,7 +373,7 @@ class Shell:
         return arrivals
 
     def _has_work(self) -> bool:
-        return self.matching.wanted or any(worker.ready and worker.free > 0 for worker in self.workers)
+        return self.matching.wanted or any(worker.ready and worker.free > 0 for worker in self.serving.workers)
 
     def _work(self, tick: Tick, arrivals: list[_Arrival], due: list[Errand]) -> None:
         if self.others is not None:
@@ -513,7 +440,7 @@ class Shell:
                 and run.holder == self.process_id
                 and run.key not in tick.forget
                 and self.tasks.is_due(run, tick.now)
-                and (worker := self.workflow_worker(run.workflow_type, run.task_queue)) is not None
+                and (worker := self.serving.workflow_worker(run.workflow_type, run.task_queue)) is not None
             ):
                 performed += 1
                 if self.is_coded:

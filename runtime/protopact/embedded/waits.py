@@ -130,7 +130,7 @@ class Waits:
                 "INSERT OR IGNORE INTO watch (run_key, update_id, process) VALUES (?, ?, ?)",
                 [(*key, shell.process_id) for key in tick.watches],
             )
-        if not (self._watches or shell.has_peers):
+        if not (self._watches or shell.serving.has_peers):
             return
         rows = list[tuple[int, str, int]]()
         for run in tick.closed:

@@ -112,7 +112,7 @@ class Worker:
         shell = self._shell
 
         def begin(tick: Tick, caller: Caller) -> None:
-            shell.set_workers(tick, [*shell.workers, self])
+            shell.serving.serve(tick, [*shell.serving.workers, self])
             tick.answer(caller)
 
         await shell.ask(begin)
@@ -124,7 +124,7 @@ class Worker:
         shell = self._shell
 
         def end(tick: Tick, caller: Caller) -> None:
-            shell.set_workers(tick, [worker for worker in shell.workers if worker is not self])
+            shell.serving.serve(tick, [worker for worker in shell.serving.workers if worker is not self])
             tick.answer(caller)
 
         def rest(tick: Tick, caller: Caller) -> None:
