@@ -477,3 +477,25 @@ async def check_told_alike(program: type[Program], story: Story, verdict: str) -
     assert ours.trace == theirs.trace
     assert (ours.verdict == ACCEPTED) == (theirs.verdict == ACCEPTED)
     assert ours.verdict == NONDETERMINISM or verdict != NONDETERMINISM  # to Core, some are an internal error
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program, a history that may or may not be its own, and what is said of the two."""
+
+    program: type[Program]
+    story: Story
+    verdict: str
+
+    async def check(self) -> None:
+        """Both SDKs are told alike, and say that."""
+        await check_told_alike(self.program, self.story, self.verdict)
+
+
+class Cases(dict[str, Case]):
+    """Cases by name."""
+
+    def judged(self, name: str, program: type[Program], story: Story, verdict: str = ACCEPTED) -> None:
+        """Add a case."""
+        assert name not in self
+        self[name] = Case(program, story, verdict)

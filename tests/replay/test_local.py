@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -14,17 +13,16 @@ from temporalio.common import RetryPolicy as TheirRetryPolicy
 from tests.replay.histories.v1.histories_pb2 import Reading, Step
 from tests.replay.histories.v1.histories_protopact import Histories as histories
 from tests.replay.stories import (
-    ACCEPTED,
     ERROR,
     NONDETERMINISM,
     OURS,
     SECOND,
     START,
+    Cases,
     Command,
     P,
     Program,
     Story,
-    check_told_alike,
     ends,
     payloads,
     timer,
@@ -99,18 +97,9 @@ BROKEN = Failure("broken", ApplicationFailureInfo(type="Broken"))
 CANCELLED = Failure("Activity cancelled", CanceledFailureInfo())
 
 
-@dataclass
-class Case:
-    program: type[Program]
-    story: Story
-    verdict: str
+CASES = Cases()
 
-
-CASES: dict[str, Case] = {}
-
-
-def judged(name: str, program: type[Program], story: Story, verdict: str = ACCEPTED) -> None:
-    CASES[name] = Case(program, story, verdict)
+judged = CASES.judged
 
 
 def told(*commands: Command, flags: bool = True) -> Story:
@@ -268,4 +257,4 @@ judged("a marker that nobody asks for", Program, told(marker(1)), NONDETERMINISM
 
 @pytest.mark.parametrize("name", CASES)
 async def test_it_is_told_alike(name: str) -> None:
-    await check_told_alike(CASES[name].program, CASES[name].story, CASES[name].verdict)
+    await CASES[name].check()

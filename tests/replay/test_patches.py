@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from temporalio import workflow as temporal
 from temporalio.common import SearchAttributeKey
 from tests.replay.stories import (
-    ACCEPTED,
     NONDETERMINISM,
     OURS,
+    Cases,
     Command,
     Program,
     Story,
     accepts,
-    check_told_alike,
     completes,
     ends,
     mark,
@@ -88,18 +86,9 @@ def other_marker(name: str) -> Command:
     return lambda _: ev.MarkerRecorded(marker_name=name)
 
 
-@dataclass
-class Case:
-    program: type[Program]
-    story: Story
-    verdict: str
+CASES = Cases()
 
-
-CASES: dict[str, Case] = {}
-
-
-def judged(name: str, program: type[Program], story: Story, verdict: str = ACCEPTED) -> None:
-    CASES[name] = Case(program, story, verdict)
+judged = CASES.judged
 
 
 def told(*commands: Command, flags: bool = True) -> Story:
@@ -258,4 +247,4 @@ judged("a marker for an upsert", Upserts, told(*MARKED, remembers(), work("1")),
 
 @pytest.mark.parametrize("name", CASES)
 async def test_it_is_told_alike(name: str) -> None:
-    await check_told_alike(CASES[name].program, CASES[name].story, CASES[name].verdict)
+    await CASES[name].check()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import pytest
@@ -13,42 +12,29 @@ from tests.replay.stories import (
     ACCEPTED,
     ERROR,
     NONDETERMINISM,
-    Command,
+    Cases,
     Program,
     Story,
     accepts,
     cancels,
-    check_told_alike,
     completes,
     continues,
     ends,
     ends_cancelled,
-    ends_failed,
     timer,
     told_by_them,
     told_by_us,
     work,
 )
 
-
-@dataclass
-class Case:
-    """A program, a history that may or may not be its own, and what is said of the two."""
-
-    program: type[Program]
-    story: Story
-    verdict: str
-
-
-CASES: dict[str, Case] = {}
-
+CASES = Cases()
 
 P = TypeVar("P", bound=type[Program])
 
 
 def case(story: Story, verdict: str = ACCEPTED, name: str = "") -> Callable[[P], P]:
     def decorate(program: P) -> P:
-        CASES[name or program.__name__] = Case(program, story, verdict)
+        CASES.judged(name or program.__name__, program, story, verdict)
         return program
 
     return decorate
@@ -535,138 +521,9 @@ class UpdatesOfWhichNothingIsKnown(Program):
     pass
 
 
-# Verdicts.
-
-
-class Two(Program):
-    async def run(self) -> None:
-        await self.sdk.work("a")
-        await self.sdk.work("b")
-
-
-class OneAtATime(Program):
-    async def run(self) -> None:
-        await self.sdk.work("a")
-
-
-class Both(Program):
-    async def run(self) -> None:
-        self.handles = [self.sdk.work("a"), self.sdk.work("b")]
-        await self.handles[0]
-
-
-class Sleeps(Program):
-    async def run(self) -> None:
-        await self.sdk.sleep(7)
-
-
-class SleepsTwice(Program):
-    async def run(self) -> None:
-        await asyncio.gather(self.sdk.sleep(1), self.sdk.sleep(2))
-
-
-class Nothing(Program):
-    async def run(self) -> None:
-        self.note("nothing")
-
-
-class Fails(Program):
-    async def run(self) -> None:
-        raise self.sdk.application_error("no")
-
-
-class FailsTheTask(Program):
-    async def run(self) -> None:
-        raise KeyError("no")
-
-
-class Waits(Program):
-    async def run(self) -> None:
-        await self.sdk.wait_condition(lambda: self.done)
-        self.note("done")
-
-
-class WorksAndWaits(Program):
-    async def run(self) -> None:
-        self.handle = self.sdk.work("a")
-        await self.sdk.wait_condition(lambda: self.done)
-
-
-ONE = Story().task().answer(work("1")).returns("1").task().answer(ends())
-OPEN = Story().task().answer(work("1")).returns("1").task()
-
-
-def judged(name: str, program: type[Program], story: Story, verdict: str) -> None:
-    case(story, verdict, name)(program)
-
-
-judged("the same", OneAtATime, ONE, ACCEPTED)
-judged("an activity more at the end", Two, ONE, NONDETERMINISM)
-judged("an activity more at the end of an open history", Two, OPEN, ACCEPTED)
-judged("an activity more beside", Both, ONE, NONDETERMINISM)
-judged("an activity more beside in an open history", Both, OPEN, ACCEPTED)
-judged("an activity less", Nothing, ONE, NONDETERMINISM)
-judged("an activity less in an open history", Nothing, OPEN, NONDETERMINISM)
-judged("a timer in its place", Sleeps, ONE, NONDETERMINISM)
-judged("nothing in its place", Waits, ONE, NONDETERMINISM)
-judged("a failure for an end", Fails, Story().task().answer(ends()), NONDETERMINISM)
-judged("an end for a failure", Nothing, Story().task().answer(ends_failed()), NONDETERMINISM)
-judged("a failure as recorded", Fails, Story().task().answer(ends_failed()), ACCEPTED)
-judged("an end for a cancellation", Nothing, Story().task().answer(ends_cancelled()), NONDETERMINISM)
-judged("a task that fails", FailsTheTask, Story().task().answer(ends()), ERROR)
-judged("another activity type", OneAtATime, Story().task().answer(work("1", "Break")), NONDETERMINISM)
-judged("another activity id", OneAtATime, Story().task().answer(work("2")), NONDETERMINISM)
-
-
-def old(*commands: Command) -> Story:
-    return Story(flags=False).task().answer(*commands)
-
-
-judged("without flags", OneAtATime, old(work("1")).returns("1").task().answer(ends()), ACCEPTED)
-judged("another type, without flags", OneAtATime, old(work("1", "Break")).returns("1").task().answer(ends()), ACCEPTED)
-judged("another id in the last task, without flags", OneAtATime, old(work("2")), NONDETERMINISM)
-
-
-def slept(fired: str, *commands: Command) -> Story:
-    return Story().task().answer(*commands).fires(fired).task().answer(ends())
-
-
-judged("another time", Sleeps, slept("1", timer("1", 3)), ACCEPTED)
-judged("another timer id", Sleeps, Story().task().answer(timer("2")), ACCEPTED)
-judged("another timer id that fires", Sleeps, slept("2", timer("2")), NONDETERMINISM)
-judged("swapped timers", SleepsTwice, slept("1", timer("2"), timer("1")), NONDETERMINISM)
-
-
-def late() -> Story:
-    return Story().task().answer()
-
-
-judged("waits for the next answer", WorksAndWaits, late().nudge("a").task().answer(work("1")), ACCEPTED)
-judged("waits for ever", WorksAndWaits, late().nudge("a").task().answer().nudge("b").task().answer(), ACCEPTED)
-judged("waits for the end", WorksAndWaits, late().finish().task().answer(work("1"), ends()), ACCEPTED)
-
-# Damage.
-
-
-def called() -> Story:
-    return Story().task().answer(work("1"))
-
-
-judged("a result before a start", OneAtATime, called().completes("1").task().answer(ends()), ERROR)
-judged("a cancellation out of nowhere", OneAtATime, called().is_cancelled("1").task().answer(ends()), ERROR)
-judged("two results", OneAtATime, called().returns("1").returns("1").task().answer(ends()), ERROR)
-judged("a result twice", OneAtATime, called().returns("1").completes("1").task().answer(ends()), ERROR)
-TWICE = Story().task().answer(timer("1")).fires("1").fires("1").task().answer(ends())
-judged("a timer that fires twice", Sleeps, TWICE, ERROR)
-judged("an answer of no task", OneAtATime, called().answer().returns("1").task().answer(ends()), ERROR)
-judged("an event after the end", Nothing, Story().task().answer(ends()).nudge("a"), ACCEPTED)
-judged("an event after a termination", Waits, Story().task().answer().terminates().nudge("a"), ERROR)
-
-
 @pytest.mark.parametrize("name", CASES)
 async def test_it_is_told_alike(name: str) -> None:
-    told = CASES[name]
-    await check_told_alike(told.program, told.story, told.verdict)
+    await CASES[name].check()
 
 
 async def test_an_abandoned_activity_may_fail() -> None:

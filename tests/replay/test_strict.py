@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.replay.bench import CONVERTER, recorded
+from tests.replay.families import Family, child
 from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome, Reading, Step
 from tests.replay.histories.v1.histories_protopact import Histories as histories
 from tests.replay.stories import (
@@ -26,7 +27,6 @@ from tests.replay.stories import (
     told_by_us,
     work,
 )
-from tests.replay.test_children import Family, child
 from tests.replay.test_patches import Changed as Changes
 from tests.replay.workflows import RECORDED
 
