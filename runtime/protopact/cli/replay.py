@@ -47,6 +47,7 @@ def replay(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE_OR_DIR", help="Histories in Temporal's JSON, or folders of them.")
     ],
+    *,
     workflows: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,6 +67,10 @@ def replay(
     relax: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A comparison not to make. May be repeated.")
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict/--no-strict", help="Compare commands in full, or as workers do: kinds, types, ids."),
+    ] = True,
     output: Annotated[_Format, typer.Option("--format", help="How the outcome is told.")] = _Format.TEXT,
 ) -> None:
     """Replay stored histories on workflow classes.
@@ -75,8 +80,11 @@ def replay(
     """
     if (workflows is None) is (replayer is None):
         raise typer.BadParameter("give one of --workflows and --replayer")
-    if replayer is not None and relax:
-        raise typer.BadParameter("--relax goes with --workflows; a replayer has its own")
+    if replayer is not None and (relax or not strict):
+        given = "--relax" if relax else "--no-strict"
+        raise typer.BadParameter(f"{given} goes with --workflows; a replayer has its own")
+    if relax and not strict:
+        raise typer.BadParameter("--relax names comparisons of strict mode, and --no-strict makes none of them")
     # What a module of theirs imports stands beside it, as under `python -m`.
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - the text, as python itself puts it there
     # Warnings are told with the histories.
@@ -87,7 +95,7 @@ def replay(
         if replayer is not None:
             replays = histories.load_replayer(replayer)
         else:
-            replays = Replayer(workflows=histories.load_workflows(workflows or ()), relax=relax or ())
+            replays = Replayer(workflows=histories.load_workflows(workflows or ()), strict=strict, relax=relax or ())
         found = histories.find(files)
     except ProtopactError as error:
         typer.echo(f"protopact: {error}", err=True)

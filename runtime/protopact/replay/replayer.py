@@ -14,6 +14,7 @@ from protopact.history import History
 from protopact.history.event import WorkflowExecutionStarted
 from protopact.interceptor import Interceptor
 from protopact.payload import CodecChain, Encoding, PayloadCodec, PayloadConverter
+from protopact.replay.activation import TERMINAL_EVENTS
 from protopact.replay.advance import Advance
 from protopact.replay.command import Command
 from protopact.replay.comparison import Comparer, Difference
@@ -176,7 +177,11 @@ class Replayer:
         if error is not None and raise_on_failure:
             raise error
         return ReplayResult(
-            history=history, error=error, commands=advance.commands, is_closed=advance.is_closed, warnings=warnings
+            history=history,
+            error=error,
+            commands=advance.commands,
+            is_closed=advance.is_closed or type(history[-1].attributes) in TERMINAL_EVENTS,
+            warnings=warnings,
         )
 
 
