@@ -32,9 +32,11 @@ from protopact.payload import Payload, PayloadCodec
 from protopact.policy import (
     ChildWorkflowCancellationType,
     ParentClosePolicy,
+    Priority,
     RetryPolicy,
     WorkflowIdReusePolicy,
 )
+from protopact.replay import Replayer
 
 Code = Callable[[Text], Awaitable[Text]]
 
@@ -93,6 +95,26 @@ async def test_a_child_returns(engine: EmbeddedEngine) -> None:
     assert started.parent_initiated_event_id == 5
     assert (started.root_workflow_id, started.task_queue) == ("p", "lab")
     assert to_json(await handle.history())
+
+
+async def test_a_child_has_the_priority_that_it_is_given(engine: EmbeddedEngine) -> None:
+    async def code(request: Text) -> Text:
+        child = await lab.Free.start_child(text("c"), priority=Priority(priority_key=2, fairness_key="tenant"))
+        await child.go(text("on"))
+        return await child
+
+    handle = await play(engine, code)
+    priority = ev.Priority(priority_key=2, fairness_key="tenant")
+    history = await handle.history()
+    assert find(history, ev.StartChildWorkflowExecutionInitiated).priority == priority
+    assert find(await lab.Client(engine).free_handle("c").history(), ev.WorkflowExecutionStarted).priority == priority
+    assert not Replayer(workflows=[parent(code)]).replay(history).warnings
+
+    async def other(request: Text) -> Text:
+        return await (await lab.Free.start_child(text("c"), priority=Priority(priority_key=5)))
+
+    told = Replayer(workflows=[parent(other)]).replay(history, raise_on_failure=False)
+    assert "holds priority key 2, fairness key 'tenant', the code asks for key 5" in str(told.warnings[0])
 
 
 async def test_a_child_fails(engine: EmbeddedEngine) -> None:

@@ -108,6 +108,7 @@ class Relations:
                 header=command.header,
                 memo=command.memo,
                 search_attributes=command.search_attributes,
+                priority=command.priority,
             ),
         )
 
@@ -216,6 +217,7 @@ class Relations:
             memo=asked.memo,
             search_attributes=asked.search_attributes,
             header=asked.header,
+            priority=asked.priority,
             parent_workflow_namespace=NAMESPACE,
             parent_workflow_id=run.workflow_id,
             parent_run_id=run.run_id,

@@ -144,7 +144,7 @@ class Child(Entry):
             search_attributes=search_attributes_to_payloads(
                 options.get("search_attributes", {}), workflow.search_attributes
             ),
-            priority_key=options.get("priority", workflow.priority).priority_key or 0,
+            priority=option.priority(options.get("priority", workflow.priority)),
         )
 
     def meet(self, ledger: Ledger, event_id: int, attributes: StartChildWorkflowExecutionInitiated, /) -> bool:

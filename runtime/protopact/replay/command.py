@@ -148,7 +148,7 @@ class StartChildWorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):
     header: Headers = {}
     memo: dict[str, Payload] = {}
     search_attributes: dict[str, Payload] = {}
-    priority_key: int = 0
+    priority: Priority | None = None
 
 
 class SignalExternalWorkflowExecution(msgspec.Struct, frozen=True, kw_only=True):

@@ -161,6 +161,16 @@ def _same_priority(_: Reader, expected: Priority | None, found: Priority | None)
     return (expected or Priority()) == (found or Priority())
 
 
+def _priority(_: Reader, value: Priority | None) -> str:
+    given = value or Priority()
+    words = [
+        *([f"key {given.priority_key}"] if given.priority_key else []),
+        *([f"fairness key {given.fairness_key!r}"] if given.fairness_key else []),
+        *([f"weight {given.fairness_weight:g}"] if given.fairness_weight else []),
+    ]
+    return ", ".join(words) or "none"
+
+
 def _retries(_: Reader, value: RetryPolicy | None) -> str:
     if value is None:
         return "none"
@@ -371,7 +381,6 @@ _TARGET = (
     Comparison("target", "run_id"),
     Comparison("target", "child_workflow_only"),
 )
-_PRIORITY = {"priority_key": "parents of the embedded engine do not write it"}
 
 TABLES: Mapping[type[ev.Attributes], Table] = {
     ev.ActivityTaskScheduled: Table(
@@ -386,7 +395,7 @@ TABLES: Mapping[type[ev.Attributes], Table] = {
             _warn("start_to_close_timeout", text=_duration),
             _warn("heartbeat_timeout", text=_duration),
             _warn("retry_policy", same=_same_retries, text=_retries),
-            _warn("priority", same=_same_priority),
+            _warn("priority", same=_same_priority, text=_priority),
             _HEADER,
         ),
         {},
@@ -456,8 +465,9 @@ TABLES: Mapping[type[ev.Attributes], Table] = {
             _HEADER,
             _warn("memo", same=_same_memo, text=_memo),
             _warn("search_attributes", same=_same_map, text=_map),
+            _warn("priority", same=_same_priority, text=_priority),
         ),
-        _PRIORITY,
+        {},
         _fill_child,
     ),
     ev.SignalExternalWorkflowExecutionInitiated: Table(
