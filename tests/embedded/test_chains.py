@@ -12,7 +12,7 @@ from typing import NoReturn
 import pytest
 from temporalio import workflow as oracle
 from temporalio.common import RawValue
-from tests.embedded.bench import Waiting, find, kinds, open_engine, soon, text
+from tests.embedded.bench import Lab, Waiting, all_kinds, find, kinds, open_engine, soon, text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
 from tests.embedded.test_oracle import NOTHING, SERVICE, OracleBase, replayed
@@ -24,6 +24,7 @@ from protopact.embedded.engine import EmbeddedEngine
 from protopact.engine import WorkflowStatus
 from protopact.errors import (
     AlreadyClosedError,
+    ApplicationError,
     MessageMismatchError,
     OptionError,
     UpdateFailedError,
@@ -36,6 +37,7 @@ from protopact.history.event import (
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
+    WorkflowExecutionUpdateAccepted,
     WorkflowTaskFailed,
     WorkflowTaskStarted,
 )
@@ -228,6 +230,81 @@ async def test_a_signal_while_it_is_committed_is_told_first(path: Path | None, c
         codec.gate.set()
         assert (await soon(handle.result())).value == "told 2"
         assert find(await handle.history(), WorkflowTaskFailed).cause == "UNHANDLED_COMMAND"
+
+
+async def test_an_update_while_it_is_committed_goes_to_the_next_run(path: Path | None, clock: VirtualClock) -> None:
+    class Free(Waiting):
+        async def run(self, request: Text) -> Text:
+            signal = await self.go.receive()
+            if request.value == "a":
+                self.continue_as_new(text("next"))
+            return text(f"{request.value} {signal.value} {self.state}")
+
+    codec = Gated()
+    async with open_engine(path, clock=clock, codecs=[codec]) as engine, engine.worker(workflows=[Free]):
+        codec.gate.set()
+        handle = await lab.Client(engine).start_free(text("a"))
+        exact = lab.Client(engine).free_handle(handle.id, run_id=handle.run_id)
+        await clock.settle()
+        codec.gate.clear()
+        await handle.go(text("1"))
+        await clock.settle()
+        update, pinned = asyncio.create_task(handle.set(text("x"))), asyncio.create_task(exact.set(text("y")))
+        await clock.settle()
+        codec.gate.set()
+        assert (await soon(update)).value == "new"
+        with pytest.raises(AlreadyClosedError, match="Continued"):
+            await soon(pinned)
+        await handle.go(text("2"))
+        assert (await soon(handle.result())).value == "next 2 x"
+        first, second = await chain(engine, handle)
+        assert "WorkflowTaskFailed" not in all_kinds(first)
+        assert find(second, WorkflowExecutionUpdateAccepted)
+
+
+async def test_an_update_while_an_end_is_committed_is_refused(path: Path | None, clock: VirtualClock) -> None:
+    codec = Gated()
+    async with open_engine(path, clock=clock, codecs=[codec]) as engine, engine.worker(workflows=[Waiting]):
+        codec.gate.set()
+        handle = await lab.Client(engine).start_free(text("a"))
+        await clock.settle()
+        codec.gate.clear()
+        await handle.go(text("1"))
+        await clock.settle()
+        update = asyncio.create_task(handle.set(text("x")))
+        await clock.settle()
+        codec.gate.set()
+        with pytest.raises(AlreadyClosedError):
+            await soon(update)
+        assert (await soon(handle.result())).value == "1 new"
+
+
+async def test_an_update_of_a_run_that_is_tried_again_goes_to_the_next(clock: VirtualClock) -> None:
+    class Failing(Waiting):
+        async def run(self, request: Text) -> Text:
+            if workflow.info().attempt == 1:
+                await lab.Local.echo(request)
+                raise ApplicationError("once")
+            await self.go.receive()
+            return text(self.state)
+
+    class Busy(Lab):
+        async def echo(self, request: Text) -> Text:
+            await free.wait()
+            return request
+
+    free = asyncio.Event()
+    retries = RetryPolicy(initial_interval=timedelta(seconds=1))
+    async with open_engine(clock=clock) as engine, engine.worker(workflows=[Failing], activities=[Busy()]):
+        handle = await lab.Client(engine).start_free(text("a"), retry_policy=retries)
+        await clock.settle()
+        update = asyncio.create_task(handle.set(text("x")))
+        await clock.settle()
+        free.set()
+        await clock.advance(timedelta(seconds=1))
+        assert (await soon(update)).value == "new"
+        await handle.go(text(""))
+        assert (await soon(handle.result())).value == "x"
 
 
 async def test_handlers_that_run_are_named_and_their_callers_told(

@@ -71,7 +71,7 @@ class Chains:
                 search_attributes=command.search_attributes,
             ),
         )
-        self._shell.create_run(tick, started, request_id=run.start_request_id)
+        self._begin(tick, run, started)
 
     def time_out(self, tick: Tick, run: Run, failure: Failure) -> None:
         """A run has passed its run or execution time-out."""
@@ -104,7 +104,11 @@ class Chains:
             attempt=run.started.attempt + 1,
             first_workflow_task_backoff=decided,
         )
+        self._begin(tick, run, started)
+
+    def _begin(self, tick: Tick, run: Run, started: WorkflowExecutionStarted) -> None:
         self._shell.create_run(tick, started, request_id=run.start_request_id)
+        self._shell.pass_on_updates(tick, run)
 
 
 def _successor(run: Run, run_id: str) -> WorkflowExecutionStarted:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from protopact.embedded.inbox import CancelRequest, Item, Query, Signal
+from protopact.embedded.inbox import CancelRequest, Item, Query, Signal, Update, decode_item
 from protopact.embedded.local import LocalCalls
 from protopact.embedded.queries import PendingQuery
 from protopact.embedded.run import Run
@@ -223,11 +223,16 @@ class Coding:
         if self._jobs.get(task.run.key) is not job:
             return  # the run was terminated, its worker has stopped, or the tick that wrote it has failed
         tick.updates += [(task.run.key, update) for update in task.updates.values()]
-        if job.interrupted and any(isinstance(command, _CLOSING) for command in advance.commands):
+        if job.interrupted and _closes(advance) and self._has_news(task.run):
             self._shell.tasks.supersede(tick, task)
         else:
             self._shell.tasks.complete(tick, task, advance)
         self._unlock(tick, task.run, job)
+
+    def _has_news(self, run: Run) -> bool:
+        """Whether something waits for a locked run that its history would hold; as on the server, no update is that."""
+        rows = self._shell.store.select("SELECT item FROM inbox WHERE run_key = ?", (run.key,))
+        return any(not isinstance(decode_item(item), Query | Update) for (item,) in rows)
 
     def _fail(self, tick: Tick, job: _Job, task: Task, error: Exception, failure: Failure) -> None:
         if self._jobs.get(task.run.key) is job:
@@ -292,3 +297,7 @@ class Coding:
             self._shell.tell(lambda tick: tick.refuse(query.caller, refusal))
         else:
             self._shell.tell(lambda tick: tick.answer(query.caller, answer))
+
+
+def _closes(advance: Advance) -> bool:
+    return any(isinstance(command, _CLOSING) for command in advance.commands)

@@ -61,9 +61,15 @@ class CancelRequest(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Update(msgspec.Struct, frozen=True, tag="update"):
-    """An update; the caller is answered when it is accepted or rejected."""
+    """An update; the caller is answered when it is accepted or rejected.
+
+    Attributes:
+        request: The update.
+        is_pinned: Whether the caller named the run: it does not go to the run that goes on in its place.
+    """
 
     request: UpdateRequest
+    is_pinned: bool = False
 
 
 class Query(msgspec.Struct, frozen=True, tag="query"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from protopact.embedded.inbox import Update
 from protopact.embedded.records import RunRow, json_array
 from protopact.embedded.tick import Tick
 from protopact.history.time import Timestamp
@@ -84,7 +83,7 @@ class Matching:
             if row is not None and (row.workflow_type, row.task_queue) in released:
                 for update in shell.tasks.take_updates(tick, key):
                     for caller in update.callers:
-                        shell.post(tick, row, Update(update.request), shell.calls.remote(caller))
+                        shell.post(tick, row, update.item, shell.calls.remote(caller))
         for workflow_type, task_queue in released:
             shell.waits.watch_all(tick, workflow_type, task_queue)
             store.execute(

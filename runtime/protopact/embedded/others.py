@@ -137,5 +137,5 @@ class Others:
                     shell.waits.watch(tick, run.key)
                     for update in shell.tasks.take_updates(tick, run.key):
                         for caller in update.callers:
-                            shell.post(tick, row, Update(update.request), shell.calls.remote(caller))
+                            shell.post(tick, row, update.item, shell.calls.remote(caller))
                     tick.wake.update(shell.serving.workflow_elsewhere(row.workflow_type, row.task_queue))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from protopact._version import __version__
 from protopact.embedded.commands import Commands, oversize_command
+from protopact.embedded.inbox import Update
 from protopact.embedded.run import Activity, Run
 from protopact.embedded.tick import Caller, Tick
 from protopact.errors import NondeterminismError, WorkflowTaskError
@@ -48,8 +49,13 @@ _TASK_TIMEOUT = Duration(10 * _SECOND)
 class PendingUpdate:
     """An update that the workflow has not been told of, and everybody who waits for its acceptance."""
 
-    request: UpdateRequest
+    item: Update
     callers: list[Caller] = field(default_factory=list[Caller])
+
+    @property
+    def request(self) -> UpdateRequest:
+        """The update."""
+        return self.item.request
 
 
 @dataclass(slots=True)
@@ -83,10 +89,10 @@ class WorkflowTasks:
 
     # -- updates that wait for a task
 
-    def add_update(self, key: int, request: UpdateRequest, caller: Caller) -> None:
+    def add_update(self, key: int, item: Update, caller: Caller) -> None:
         """Let an update go with the run's next task; one that waits already with the same id gets one more caller."""
         pending = self._updates.setdefault(key, {})
-        update = pending.setdefault(request.update_id, PendingUpdate(request))
+        update = pending.setdefault(item.request.update_id, PendingUpdate(item))
         update.callers.append(caller)
 
     def has_updates(self, run: Run) -> bool:
@@ -108,7 +114,7 @@ class WorkflowTasks:
         for key, update in tick.updates:
             for caller in update.callers:
                 if isinstance(caller, tuple) or (caller is not None and not caller.done()):
-                    self.add_update(key, update.request, caller)
+                    self.add_update(key, update.item, caller)
 
     # -- tasks
 
@@ -322,7 +328,7 @@ class WorkflowTasks:
     def _give_back(self, run: Run, updates: Iterable[PendingUpdate]) -> None:
         for update in updates:
             for caller in update.callers:
-                self.add_update(run.key, update.request, caller)
+                self.add_update(run.key, update.item, caller)
 
     def _terminate_oversize(self, tick: Tick, task: Task, cause: str, message: str) -> None:
         """Close a run whose code asked for what fits into no history: trying again would not help."""
