@@ -52,11 +52,12 @@ class Flaky(Store):
 
     commits = 0
     fails_at = -1
+    times = 1
     unreadable = False
 
     def commit(self) -> None:
         self.commits += 1
-        if self.commits == self.fails_at:
+        if 0 <= self.commits - self.fails_at < self.times and self.fails_at > 0:
             raise StoreFullError("the disk is full")
         super().commit()
 
@@ -66,9 +67,9 @@ class Flaky(Store):
             raise StoreError("disk I/O error")
         return super().data_version()
 
-    def fail(self, commit: int) -> None:
-        """Fail the n-th commit from now."""
-        self.fails_at = self.commits + commit
+    def fail(self, commit: int, times: int = 1) -> None:
+        """Fail the n-th commit from now, and so many in all."""
+        self.fails_at, self.times = self.commits + commit, times
 
 
 class Turning(PayloadCodec):
@@ -183,6 +184,28 @@ async def test_asking_again_and_again_leaves_nothing_behind(engine: EmbeddedEngi
 
 
 # -- commits that fail
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+async def test_a_worker_that_could_not_start_serves_nothing(
+    tmp_path: Path, clock: VirtualClock, caplog: pytest.LogCaptureFixture, failures: int
+) -> None:
+    caplog.set_level("CRITICAL")
+    store = Flaky(tmp_path / "lab.db")
+    async with open_engine(store=store, clock=clock) as engine:
+        client = lab.Client(engine)
+        handle = await client.start_free(text("a"))
+        store.fail(1, times=failures)
+        with pytest.raises(StoreFullError):
+            async with engine.worker(workflows=[Chain], activities=[Lab()]):
+                pass
+        await asyncio.sleep(0.05)  # the retry of a tick is by real time
+        await clock.settle()
+        other = await client.start_free(text("b"))
+        await clock.settle()
+        assert [len(await each.history()) for each in (handle, other)] == [1, 1]
+        async with engine.worker(workflows=[Chain], activities=[Lab()]):
+            assert (await soon(handle.result())).value == "a!!!"
 
 
 @pytest.mark.parametrize("commit", range(1, 4))

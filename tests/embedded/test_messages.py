@@ -23,7 +23,7 @@ from protopact.errors import (
     UpdateFailedError,
 )
 from protopact.history.event import WorkflowExecutionUpdateAccepted, WorkflowExecutionUpdateCompleted
-from protopact.policy import WaitForStage, WorkflowIdConflictPolicy
+from protopact.policy import UpdateWithStartOptions, WaitForStage, WorkflowIdConflictPolicy
 
 
 async def test_a_query_sees_what_signals_and_updates_before_it_did(engine: EmbeddedEngine) -> None:
@@ -206,6 +206,33 @@ async def test_update_with_start(engine: EmbeddedEngine) -> None:
         with pytest.raises(UpdateFailedError):
             await soon(client.start_free_with_set(text("b"), text("")))
         assert (await client.free_handle("b").describe()).status.value == "Running"
+
+
+@pytest.mark.parametrize("request_id", [None, "r"])
+async def test_update_with_start_sent_again_after_the_end_has_the_outcome(
+    engine: EmbeddedEngine, request_id: str | None
+) -> None:
+    class Twice(Waiting):
+        async def run(self, request: Text) -> Text:
+            await workflow.wait_condition(lambda: self.state != "new")
+            if request.value == "a":
+                self.continue_as_new(text("b"))
+            return request
+
+    async def send() -> tuple[str, str]:
+        options: UpdateWithStartOptions = {"id": "w", "update_id": "u"}
+        if request_id is not None:
+            options["request_id"] = request_id
+        handle, update = await soon(lab.Client(engine).start_free_with_set(text("a"), text("x"), **options))
+        return handle.run_id or "", (await soon(update.result())).value
+
+    async with engine.worker(workflows=[Twice]):
+        first = await send()
+        handle = lab.Client(engine).free_handle("w")
+        await handle.set(text("y"))
+        assert (await soon(handle.result())).value == "b"
+        assert await send() == first
+        assert len([each async for each in engine.list_workflows()]) == 2
 
 
 async def test_an_update_waits_for_a_worker(engine: EmbeddedEngine) -> None:

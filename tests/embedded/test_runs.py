@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 
 import pytest
@@ -390,3 +391,29 @@ async def test_other_runs_on_the_same_id_after_the_first(engine: EmbeddedEngine)
         second = await client.start_other(text("a"))
         assert (await second.describe()).workflow_type == "lab.v1.LabService.Other"
         assert (await soon(first.result())).value == "go new"
+
+
+@pytest.mark.parametrize("code", ["takes", "breaks", "sleeps"])
+async def test_a_history_has_an_end(
+    engine: EmbeddedEngine, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """Its events are numbered in what is left of an integer beside the number of the run."""
+    monkeypatch.setattr("protopact.embedded.shell.MOST_EVENTS", 30)
+
+    class Long(Waiting):
+        async def run(self, request: Text) -> Text:
+            if code == "breaks":
+                raise ValueError("parked")
+            while True:
+                await (self.go.receive() if code == "takes" else workflow.sleep(1))
+
+    async with engine.worker(workflows=[Long]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        for _ in range(40):
+            with contextlib.suppress(AlreadyClosedError):
+                await soon(handle.go(text("")) if code != "sleeps" else clock.advance(timedelta(seconds=1)))
+        with pytest.raises(WorkflowFailedError) as caught:
+            await soon(handle.result())
+        assert isinstance(caught.value.cause, TerminatedError)
+        assert "Workflow history count exceeds limit: 3" in str(caught.value)
+        assert len(await handle.history()) < 40

@@ -108,7 +108,15 @@ class Calls:
     def update_with_start(
         self, tick: Tick, caller: Caller, start: Start, request: UpdateRequest, accepted: asyncio.Future[Any]
     ) -> None:
-        """Update the open run with the id, or start one; `accepted` is answered as `update` answers its caller."""
+        """Update the open run with the id, or start one; `accepted` is answered as `update` answers its caller.
+
+        As on the server, an update that the closed workflow has taken before is that one, sent once more.
+        """
+        known = self._updated(tick, start.started.workflow_id, request.update_id)
+        if known is not None:
+            tick.answer(caller, _found(known, start))
+            tick.answer(accepted, known.run_id)
+            return
         existing = self.place(tick, start, start.conflict)
         if existing is None:
             answer = self._begin(tick, start)
@@ -117,6 +125,19 @@ class Calls:
             answer = _found(existing, start)
         tick.answer(caller, answer)
         self.deliver(tick, existing, Update(request), accepted)
+
+    def _updated(self, tick: Tick, workflow_id: str, update_id: str) -> Run | None:
+        """The run of a closed workflow that has taken an update; None also when the workflow is open."""
+        found = self._latest(tick, workflow_id)
+        if found is None or found.status == 0:
+            return None
+        while found is not None:
+            run = found if isinstance(found, Run) else self._shell.runs.load(found, tick.now)
+            if run.has_update(update_id):
+                return run
+            before = run.started.continued_execution_run_id
+            found = self.with_run_id(tick, before) if before else None
+        return None
 
     def place(self, tick: Tick, start: Start, conflict: WorkflowIdConflictPolicy) -> Run | RunRow | None:
         """Make room for a start: the run to use instead of a new one, or None."""
@@ -186,7 +207,7 @@ class Calls:
     ) -> None:
         if isinstance(item, Update):
             run = found if isinstance(found, Run) else self._shell.runs.load(found, tick.now)
-            if item.request.update_id in run.outcomes or item.request.update_id in run.updates:
+            if run.has_update(item.request.update_id):
                 tick.answer(caller, run.run_id)
                 return
         tick.refuse(caller, closed_error(found))

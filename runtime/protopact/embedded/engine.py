@@ -329,7 +329,7 @@ class EmbeddedEngine(Engine):
 
     async def _do_update(self, call: UpdateWorkflow[Any, Any]) -> UpdateStarted:
         shell = self._open
-        update = Update(await self._requests.update(call))
+        update = Update(await self._requests.update(call), is_pinned=call.ref.run_id is not None)
         run_id = await self._answered(shell.ask(lambda tick, caller: shell.calls.send(tick, caller, call.ref, update)))
         return UpdateStarted(WorkflowRef(call.ref.workflow_id, run_id), call.update_id)
 
@@ -496,7 +496,11 @@ class EmbeddedEngine(Engine):
             interceptors=self._interceptors,
         )
         self._workers.append(worker)
-        await worker.start()
+        try:
+            await worker.start()
+        except BaseException:
+            await self._stop(worker)
+            raise
         async with Termination(partial(self._stop, worker), handles_signals=options.handle_signals):
             yield
 

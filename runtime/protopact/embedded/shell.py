@@ -40,13 +40,14 @@ from protopact.embedded.resets import Resets
 from protopact.embedded.retention import RETENTION, Retention
 from protopact.embedded.run import ACTIVITY, CLOSE, TIMER, Run
 from protopact.embedded.runs import Runs
+from protopact.embedded.schema import MOST_EVENTS
 from protopact.embedded.serving import Serving
 from protopact.embedded.store import Store
 from protopact.embedded.tasks import WorkflowTasks
 from protopact.embedded.tick import Caller, Refusal, Tick
 from protopact.embedded.waits import Waits
 from protopact.errors import AlreadyClosedError, EngineClosedError, ProtopactError, StoreError
-from protopact.history.event import Attributes, TimerFired, WorkflowExecutionStarted
+from protopact.history.event import Attributes, TimerFired, WorkflowExecutionStarted, WorkflowExecutionTerminated
 from protopact.history.failure import Failure, TimeoutFailureInfo
 from protopact.history.time import Timestamp
 from protopact.payload import CodecChain
@@ -257,10 +258,15 @@ class Shell:
         run.holder = None
         tick.touch(run)
         tick.closed.append(run)
+        if not getattr(attributes, "new_execution_run_id", ""):
+            self.pass_on_updates(tick, run)
+        self.relations.closed(tick, run, attributes)
+
+    def pass_on_updates(self, tick: Tick, run: Run) -> None:
+        """Hand the updates that a closed run was not told of to the run that goes on, or refuse them."""
         for update in self.tasks.take_updates(tick, run.key):
             for caller in update.callers:
-                tick.refuse(caller, closed_error(run))
-        self.relations.closed(tick, run, attributes)
+                self._apply_late(tick, run, update.item, caller)
 
     def tell_closed(self, tick: Tick, holder: int, key: int) -> None:
         """Tell the process that holds a run that it was closed without asking."""
@@ -290,13 +296,14 @@ class Shell:
             return
         tick.touch(run)
         tick.stirred.append(run)
+        self._end_if_too_long(tick, run)
         match item:
             case Query():
                 tick.queries.append(PendingQuery(run, item.request, caller))
             case Update(request=request) if run.has_update(request.update_id):
                 tick.answer(caller, run.run_id)
             case _ if not run.is_open:
-                tick.refuse(caller, closed_error(run))
+                self._apply_late(tick, run, item, caller)
             case Signal(signal=signal):
                 if not run.has_signal(signal.request_id):
                     run.append(signal, tick.now)
@@ -305,12 +312,30 @@ class Shell:
                 if not run.cancel_requested:
                     run.append(request, tick.now)
                 tick.answer(caller)
-            case Update(request=request):
-                self.tasks.add_update(run.key, request, caller)
+            case Update():
+                self.tasks.add_update(run.key, item, caller)
             case ChildClosed():
                 self.relations.child_closed(tick, run, item)
             case _:
                 self.dispatch.outcome(tick, run, item)
+
+    def _end_if_too_long(self, tick: Tick, run: Run) -> None:
+        """Terminate a run whose history has no place left, as the server does at 51,200 events."""
+        if run.is_open and run.last_event_id > MOST_EVENTS:
+            reason = (
+                f"Workflow history count exceeds limit: {run.last_event_id} events of at most {MOST_EVENTS}; the "
+                "workflow must continue as new before, see workflow.info().is_continue_as_new_suggested()"
+            )
+            self.close_run(tick, run, WorkflowExecutionTerminated(reason=reason, identity=self.identity))
+
+    def _apply_late(self, tick: Tick, run: Run, item: Item, caller: Caller) -> None:
+        """As on the server, an update goes on to the run that goes on; all else is refused."""
+        following = getattr(run.close_event, "new_execution_run_id", "")
+        found = self.calls.with_run_id(tick, following) if following else None
+        if found is not None and isinstance(item, Update) and not item.is_pinned:
+            self.calls.deliver(tick, found, item, caller)
+        else:
+            tick.refuse(caller, closed_error(run))
 
     def post(self, tick: Tick, row: RunRow | Run, item: Item, caller: tuple[int, int] | None) -> None:
         """Leave something for a run that this process does not hold, and wake who does, or who may take it."""
@@ -434,6 +459,8 @@ class Shell:
         performed = 0
         waiting, tick.stirred = list(tick.runs.values()), []
         for run in waiting:  # it grows: a task may start another run, or make something happen to one
+            if run.holder == self.process_id and not run.locked:
+                self._end_if_too_long(tick, run)
             while (
                 performed < self._TASKS_PER_TICK
                 and not run.locked

@@ -15,6 +15,7 @@ from protopact.embedded.processes import Served
 from protopact.embedded.tick import Caller, Tick
 from protopact.embedded.watchdog import Watchdog
 from protopact.engine import WorkerOptions
+from protopact.errors import StoreError
 from protopact.failure import FailureConverter
 from protopact.interceptor import Interceptor
 from protopact.payload import CodecChain, PayloadConverter
@@ -132,6 +133,9 @@ class Worker:
 
         try:
             await shell.ask(end)
+        except StoreError:
+            shell.tell(lambda tick: end(tick, None))  # as soon as the file can be written again
+            raise
         finally:
             grace = self.options.graceful_shutdown_timeout
             await asyncio.gather(self.runner.stop(grace), self.local_runner.stop(grace))
