@@ -215,16 +215,23 @@ Global___SearchAttributeType: _TypeAlias = SearchAttributeType  # noqa: Y015
 
 @_typing.final
 class FileOptions(_message.Message):
-    """Reserved for versioning."""
+    """Options of a file."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ALLOW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def allow(self) -> _containers.RepeatedCompositeFieldContainer[Global___Allow]:
+        """Findings to pass about services that are gone; `element` is the full name of what was there."""
+
     def __init__(
         self,
+        *,
+        allow: _abc.Iterable[Global___Allow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow", b"allow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -232,16 +239,29 @@ Global___FileOptions: _TypeAlias = FileOptions  # noqa: Y015
 
 @_typing.final
 class MessageOptions(_message.Message):
-    """Reserved for versioning."""
+    """Options of a message."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ALLOW_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def allow(self) -> _containers.RepeatedCompositeFieldContainer[Global___Allow]:
+        """Findings to pass about this message, and about fields that are gone."""
+
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Full names that this message had: payloads of them are read as this one."""
+
     def __init__(
         self,
+        *,
+        allow: _abc.Iterable[Global___Allow] | None = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "allow", b"allow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -249,16 +269,23 @@ Global___MessageOptions: _TypeAlias = MessageOptions  # noqa: Y015
 
 @_typing.final
 class FieldOptions(_message.Message):
-    """Reserved for versioning."""
+    """Options of a field."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ALLOW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def allow(self) -> _containers.RepeatedCompositeFieldContainer[Global___Allow]:
+        """Findings to pass about this field."""
+
     def __init__(
         self,
+        *,
+        allow: _abc.Iterable[Global___Allow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow", b"allow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,16 +293,23 @@ Global___FieldOptions: _TypeAlias = FieldOptions  # noqa: Y015
 
 @_typing.final
 class EnumOptions(_message.Message):
-    """Reserved for versioning."""
+    """Options of an enum."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ALLOW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def allow(self) -> _containers.RepeatedCompositeFieldContainer[Global___Allow]:
+        """Findings to pass about this enum, and about values that are gone."""
+
     def __init__(
         self,
+        *,
+        allow: _abc.Iterable[Global___Allow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow", b"allow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -283,20 +317,65 @@ Global___EnumOptions: _TypeAlias = EnumOptions  # noqa: Y015
 
 @_typing.final
 class EnumValueOptions(_message.Message):
-    """Reserved for versioning."""
+    """Options of a value of an enum."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ALLOW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def allow(self) -> _containers.RepeatedCompositeFieldContainer[Global___Allow]:
+        """Findings to pass about this value."""
+
     def __init__(
         self,
+        *,
+        allow: _abc.Iterable[Global___Allow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow", b"allow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EnumValueOptions: _TypeAlias = EnumValueOptions  # noqa: Y015
+
+@_typing.final
+class Allow(_message.Message):
+    """A finding of the check against releases that is passed, because somebody knows better. It stands on what the finding is
+    about, or, when that is gone, on what it was in. One that passes nothing is an error.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    RELEASES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ELEMENT_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """The rule, as the finding names it: `P7`."""
+    reason: _builtins.str
+    """Why no harm is done."""
+    element: _builtins.str
+    """What is gone, by the name that it had in what this stands on."""
+    @_builtins.property
+    def releases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The releases that the finding names, and that this is for."""
+
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        releases: _abc.Iterable[_builtins.str] | None = ...,
+        reason: _builtins.str = ...,
+        element: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["element", b"element", "reason", b"reason", "releases", b"releases", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Allow: _TypeAlias = Allow  # noqa: Y015
 
 @_typing.final
 class ServiceOptions(_message.Message):
@@ -305,16 +384,22 @@ class ServiceOptions(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TASK_QUEUE_FIELD_NUMBER: _builtins.int
+    ALLOW_FIELD_NUMBER: _builtins.int
     task_queue: _builtins.str
     """Task queue of the service's workflows and activities, unless they name another."""
+    @_builtins.property
+    def allow(self) -> _containers.RepeatedCompositeFieldContainer[Global___Allow]:
+        """Findings to pass about rpcs that are gone."""
+
     def __init__(
         self,
         *,
         task_queue: _builtins.str = ...,
+        allow: _abc.Iterable[Global___Allow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_queue", b"task_queue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow", b"allow", "task_queue", b"task_queue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -322,7 +407,7 @@ Global___ServiceOptions: _TypeAlias = ServiceOptions  # noqa: Y015
 
 @_typing.final
 class MethodOptions(_message.Message):
-    """What an rpc is. Exactly one of the fields is set."""
+    """What an rpc is: exactly one of the first five is set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -331,6 +416,7 @@ class MethodOptions(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
     UPDATE_FIELD_NUMBER: _builtins.int
+    ALLOW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def workflow(self) -> Global___WorkflowOptions:
         """The rpc is a workflow: its request starts it, its response is its result."""
@@ -351,6 +437,10 @@ class MethodOptions(_message.Message):
     def update(self) -> Global___UpdateOptions:
         """The rpc is an update: a request that a running workflow accepts or rejects, and answers."""
 
+    @_builtins.property
+    def allow(self) -> _containers.RepeatedCompositeFieldContainer[Global___Allow]:
+        """Findings to pass about this rpc."""
+
     def __init__(
         self,
         *,
@@ -359,10 +449,11 @@ class MethodOptions(_message.Message):
         query: Global___QueryOptions | None = ...,
         signal: Global___SignalOptions | None = ...,
         update: Global___UpdateOptions | None = ...,
+        allow: _abc.Iterable[Global___Allow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "query", b"query", "signal", b"signal", "update", b"update", "workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "query", b"query", "signal", b"signal", "update", b"update", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "allow", b"allow", "query", b"query", "signal", b"signal", "update", b"update", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -452,6 +543,40 @@ class WorkflowOptions(_message.Message):
         _WhichOneofArgType__validate: _TypeAlias = _typing.Literal["_validate", b"_validate"]  # noqa: Y015
         def WhichOneof(self, oneof_group: _WhichOneofArgType__validate) -> _WhichOneofReturnType__validate | None: ...
 
+    @_typing.final
+    class Change(_message.Message):
+        """A change of the workflow's code, which runs from before it must not notice."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        ID_FIELD_NUMBER: _builtins.int
+        SINCE_FIELD_NUMBER: _builtins.int
+        DEPRECATED_FIELD_NUMBER: _builtins.int
+        COVERS_FIELD_NUMBER: _builtins.int
+        id: _builtins.str
+        """Names the change, for ever: `switch-activities` is `self.changed.switch_activities()` in the code."""
+        since: _builtins.str
+        """The release that brings it."""
+        deprecated: _builtins.bool
+        """The old branch is gone from the code; runs that noted the change are still there."""
+        @_builtins.property
+        def covers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """Rpcs that the new branch calls or answers differently or no more: of this service, or full names."""
+
+        def __init__(
+            self,
+            *,
+            id: _builtins.str = ...,
+            since: _builtins.str = ...,
+            deprecated: _builtins.bool = ...,
+            covers: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["covers", b"covers", "deprecated", b"deprecated", "id", b"id", "since", b"since"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     QUERY_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
     UPDATE_FIELD_NUMBER: _builtins.int
@@ -471,6 +596,7 @@ class WorkflowOptions(_message.Message):
     VERSIONING_BEHAVIOR_FIELD_NUMBER: _builtins.int
     ENABLE_EAGER_START_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Registered name; the rpc's full name by default."""
     id: _builtins.str
@@ -529,6 +655,10 @@ class WorkflowOptions(_message.Message):
     def priority(self) -> Global___Priority:
         """Order among the tasks of a queue."""
 
+    @_builtins.property
+    def change(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkflowOptions.Change]:
+        """Changes of the workflow's code."""
+
     def __init__(
         self,
         *,
@@ -551,10 +681,11 @@ class WorkflowOptions(_message.Message):
         versioning_behavior: Global___VersioningBehavior.ValueType = ...,
         enable_eager_start: _builtins.bool = ...,
         priority: Global___Priority | None = ...,
+        change: _abc.Iterable[Global___WorkflowOptions.Change] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["execution_timeout", b"execution_timeout", "priority", b"priority", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "task_timeout", b"task_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "enable_eager_start", b"enable_eager_start", "execution_timeout", b"execution_timeout", "id", b"id", "id_reuse_policy", b"id_reuse_policy", "name", b"name", "parent_close_policy", b"parent_close_policy", "priority", b"priority", "query", b"query", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "search_attributes", b"search_attributes", "signal", b"signal", "task_queue", b"task_queue", "task_timeout", b"task_timeout", "update", b"update", "versioning_behavior", b"versioning_behavior", "wait_for_cancellation", b"wait_for_cancellation", "workflow_id_conflict_policy", b"workflow_id_conflict_policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "change", b"change", "enable_eager_start", b"enable_eager_start", "execution_timeout", b"execution_timeout", "id", b"id", "id_reuse_policy", b"id_reuse_policy", "name", b"name", "parent_close_policy", b"parent_close_policy", "priority", b"priority", "query", b"query", "retry_policy", b"retry_policy", "run_timeout", b"run_timeout", "search_attributes", b"search_attributes", "signal", b"signal", "task_queue", b"task_queue", "task_timeout", b"task_timeout", "update", b"update", "versioning_behavior", b"versioning_behavior", "wait_for_cancellation", b"wait_for_cancellation", "workflow_id_conflict_policy", b"workflow_id_conflict_policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -840,16 +971,16 @@ FIELD_FIELD_NUMBER: _builtins.int
 ENUM_FIELD_NUMBER: _builtins.int
 ENUM_VALUE_FIELD_NUMBER: _builtins.int
 file: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FileOptions, Global___FileOptions]
-"""Reserved for versioning."""
+"""What the check against releases passes of what is gone with its file."""
 service: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.ServiceOptions, Global___ServiceOptions]
 """Defaults of everything in a service."""
 method: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___MethodOptions]
 """What an rpc is: a workflow, an activity, a signal, a query or an update. An rpc without it is ignored."""
 message: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___MessageOptions]
-"""Reserved for versioning."""
+"""Former names of a message, and what the check against releases passes."""
 field: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___FieldOptions]
-"""Reserved for versioning."""
+"""What the check against releases passes."""
 enum: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.EnumOptions, Global___EnumOptions]
-"""Reserved for versioning."""
+"""What the check against releases passes."""
 enum_value: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.EnumValueOptions, Global___EnumValueOptions]
-"""Reserved for versioning."""
+"""What the check against releases passes."""

@@ -10,6 +10,7 @@ Enumerations here have the member names of the same enumerations in `protopact.p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,7 +23,10 @@ from protopact_codegen.source import Place, Source
 
 __all__ = [
     "EMPTY",
+    "RELEASE",
     "Activity",
+    "Allow",
+    "Change",
     "Contract",
     "Element",
     "FieldKind",
@@ -57,6 +61,8 @@ __all__ = [
 ]
 
 EMPTY = "google.protobuf.Empty"
+RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+"""What a release may be called."""
 
 
 class Kind(Enum):
@@ -144,10 +150,12 @@ class Message:
     Attributes:
         descriptor: Its descriptor, in a pool of the request's own files; `descriptor.file` is the file's.
         place: Where it stands in its file.
+        aliases: Full names that it had; payloads of them are read as it.
     """
 
     descriptor: Descriptor
     place: Place = field(compare=False, repr=False)
+    aliases: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -384,6 +392,25 @@ class Update(Rpc):
     wait_for_stage: WaitForStage | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of a workflow's code that runs from before it must not notice.
+
+    Attributes:
+        id: Its name in histories.
+        since: The release that brings it.
+        index: Its place in the workflow's list.
+        deprecated: Whether the old branch is gone from the code.
+        covers: Full names of the rpcs that the new branch calls or answers differently or no more.
+    """
+
+    id: str
+    since: str
+    index: int
+    deprecated: bool = False
+    covers: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class QueryRef:
     """A query that a workflow answers; `index` is its place in the workflow's list."""
@@ -444,6 +471,7 @@ class Workflow(Rpc):
     versioning_behavior: VersioningBehavior | None = None
     enable_eager_start: bool = False
     priority: Priority | None = None
+    changes: tuple[Change, ...] = ()
     queries: tuple[QueryRef, ...] = ()
     signals: tuple[SignalRef, ...] = ()
     updates: tuple[UpdateRef, ...] = ()
@@ -527,6 +555,7 @@ class File:
         services: Its services with annotated rpcs, in the file's order.
         ignored: Full names of its rpcs that carry no annotation, in services without any as well.
         descriptor: Its descriptor, in a pool of the request's own files.
+        aliases: Messages of it and of what it imports that had other names, with those names; sorted.
         place: Its `syntax` or `edition` line.
     """
 
@@ -537,6 +566,28 @@ class File:
     services: tuple[Service, ...]
     ignored: tuple[str, ...]
     descriptor: FileDescriptor
+    aliases: tuple[tuple[str, tuple[str, ...]], ...]
+    place: Place = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Allow:
+    """A finding of the check against releases that is passed.
+
+    Attributes:
+        element: Full name of what the finding is about.
+        rule: The rule of the finding.
+        releases: Names of the releases that it is for.
+        reason: Why.
+        index: Its place in the list where it stands.
+        place: What it stands on.
+    """
+
+    element: str
+    rule: str
+    releases: tuple[str, ...]
+    reason: str
+    index: int
     place: Place = field(repr=False)
 
 
@@ -547,10 +598,14 @@ class Contract:
     Attributes:
         files: The files to generate that have annotated rpcs, sorted by path.
         sources: Every file of the request by its path, imports included.
+        aliases: Former full names of messages, by their names; of every file of the request.
+        allows: What the files to generate pass of the check against releases.
     """
 
     files: tuple[File, ...]
     sources: Mapping[str, Source] = field(repr=False)
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    allows: tuple[Allow, ...] = ()
 
     @property
     def services(self) -> Iterator[Service]:

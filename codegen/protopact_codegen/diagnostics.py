@@ -76,6 +76,10 @@ class Code(Enum):
     UNPATCHED_CHANGE = "PP803"
     UNRESERVED_FIELD = "PP804"
     MISSING_FILE = "PP805"
+    CHANGE = "PP806"
+    MESSAGE_ALIAS = "PP807"
+    ALLOW = "PP808"
+    IDLE_ALLOW = "PP809"
 
     SHARED_MESSAGE = "PP901"
     EMPTY_MESSAGE = "PP902"
@@ -83,6 +87,7 @@ class Code(Enum):
     FOREIGN_DIALECT = "PP904"
     ROLLOUT_ORDER = "PP905"
     CHANGED_MEANING = "PP906"
+    UNSEEN_USE = "PP907"
 
     @property
     def severity(self) -> Severity:

@@ -148,7 +148,7 @@ def _members(value: object) -> dict[str, Form]:
 _FORMS: Mapping[type, Callable[[Any], Form]] = {
     timedelta: lambda duration: duration // _MICROSECOND,
     tuple: lambda items: [_form(item) for item in items],
-    Message: lambda message: message.name,
+    Message: lambda message: [message.name, *message.aliases] if message.aliases else message.name,
     Literal: lambda literal: literal.text,
     Uuid: lambda _: {"uuid": True},
     FieldPath: lambda path: {"field": path.name, "transforms": [_form(transform) for transform in path.transforms]},

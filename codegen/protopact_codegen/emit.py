@@ -97,6 +97,7 @@ class _WorkflowView:
         self.channels = [
             (method_name(ref.signal), constants.name(ref.signal), describe(ref.signal)) for ref in workflow.signals
         ]
+        self.changes = [*methods.changes(workflow)]
         self.worker = [*methods.worker(workflow)]
         self.handle = [*methods.handle(workflow)]
         self.child = [*methods.child(workflow)]

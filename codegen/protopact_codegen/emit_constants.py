@@ -29,7 +29,7 @@ from protopact_codegen.contract import (
     Uuid,
     Workflow,
 )
-from protopact_codegen.emit_expression import Bytes, Call, Expression, Tuple, text, write
+from protopact_codegen.emit_expression import Bytes, Call, Dict, Expression, Tuple, text, write
 from protopact_codegen.imports import Imports
 from protopact_codegen.libraries import Library
 from protopact_codegen.libraries.library import messages_of
@@ -123,6 +123,8 @@ class Constants:
         arguments: _Arguments = [("", text(self._library.name))]
         if descriptors:
             arguments.append(("descriptors", Bytes(descriptors)))
+        if file.aliases:
+            arguments.append(("aliases", Dict([(text(name), self._value(was)) for name, was in file.aliases])))
         return self._contract("Schema", arguments)
 
     def _service(self, service: Service) -> Expression:

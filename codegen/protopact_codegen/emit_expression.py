@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["WIDTH", "Bytes", "Call", "Expression", "Tuple", "docstring", "signature", "text", "write"]
+__all__ = ["WIDTH", "Bytes", "Call", "Dict", "Expression", "Tuple", "docstring", "signature", "text", "write"]
 
 WIDTH = 120
 """Longest line, where a line can be broken at all."""
@@ -29,13 +29,20 @@ class Tuple:
 
 
 @dataclass(frozen=True, slots=True)
+class Dict:
+    """A dict; keys are source text."""
+
+    items: Sequence[tuple[str, Expression]]
+
+
+@dataclass(frozen=True, slots=True)
 class Bytes:
     """A bytes literal."""
 
     value: bytes
 
 
-Expression: TypeAlias = str | Call | Tuple | Bytes
+Expression: TypeAlias = str | Call | Dict | Tuple | Bytes
 """An expression; a `str` is source text that stands as it is."""
 
 
@@ -60,6 +67,9 @@ def write(expression: Expression, indent: int, before: str = "", after: str = ""
         case Tuple(items):
             lines = [write(item, indent + 4, after=",") for item in items]
             return f"{before}({_block(lines, indent)}){after}"
+        case Dict(entries):
+            lines = [write(value, indent + 4, f"{key}: ", ",") for key, value in entries]
+            return f"{before}{{{_block(lines, indent)}}}{after}"
         case Call(function, arguments):
             inside = ", ".join(_flat(value) for _, value in arguments)
             if not any(name for name, _ in arguments) and _fits(inside, indent + 4):
@@ -113,6 +123,8 @@ def _flat(expression: Expression) -> str:
             return f"({_flat(only)},)"
         case Tuple(items):
             return f"({', '.join(map(_flat, items))})"
+        case Dict(entries):
+            return f"{{{', '.join(f'{key}: {_flat(value)}' for key, value in entries)}}}"
         case Call(function, arguments):
             inside = (f"{name}={_flat(value)}" if name else _flat(value) for name, value in arguments)
             return f"{function}({', '.join(inside)})"

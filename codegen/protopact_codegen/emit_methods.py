@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from protopact_codegen.contract import Element, Handler, Service, Workflow
-from protopact_codegen.emit_expression import Call, docstring, signature, write
+from protopact_codegen.emit_expression import Call, docstring, signature, text, write
 from protopact_codegen.imports import PARAMETERS, Imports
-from protopact_codegen.names import client_methods, method_name, service_class, workflow_class
+from protopact_codegen.names import change_name, client_methods, method_name, service_class, workflow_class
 
 __all__ = ["Method", "Methods", "describe"]
 
@@ -86,6 +86,19 @@ class Methods:
                 doc = f"Reject the update `{update.rpc}` by raising; by default every one is accepted."
                 yield Method(f"def validate_{method_name(update)}", self._takes(update), "None", doc)
         yield from self._child_starts(workflow)
+
+    def changes(self, workflow: Workflow) -> Iterator[Method]:
+        """Methods with which a workflow's code asks for the changes that its contract declares."""
+        for change in workflow.changes:
+            name = change_name(change)
+            if change.deprecated:
+                doc = f"Say that the branch from before `{change.id}` (since {change.since}) is gone."
+                body = _call("", f"{self._use('workflow')}.deprecate_patch", text(change.id))
+                yield Method(f"def {name}", [], "None", doc, body, "staticmethod")
+            else:
+                doc = f"Whether this run takes the branch of `{change.id}`, which comes with {change.since}."
+                body = _call("return ", f"{self._use('workflow')}.patched", text(change.id))
+                yield Method(f"def {name}", [], "bool", doc, body, "staticmethod")
 
     def _child_starts(self, workflow: Workflow) -> Iterator[Method]:
         """Methods of a workflow's class with which the code of other workflows starts it, or finds its runs."""

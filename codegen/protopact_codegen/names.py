@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from protopact_codegen.contract import Activity, Element, File, Query, Service, Signal, Update, Workflow
+from protopact_codegen.contract import Activity, Change, Element, File, Query, Service, Signal, Update, Workflow
 
 __all__ = [
     "ClientMethods",
     "PublicName",
+    "change_name",
     "client_methods",
     "collisions",
     "method_name",
@@ -86,6 +87,11 @@ def method_name(element: Element) -> str:
     name = stem(element)
     reserved = _RESERVED_HANDLERS if isinstance(element, Query | Signal | Update) else frozenset[str]()
     return _escape(name, reserved)
+
+
+def change_name(change: Change) -> str:
+    """Name of a change's method: `switch-activities` is `switch_activities`."""
+    return _escape(change.id.replace("-", "_"), frozenset())
 
 
 def workflow_class(workflow: Workflow) -> str:

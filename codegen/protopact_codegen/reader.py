@@ -16,6 +16,7 @@ from google.protobuf.descriptor_pb2 import Edition, FileDescriptorProto, Service
 from google.protobuf.descriptor_pool import DescriptorPool
 
 from protopact_codegen.contract import (
+    Allow,
     Contract,
     Element,
     File,
@@ -52,7 +53,7 @@ def read(request: Request) -> tuple[Contract, list[Diagnostic]]:
     """
     reader = _Reader(request)
     files = tuple(file for path in request.generate if (file := reader.file(path)) is not None)
-    return Contract(files, reader.sources), reader.diagnostics
+    return Contract(files, reader.sources, reader.aliases, reader.allows(request.generate)), reader.diagnostics
 
 
 class _Reader:
@@ -69,6 +70,15 @@ class _Reader:
         self._messages: dict[str, Message] = {}
         self._declarations: dict[str, Declaration] = {}
         self._digester = Digester()
+
+    @cached_property
+    def aliases(self) -> Mapping[str, tuple[str, ...]]:
+        """Former names of messages, by their names."""
+        return dict(each for file in self._files.values() for each in self._dialect.aliases(file))
+
+    def allows(self, paths: Iterable[str]) -> tuple[Allow, ...]:
+        """What some files pass of the check against releases."""
+        return tuple(each for path in paths for each in self._dialect.allows(self._files[path], self.sources[path]))
 
     def file(self, path: str) -> File | None:
         """Read a file; None when it has no annotated rpc, or cannot be read."""
@@ -98,9 +108,19 @@ class _Reader:
                 if not self._dialect.annotates(rpc)
             ),
             descriptor=self._pool.FindFileByName(path),
+            aliases=tuple(
+                sorted(each for name in self._closure(path) for each in self._dialect.aliases(self._files[name]))
+            ),
             # Compilers keep the position of an edition under the syntax.
             place=Place(source, (proto.SYNTAX_FIELD_NUMBER,)),
         )
+
+    def _closure(self, path: str) -> list[str]:
+        """Paths of a file and of all that it imports."""
+        found = [path]
+        for each in found:
+            found += [imported for imported in self._files[each].dependency if imported not in found]
+        return found
 
     def _load(self, path: str) -> bool:
         """Add a file and what it imports to the pool of descriptors."""
@@ -172,7 +192,8 @@ class _Reader:
         if message is None:
             descriptor = self._pool.FindMessageTypeByName(type_name.removeprefix("."))
             place = self.sources[descriptor.file.name].place(descriptor.full_name)
-            message = self._messages[type_name] = Message(descriptor, place)
+            aliases = self.aliases.get(descriptor.full_name, ())
+            message = self._messages[type_name] = Message(descriptor, place, aliases)
         return message
 
     @cached_property

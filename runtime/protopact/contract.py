@@ -7,6 +7,7 @@ A generated module builds these objects once at import. They carry names, types 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
@@ -46,6 +47,8 @@ __all__ = [
     "UpdateRef",
     "Uuid",
     "Workflow",
+    "current_name",
+    "former_names",
     "messages_of",
     "schemas",
 ]
@@ -68,10 +71,12 @@ class Schema:
         library: Message library that generated the classes.
         descriptors: Serialized `google.protobuf.FileDescriptorSet` with the closure of the module's messages; empty
             for google, whose classes carry their descriptors.
+        aliases: Full names that messages had, by their full names: payloads that say the one are read as the other.
     """
 
     library: MessageLibrary
     descriptors: bytes = field(default=b"", repr=False)
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], repr=False)
 
     def message(self, name: str, cls: type[T]) -> Message[T]:
         """Describe the message `name` (full protobuf name), whose Python class is `cls`."""
@@ -106,6 +111,17 @@ def schemas() -> tuple[Schema, ...]:
 def messages_of(schema: Schema) -> tuple[Message[object], ...]:
     """The messages that the module of `schema` describes."""
     return tuple(_described.get(schema, ()))
+
+
+def former_names(name: str) -> frozenset[str]:
+    """Full names that the message `name` had, as the imported modules say."""
+    return frozenset(alias for schema in schemas() for alias in schema.aliases.get(name, ()))
+
+
+def current_name(alias: str) -> str:
+    """Full name of the message that was called `alias`, as the imported modules say; `alias` when none was."""
+    names = (name for schema in schemas() for name, aliases in schema.aliases.items() if alias in aliases)
+    return next(names, alias)
 
 
 EMPTY: Message[None] = Message(name="google.protobuf.Empty", type=type(None), schema=Schema(library="google"))

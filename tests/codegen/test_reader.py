@@ -251,8 +251,8 @@ def newer_schema(tmp_path: Path) -> Path:
     """The annotations as a later version may have them."""
     text = (ROOT / "runtime/protopact/v1/annotations.proto").read_text()
     for old, new in (
-        ("message FieldOptions {}", "message FieldOptions { string since = 1; }"),
-        ("  string task_queue = 1;\n}", "  string task_queue = 1;\n  string namespace = 9;\n}"),
+        ("message FieldOptions {\n", "message FieldOptions {\n  string since = 52;\n"),
+        ("message ServiceOptions {\n", "message ServiceOptions {\n  string namespace = 9;\n"),
         ("  UpdateOptions update = 5;", "  UpdateOptions update = 5;\n  SignalOptions schedule = 50;"),
         ("  bool start = 2;\n  }\n\n  // An update", "  bool start = 2;\n  bool urgent = 51;\n  }\n\n  // An update"),
         (
@@ -295,7 +295,7 @@ message StopRequest {}
     messages = sorted(diagnostic.message for diagnostic in diagnostics)
     unknown = "which this version of the plugin does not know"
     assert messages == [
-        f"new.proto: (protopact.v1.field) has the field 1, {unknown}",
+        f"new.proto: (protopact.v1.field) has the field 52, {unknown}",
         f"new.proto: (protopact.v1.service) has the field 9, {unknown}",
         f"rpc new.v1.NewService.Later: (protopact.v1.method) has the field 50, {unknown}",
         f"rpc new.v1.NewService.Run: (protopact.v1.method).workflow.signal[0] has the field 51, {unknown}",

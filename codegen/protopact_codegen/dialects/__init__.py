@@ -12,7 +12,7 @@ from typing import Protocol
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodDescriptorProto, ServiceDescriptorProto
 
-from protopact_codegen.contract import Element, IdConflictPolicy, Kind, Message
+from protopact_codegen.contract import Allow, Element, IdConflictPolicy, Kind, Message
 from protopact_codegen.diagnostics import Diagnostic
 from protopact_codegen.source import Path, Place, Source
 
@@ -97,6 +97,14 @@ class Dialect(Protocol):
 
     def check(self, file: FileDescriptorProto, source: Source) -> Iterable[Diagnostic]:
         """Find what is wrong with a file's annotations that stand elsewhere than on rpcs."""
+        ...
+
+    def allows(self, file: FileDescriptorProto, source: Source) -> Iterable[Allow]:
+        """Read what a file passes of the check against releases."""
+        ...
+
+    def aliases(self, file: FileDescriptorProto) -> Iterable[tuple[str, tuple[str, ...]]]:
+        """Read the former names of a file's messages, by the names of the messages."""
         ...
 
     def declare(self, method: Method, diagnostics: list[Diagnostic]) -> Declaration:

@@ -6,11 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
-from typing import Any, TypeAlias, TypedDict, TypeVar
+from typing import TypeAlias, TypedDict, TypeVar
 
 from google.protobuf.descriptor_pb2 import (
-    DescriptorProto,
-    EnumDescriptorProto,
     FileDescriptorProto,
     MethodDescriptorProto,
     ServiceDescriptorProto,
@@ -23,6 +21,8 @@ from protopact_codegen import annotations_pb2 as schema
 from protopact_codegen import template
 from protopact_codegen.contract import (
     Activity,
+    Allow,
+    Change,
     FieldPath,
     IdConflictPolicy,
     IdReusePolicy,
@@ -43,14 +43,13 @@ from protopact_codegen.contract import (
 )
 from protopact_codegen.diagnostics import Code, Diagnostic, Severity, quote
 from protopact_codegen.dialects import Declaration, Method, Reference
+from protopact_codegen.dialects.annotated import annotated_in
 from protopact_codegen.source import Path, Place, Source
 
 __all__ = ["Protopact", "Step"]
 
 E = TypeVar("E", bound=Enum)
 Step: TypeAlias = str | int
-# Any: the types of an options message and of its extension go together, which no type of a tuple can say.
-_Annotated: TypeAlias = tuple[Path, ProtoMessage, Any]
 
 # A hundred years: histories hold points in time as nanoseconds in 64 bits, which end in the year 2262.
 _MAX_SECONDS = 3_155_760_000
@@ -91,11 +90,24 @@ class Protopact:
 
     def check(self, file: FileDescriptorProto, source: Source) -> Iterator[Diagnostic]:
         """Find annotations of another version of the schema on everything but rpcs."""
-        for path, options, extension in _annotated(file):
-            if options.HasExtension(extension):
-                option = (*path, extension.number)
-                place = Place(source, path[:-1], option, f"({extension.full_name})", extension.message_type)
-                yield from _unknown_fields(file.name, place, options.Extensions[extension])
+        for annotated in annotated_in(file):
+            if not isinstance(annotated.options, schema.MethodOptions):
+                yield from _unknown_fields(file.name, annotated.place(source), annotated.options)
+
+    def allows(self, file: FileDescriptorProto, source: Source) -> Iterator[Allow]:
+        """Read what a file passes of the check against releases."""
+        for annotated in annotated_in(file):
+            place = annotated.place(source)
+            for index, allow in enumerate(annotated.options.allow):
+                # A file has no name: what it held is called by its full one.
+                element = ".".join(filter(None, (annotated.name, allow.element)))
+                yield Allow(element, allow.rule, tuple(allow.releases), allow.reason, index, place)
+
+    def aliases(self, file: FileDescriptorProto) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Read the former names of a file's messages."""
+        for annotated in annotated_in(file):
+            if isinstance(annotated.options, schema.MessageOptions) and annotated.options.aliases:
+                yield annotated.name, tuple(annotated.options.aliases)
 
     def declare(self, method: Method, diagnostics: list[Diagnostic]) -> Declaration:
         """Read the annotation of an rpc that carries it, and add to `diagnostics` what is wrong with it."""
@@ -209,8 +221,14 @@ class _Reading:
             versioning_behavior=self._member(_VERSIONING_BEHAVIORS, options.versioning_behavior, "versioning_behavior"),
             enable_eager_start=options.enable_eager_start,
             priority=self._priority(options),
+            changes=tuple(self._changes(options)),
         )
         return Declaration(workflow, tuple(self._references(options)))
+
+    def _changes(self, options: schema.WorkflowOptions) -> Iterator[Change]:
+        for index, change in enumerate(options.change):
+            covers = (rpc if "." in rpc else f"{self._method.service}.{rpc}" for rpc in change.covers)
+            yield Change(change.id, change.since, index, change.deprecated, tuple(covers))
 
     def _references(self, options: schema.WorkflowOptions) -> Iterator[Reference]:
         for index, query in enumerate(options.query):
@@ -356,39 +374,3 @@ def _unknown(message: ProtoMessage, steps: tuple[Step, ...]) -> Iterator[tuple[S
                 yield from _unknown(item, (*steps, member.name, index))
         else:
             yield from _unknown(value, (*steps, member.name))
-
-
-def _annotated(file: FileDescriptorProto) -> Iterator[_Annotated]:
-    """Everything in a file that may carry an annotation, but rpcs: path of its options, the options, the extension."""
-    if file.HasField("options"):
-        yield (file.OPTIONS_FIELD_NUMBER,), file.options, schema.file
-    for index, service in enumerate(file.service):
-        if service.HasField("options"):
-            path = (file.SERVICE_FIELD_NUMBER, index, service.OPTIONS_FIELD_NUMBER)
-            yield path, service.options, schema.service
-    yield from _annotated_enums((file.ENUM_TYPE_FIELD_NUMBER,), file.enum_type)
-    yield from _annotated_messages((file.MESSAGE_TYPE_FIELD_NUMBER,), file.message_type)
-
-
-def _annotated_messages(path: Path, messages: Iterable[DescriptorProto]) -> Iterator[_Annotated]:
-    for index, message in enumerate(messages):
-        here = (*path, index)
-        if message.HasField("options"):
-            yield (*here, message.OPTIONS_FIELD_NUMBER), message.options, schema.message
-        for number, member in enumerate(message.field):
-            if member.HasField("options"):
-                inside = (*here, message.FIELD_FIELD_NUMBER, number, member.OPTIONS_FIELD_NUMBER)
-                yield inside, member.options, schema.field
-        yield from _annotated_enums((*here, message.ENUM_TYPE_FIELD_NUMBER), message.enum_type)
-        yield from _annotated_messages((*here, message.NESTED_TYPE_FIELD_NUMBER), message.nested_type)
-
-
-def _annotated_enums(path: Path, enums: Iterable[EnumDescriptorProto]) -> Iterator[_Annotated]:
-    for index, enum in enumerate(enums):
-        here = (*path, index)
-        if enum.HasField("options"):
-            yield (*here, enum.OPTIONS_FIELD_NUMBER), enum.options, schema.enum
-        for number, value in enumerate(enum.value):
-            if value.HasField("options"):
-                inside = (*here, enum.VALUE_FIELD_NUMBER, number, value.OPTIONS_FIELD_NUMBER)
-                yield inside, value.options, schema.enum_value

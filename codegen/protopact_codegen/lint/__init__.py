@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from protopact_codegen.contract import Contract
 from protopact_codegen.diagnostics import Diagnostic
-from protopact_codegen.lint import messages, names, options, rpcs, templates, times
+from protopact_codegen.lint import messages, names, options, rpcs, templates, times, versions
 
 __all__ = ["check"]
 
-_RULES = (*rpcs.RULES, *names.RULES, *templates.RULES, *times.RULES, *options.RULES, *messages.RULES)
+_RULES = (*rpcs.RULES, *names.RULES, *templates.RULES, *times.RULES, *options.RULES, *messages.RULES, *versions.RULES)
 
 
 def check(contract: Contract) -> list[Diagnostic]:

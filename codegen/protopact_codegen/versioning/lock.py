@@ -13,6 +13,7 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
+from protopact_codegen.contract import RELEASE
 from protopact_codegen.versioning import notation
 from protopact_codegen.versioning.closure import digests
 from protopact_codegen.versioning.notation import NotationError
@@ -29,7 +30,6 @@ _FORMAT = 1
 _SUFFIX = ".release"
 _DIGEST = "digest"
 _DIGESTED = re.compile(rf"\S+ {_DIGEST} [0-9a-f]+")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _COMMENT = (
     "# A release that protopact checks contracts against. Written by `protopact release`; commit it, do not edit it."
 )
@@ -180,7 +180,7 @@ class Lock:
         Raises:
             LockError: The name is no name, or is taken by another contract.
         """
-        if _NAME.fullmatch(name) is None or name.endswith(_SUFFIX):
+        if RELEASE.fullmatch(name) is None or name.endswith(_SUFFIX):
             raise LockError(f"{name!r} is no name of a release: letters, digits and `.`, `_`, `+`, `-` are, as in v1.4")
         lines = tuple(notation.write(snapshot))
         known = self.releases.get(name)

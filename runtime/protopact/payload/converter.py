@@ -45,6 +45,7 @@ class _Entry:
         self.from_json = codec.from_json
         self.from_binary = codec.from_binary
         self.name = message.name.encode()
+        self.former_names = frozenset(name.encode() for name in contract.former_names(message.name))
         self.metadata = {"encoding": encoding.encode(), "messageType": self.name}  # copied: a codec may change its own
 
 
@@ -125,7 +126,8 @@ class PayloadConverter:
                 return None
             if encoding == _BYTES:
                 return payload.data
-            message = known_message(payload.metadata["messageType"].decode())
+            name = payload.metadata["messageType"].decode()
+            message = known_message(name) or known_message(contract.current_name(name))
             if message is not None and encoding in {_JSON, _BINARY}:
                 return self._decode_as(message, payload, message.name)
         except (PayloadError, ValueError, KeyError):
@@ -199,7 +201,8 @@ def _decode(entry: _Entry, payload: Payload, where: str) -> object:
     if encoding != _JSON and encoding != _BINARY:  # noqa: PLR1714 - a set would hash the bytes
         _refuse_encoding(entry.name.decode(), encoding, where)
     message_type = metadata.get("messageType")
-    if message_type != entry.name and message_type:  # old writers leave it out
+    # Old writers leave it out.
+    if message_type != entry.name and message_type and message_type not in entry.former_names:
         _refuse(entry.name.decode(), message_type.decode(errors="replace"), where)
     return entry.from_json(payload.data, where) if encoding == _JSON else entry.from_binary(payload.data, where)
 

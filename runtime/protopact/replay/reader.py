@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from protopact.contract import current_name
 from protopact.errors import PayloadError
 from protopact.history.time import Duration
 from protopact.history.words import describe_payload
@@ -71,9 +72,9 @@ class Reader:
             return True
         if "messageType" in found.metadata:
             kind = expected.metadata.get("messageType")
-            if kind and kind != found.metadata["messageType"]:
+            if kind and not _same_message(kind, found.metadata["messageType"]):
                 return False
-            if not kind:  # old writers leave it out
+            if kind != found.metadata["messageType"]:  # old writers leave it out, or say a former name
                 expected = Payload({**expected.metadata, "messageType": found.metadata["messageType"]}, expected.data)
         if expected.data == found.data and expected.metadata.get("encoding") == found.metadata.get("encoding"):
             return True
@@ -84,6 +85,11 @@ class Reader:
     def is_opaque(self, payloads: Payloads) -> bool:
         """Whether a payload is in an encoding that no converter reads, because a codec wrote it."""
         return any(map(_is_opaque, payloads))
+
+
+def _same_message(kind: bytes, other: bytes) -> bool:
+    """Whether two full names are of one message, which may have been renamed."""
+    return kind == other or len({current_name(each.decode(errors="replace")) for each in (kind, other)}) == 1
 
 
 _ENCODINGS = {b"json/protobuf", b"binary/protobuf", b"json/plain", b"binary/plain", b"binary/null"}

@@ -17,59 +17,63 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotopact/v1/annotations.proto\x12\x0cprotopact.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\r\n\x0b\x46ileOptions\"\x10\n\x0eMessageOptions\"\x0e\n\x0c\x46ieldOptions\"\r\n\x0b\x45numOptions\"\x12\n\x10\x45numValueOptions\"$\n\x0eServiceOptions\x12\x12\n\ntask_queue\x18\x01 \x01(\t\"\xf6\x01\n\rMethodOptions\x12/\n\x08workflow\x18\x01 \x01(\x0b\x32\x1d.protopact.v1.WorkflowOptions\x12/\n\x08\x61\x63tivity\x18\x02 \x01(\x0b\x32\x1d.protopact.v1.ActivityOptions\x12)\n\x05query\x18\x03 \x01(\x0b\x32\x1a.protopact.v1.QueryOptions\x12+\n\x06signal\x18\x04 \x01(\x0b\x32\x1b.protopact.v1.SignalOptions\x12+\n\x06update\x18\x05 \x01(\x0b\x32\x1b.protopact.v1.UpdateOptions\"\xb3\x08\n\x0fWorkflowOptions\x12\x32\n\x05query\x18\x01 \x03(\x0b\x32#.protopact.v1.WorkflowOptions.Query\x12\x34\n\x06signal\x18\x02 \x03(\x0b\x32$.protopact.v1.WorkflowOptions.Signal\x12\x34\n\x06update\x18\x03 \x03(\x0b\x32$.protopact.v1.WorkflowOptions.Update\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0f\n\x07\x61liases\x18\x05 \x03(\t\x12\n\n\x02id\x18\x06 \x01(\t\x12<\n\x0fid_reuse_policy\x18\x07 \x01(\x0e\x32#.protopact.v1.WorkflowIdReusePolicy\x12K\n\x1bworkflow_id_conflict_policy\x18\x08 \x01(\x0e\x32&.protopact.v1.WorkflowIdConflictPolicy\x12\x34\n\x11\x65xecution_timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0brun_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0ctask_timeout\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cretry_policy\x18\x0c \x01(\x0b\x32\x19.protopact.v1.RetryPolicy\x12\x12\n\ntask_queue\x18\r \x01(\t\x12<\n\x13parent_close_policy\x18\x0e \x01(\x0e\x32\x1f.protopact.v1.ParentClosePolicy\x12\x1d\n\x15wait_for_cancellation\x18\x0f \x01(\x08\x12\x38\n\x11search_attributes\x18\x10 \x03(\x0b\x32\x1d.protopact.v1.SearchAttribute\x12=\n\x13versioning_behavior\x18\x11 \x01(\x0e\x32 .protopact.v1.VersioningBehavior\x12\x1a\n\x12\x65nable_eager_start\x18\x12 \x01(\x08\x12(\n\x08priority\x18\x13 \x01(\x0b\x32\x16.protopact.v1.Priority\x1a\x14\n\x05Query\x12\x0b\n\x03ref\x18\x01 \x01(\t\x1a$\n\x06Signal\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x08\x1a\x95\x01\n\x06Update\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x08\x12K\n\x1bworkflow_id_conflict_policy\x18\x03 \x01(\x0e\x32&.protopact.v1.WorkflowIdConflictPolicy\x12\x15\n\x08validate\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\x0b\n\t_validate\"\xab\x03\n\x0f\x41\x63tivityOptions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x12\n\ntask_queue\x18\x03 \x01(\t\x12<\n\x19schedule_to_close_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12<\n\x19schedule_to_start_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x39\n\x16start_to_close_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11heartbeat_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cretry_policy\x18\x08 \x01(\x0b\x32\x19.protopact.v1.RetryPolicy\x12\x1d\n\x15wait_for_cancellation\x18\t \x01(\x08\x12(\n\x08priority\x18\n \x01(\x0b\x32\x16.protopact.v1.Priority\"-\n\x0cQueryOptions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\".\n\rSignalOptions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\"\x80\x01\n\rUpdateOptions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x10\n\x08validate\x18\x04 \x01(\x08\x12\x32\n\x0ewait_for_stage\x18\x05 \x01(\x0e\x32\x1a.protopact.v1.WaitForStage\"\xc9\x01\n\x0bRetryPolicy\x12\x33\n\x10initial_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13\x62\x61\x63koff_coefficient\x18\x02 \x01(\x01\x12/\n\x0cmax_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cmax_attempts\x18\x04 \x01(\x05\x12!\n\x19non_retryable_error_types\x18\x05 \x03(\t\"_\n\x0fSearchAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x04type\x18\x02 \x01(\x0e\x32!.protopact.v1.SearchAttributeType\x12\r\n\x05value\x18\x03 \x01(\t\"O\n\x08Priority\x12\x14\n\x0cpriority_key\x18\x01 \x01(\x05\x12\x14\n\x0c\x66\x61irness_key\x18\x02 \x01(\t\x12\x17\n\x0f\x66\x61irness_weight\x18\x03 \x01(\x02*\xd8\x01\n\x15WorkflowIdReusePolicy\x12(\n$WORKFLOW_ID_REUSE_POLICY_UNSPECIFIED\x10\x00\x12,\n(WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE\x10\x01\x12\x38\n4WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY\x10\x02\x12-\n)WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE\x10\x03*\x91\x02\n\x18WorkflowIdConflictPolicy\x12+\n\'WORKFLOW_ID_CONFLICT_POLICY_UNSPECIFIED\x10\x00\x12$\n WORKFLOW_ID_CONFLICT_POLICY_FAIL\x10\x01\x12,\n(WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING\x10\x02\x12\x32\n.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING\x10\x03\x12@\n<WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING_OF_OTHER_TYPE\x10\x04*\xa4\x01\n\x11ParentClosePolicy\x12#\n\x1fPARENT_CLOSE_POLICY_UNSPECIFIED\x10\x00\x12!\n\x1dPARENT_CLOSE_POLICY_TERMINATE\x10\x01\x12\x1f\n\x1bPARENT_CLOSE_POLICY_ABANDON\x10\x02\x12&\n\"PARENT_CLOSE_POLICY_REQUEST_CANCEL\x10\x03*\x7f\n\x12VersioningBehavior\x12#\n\x1fVERSIONING_BEHAVIOR_UNSPECIFIED\x10\x00\x12\x1e\n\x1aVERSIONING_BEHAVIOR_PINNED\x10\x01\x12$\n VERSIONING_BEHAVIOR_AUTO_UPGRADE\x10\x02*i\n\x0cWaitForStage\x12\x1e\n\x1aWAIT_FOR_STAGE_UNSPECIFIED\x10\x00\x12\x1b\n\x17WAIT_FOR_STAGE_ACCEPTED\x10\x01\x12\x1c\n\x18WAIT_FOR_STAGE_COMPLETED\x10\x02*\xac\x02\n\x13SearchAttributeType\x12%\n!SEARCH_ATTRIBUTE_TYPE_UNSPECIFIED\x10\x00\x12!\n\x1dSEARCH_ATTRIBUTE_TYPE_KEYWORD\x10\x01\x12\x1e\n\x1aSEARCH_ATTRIBUTE_TYPE_TEXT\x10\x02\x12\x1d\n\x19SEARCH_ATTRIBUTE_TYPE_INT\x10\x03\x12 \n\x1cSEARCH_ATTRIBUTE_TYPE_DOUBLE\x10\x04\x12\x1e\n\x1aSEARCH_ATTRIBUTE_TYPE_BOOL\x10\x05\x12\"\n\x1eSEARCH_ATTRIBUTE_TYPE_DATETIME\x10\x06\x12&\n\"SEARCH_ATTRIBUTE_TYPE_KEYWORD_LIST\x10\x07:G\n\x04\x66ile\x12\x1c.google.protobuf.FileOptions\x18\xf6\xde\x04 \x01(\x0b\x32\x19.protopact.v1.FileOptions:P\n\x07service\x12\x1f.google.protobuf.ServiceOptions\x18\xf6\xde\x04 \x01(\x0b\x32\x1c.protopact.v1.ServiceOptions:M\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\xf6\xde\x04 \x01(\x0b\x32\x1b.protopact.v1.MethodOptions:P\n\x07message\x12\x1f.google.protobuf.MessageOptions\x18\xf6\xde\x04 \x01(\x0b\x32\x1c.protopact.v1.MessageOptions:J\n\x05\x66ield\x12\x1d.google.protobuf.FieldOptions\x18\xf6\xde\x04 \x01(\x0b\x32\x1a.protopact.v1.FieldOptions:G\n\x04\x65num\x12\x1c.google.protobuf.EnumOptions\x18\xf6\xde\x04 \x01(\x0b\x32\x19.protopact.v1.EnumOptions:W\n\nenum_value\x12!.google.protobuf.EnumValueOptions\x18\xf6\xde\x04 \x01(\x0b\x32\x1e.protopact.v1.EnumValueOptionsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotopact/v1/annotations.proto\x12\x0cprotopact.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"1\n\x0b\x46ileOptions\x12\"\n\x05\x61llow\x18\x01 \x03(\x0b\x32\x13.protopact.v1.Allow\"E\n\x0eMessageOptions\x12\"\n\x05\x61llow\x18\x01 \x03(\x0b\x32\x13.protopact.v1.Allow\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\"2\n\x0c\x46ieldOptions\x12\"\n\x05\x61llow\x18\x01 \x03(\x0b\x32\x13.protopact.v1.Allow\"1\n\x0b\x45numOptions\x12\"\n\x05\x61llow\x18\x01 \x03(\x0b\x32\x13.protopact.v1.Allow\"6\n\x10\x45numValueOptions\x12\"\n\x05\x61llow\x18\x01 \x03(\x0b\x32\x13.protopact.v1.Allow\"H\n\x05\x41llow\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x10\n\x08releases\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07\x65lement\x18\x04 \x01(\t\"H\n\x0eServiceOptions\x12\x12\n\ntask_queue\x18\x01 \x01(\t\x12\"\n\x05\x61llow\x18\x02 \x03(\x0b\x32\x13.protopact.v1.Allow\"\x9a\x02\n\rMethodOptions\x12/\n\x08workflow\x18\x01 \x01(\x0b\x32\x1d.protopact.v1.WorkflowOptions\x12/\n\x08\x61\x63tivity\x18\x02 \x01(\x0b\x32\x1d.protopact.v1.ActivityOptions\x12)\n\x05query\x18\x03 \x01(\x0b\x32\x1a.protopact.v1.QueryOptions\x12+\n\x06signal\x18\x04 \x01(\x0b\x32\x1b.protopact.v1.SignalOptions\x12+\n\x06update\x18\x05 \x01(\x0b\x32\x1b.protopact.v1.UpdateOptions\x12\"\n\x05\x61llow\x18\x06 \x03(\x0b\x32\x13.protopact.v1.Allow\"\xb2\t\n\x0fWorkflowOptions\x12\x32\n\x05query\x18\x01 \x03(\x0b\x32#.protopact.v1.WorkflowOptions.Query\x12\x34\n\x06signal\x18\x02 \x03(\x0b\x32$.protopact.v1.WorkflowOptions.Signal\x12\x34\n\x06update\x18\x03 \x03(\x0b\x32$.protopact.v1.WorkflowOptions.Update\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0f\n\x07\x61liases\x18\x05 \x03(\t\x12\n\n\x02id\x18\x06 \x01(\t\x12<\n\x0fid_reuse_policy\x18\x07 \x01(\x0e\x32#.protopact.v1.WorkflowIdReusePolicy\x12K\n\x1bworkflow_id_conflict_policy\x18\x08 \x01(\x0e\x32&.protopact.v1.WorkflowIdConflictPolicy\x12\x34\n\x11\x65xecution_timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0brun_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0ctask_timeout\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cretry_policy\x18\x0c \x01(\x0b\x32\x19.protopact.v1.RetryPolicy\x12\x12\n\ntask_queue\x18\r \x01(\t\x12<\n\x13parent_close_policy\x18\x0e \x01(\x0e\x32\x1f.protopact.v1.ParentClosePolicy\x12\x1d\n\x15wait_for_cancellation\x18\x0f \x01(\x08\x12\x38\n\x11search_attributes\x18\x10 \x03(\x0b\x32\x1d.protopact.v1.SearchAttribute\x12=\n\x13versioning_behavior\x18\x11 \x01(\x0e\x32 .protopact.v1.VersioningBehavior\x12\x1a\n\x12\x65nable_eager_start\x18\x12 \x01(\x08\x12(\n\x08priority\x18\x13 \x01(\x0b\x32\x16.protopact.v1.Priority\x12\x34\n\x06\x63hange\x18\x14 \x03(\x0b\x32$.protopact.v1.WorkflowOptions.Change\x1a\x14\n\x05Query\x12\x0b\n\x03ref\x18\x01 \x01(\t\x1a$\n\x06Signal\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x08\x1a\x95\x01\n\x06Update\x12\x0b\n\x03ref\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x08\x12K\n\x1bworkflow_id_conflict_policy\x18\x03 \x01(\x0e\x32&.protopact.v1.WorkflowIdConflictPolicy\x12\x15\n\x08validate\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\x0b\n\t_validate\x1aG\n\x06\x43hange\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05since\x18\x02 \x01(\t\x12\x12\n\ndeprecated\x18\x03 \x01(\x08\x12\x0e\n\x06\x63overs\x18\x04 \x03(\t\"\xab\x03\n\x0f\x41\x63tivityOptions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x12\n\ntask_queue\x18\x03 \x01(\t\x12<\n\x19schedule_to_close_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12<\n\x19schedule_to_start_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x39\n\x16start_to_close_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11heartbeat_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0cretry_policy\x18\x08 \x01(\x0b\x32\x19.protopact.v1.RetryPolicy\x12\x1d\n\x15wait_for_cancellation\x18\t \x01(\x08\x12(\n\x08priority\x18\n \x01(\x0b\x32\x16.protopact.v1.Priority\"-\n\x0cQueryOptions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\".\n\rSignalOptions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\"\x80\x01\n\rUpdateOptions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x10\n\x08validate\x18\x04 \x01(\x08\x12\x32\n\x0ewait_for_stage\x18\x05 \x01(\x0e\x32\x1a.protopact.v1.WaitForStage\"\xc9\x01\n\x0bRetryPolicy\x12\x33\n\x10initial_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13\x62\x61\x63koff_coefficient\x18\x02 \x01(\x01\x12/\n\x0cmax_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cmax_attempts\x18\x04 \x01(\x05\x12!\n\x19non_retryable_error_types\x18\x05 \x03(\t\"_\n\x0fSearchAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x04type\x18\x02 \x01(\x0e\x32!.protopact.v1.SearchAttributeType\x12\r\n\x05value\x18\x03 \x01(\t\"O\n\x08Priority\x12\x14\n\x0cpriority_key\x18\x01 \x01(\x05\x12\x14\n\x0c\x66\x61irness_key\x18\x02 \x01(\t\x12\x17\n\x0f\x66\x61irness_weight\x18\x03 \x01(\x02*\xd8\x01\n\x15WorkflowIdReusePolicy\x12(\n$WORKFLOW_ID_REUSE_POLICY_UNSPECIFIED\x10\x00\x12,\n(WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE\x10\x01\x12\x38\n4WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY\x10\x02\x12-\n)WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE\x10\x03*\x91\x02\n\x18WorkflowIdConflictPolicy\x12+\n\'WORKFLOW_ID_CONFLICT_POLICY_UNSPECIFIED\x10\x00\x12$\n WORKFLOW_ID_CONFLICT_POLICY_FAIL\x10\x01\x12,\n(WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING\x10\x02\x12\x32\n.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING\x10\x03\x12@\n<WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING_OF_OTHER_TYPE\x10\x04*\xa4\x01\n\x11ParentClosePolicy\x12#\n\x1fPARENT_CLOSE_POLICY_UNSPECIFIED\x10\x00\x12!\n\x1dPARENT_CLOSE_POLICY_TERMINATE\x10\x01\x12\x1f\n\x1bPARENT_CLOSE_POLICY_ABANDON\x10\x02\x12&\n\"PARENT_CLOSE_POLICY_REQUEST_CANCEL\x10\x03*\x7f\n\x12VersioningBehavior\x12#\n\x1fVERSIONING_BEHAVIOR_UNSPECIFIED\x10\x00\x12\x1e\n\x1aVERSIONING_BEHAVIOR_PINNED\x10\x01\x12$\n VERSIONING_BEHAVIOR_AUTO_UPGRADE\x10\x02*i\n\x0cWaitForStage\x12\x1e\n\x1aWAIT_FOR_STAGE_UNSPECIFIED\x10\x00\x12\x1b\n\x17WAIT_FOR_STAGE_ACCEPTED\x10\x01\x12\x1c\n\x18WAIT_FOR_STAGE_COMPLETED\x10\x02*\xac\x02\n\x13SearchAttributeType\x12%\n!SEARCH_ATTRIBUTE_TYPE_UNSPECIFIED\x10\x00\x12!\n\x1dSEARCH_ATTRIBUTE_TYPE_KEYWORD\x10\x01\x12\x1e\n\x1aSEARCH_ATTRIBUTE_TYPE_TEXT\x10\x02\x12\x1d\n\x19SEARCH_ATTRIBUTE_TYPE_INT\x10\x03\x12 \n\x1cSEARCH_ATTRIBUTE_TYPE_DOUBLE\x10\x04\x12\x1e\n\x1aSEARCH_ATTRIBUTE_TYPE_BOOL\x10\x05\x12\"\n\x1eSEARCH_ATTRIBUTE_TYPE_DATETIME\x10\x06\x12&\n\"SEARCH_ATTRIBUTE_TYPE_KEYWORD_LIST\x10\x07:G\n\x04\x66ile\x12\x1c.google.protobuf.FileOptions\x18\xf6\xde\x04 \x01(\x0b\x32\x19.protopact.v1.FileOptions:P\n\x07service\x12\x1f.google.protobuf.ServiceOptions\x18\xf6\xde\x04 \x01(\x0b\x32\x1c.protopact.v1.ServiceOptions:M\n\x06method\x12\x1e.google.protobuf.MethodOptions\x18\xf6\xde\x04 \x01(\x0b\x32\x1b.protopact.v1.MethodOptions:P\n\x07message\x12\x1f.google.protobuf.MessageOptions\x18\xf6\xde\x04 \x01(\x0b\x32\x1c.protopact.v1.MessageOptions:J\n\x05\x66ield\x12\x1d.google.protobuf.FieldOptions\x18\xf6\xde\x04 \x01(\x0b\x32\x1a.protopact.v1.FieldOptions:G\n\x04\x65num\x12\x1c.google.protobuf.EnumOptions\x18\xf6\xde\x04 \x01(\x0b\x32\x19.protopact.v1.EnumOptions:W\n\nenum_value\x12!.google.protobuf.EnumValueOptions\x18\xf6\xde\x04 \x01(\x0b\x32\x1e.protopact.v1.EnumValueOptionsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protopact.v1.annotations_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WORKFLOWIDREUSEPOLICY']._serialized_start=2602
-  _globals['_WORKFLOWIDREUSEPOLICY']._serialized_end=2818
-  _globals['_WORKFLOWIDCONFLICTPOLICY']._serialized_start=2821
-  _globals['_WORKFLOWIDCONFLICTPOLICY']._serialized_end=3094
-  _globals['_PARENTCLOSEPOLICY']._serialized_start=3097
-  _globals['_PARENTCLOSEPOLICY']._serialized_end=3261
-  _globals['_VERSIONINGBEHAVIOR']._serialized_start=3263
-  _globals['_VERSIONINGBEHAVIOR']._serialized_end=3390
-  _globals['_WAITFORSTAGE']._serialized_start=3392
-  _globals['_WAITFORSTAGE']._serialized_end=3497
-  _globals['_SEARCHATTRIBUTETYPE']._serialized_start=3500
-  _globals['_SEARCHATTRIBUTETYPE']._serialized_end=3800
+  _globals['_WORKFLOWIDREUSEPOLICY']._serialized_start=3072
+  _globals['_WORKFLOWIDREUSEPOLICY']._serialized_end=3288
+  _globals['_WORKFLOWIDCONFLICTPOLICY']._serialized_start=3291
+  _globals['_WORKFLOWIDCONFLICTPOLICY']._serialized_end=3564
+  _globals['_PARENTCLOSEPOLICY']._serialized_start=3567
+  _globals['_PARENTCLOSEPOLICY']._serialized_end=3731
+  _globals['_VERSIONINGBEHAVIOR']._serialized_start=3733
+  _globals['_VERSIONINGBEHAVIOR']._serialized_end=3860
+  _globals['_WAITFORSTAGE']._serialized_start=3862
+  _globals['_WAITFORSTAGE']._serialized_end=3967
+  _globals['_SEARCHATTRIBUTETYPE']._serialized_start=3970
+  _globals['_SEARCHATTRIBUTETYPE']._serialized_end=4270
   _globals['_FILEOPTIONS']._serialized_start=114
-  _globals['_FILEOPTIONS']._serialized_end=127
-  _globals['_MESSAGEOPTIONS']._serialized_start=129
-  _globals['_MESSAGEOPTIONS']._serialized_end=145
-  _globals['_FIELDOPTIONS']._serialized_start=147
-  _globals['_FIELDOPTIONS']._serialized_end=161
-  _globals['_ENUMOPTIONS']._serialized_start=163
-  _globals['_ENUMOPTIONS']._serialized_end=176
-  _globals['_ENUMVALUEOPTIONS']._serialized_start=178
-  _globals['_ENUMVALUEOPTIONS']._serialized_end=196
-  _globals['_SERVICEOPTIONS']._serialized_start=198
-  _globals['_SERVICEOPTIONS']._serialized_end=234
-  _globals['_METHODOPTIONS']._serialized_start=237
-  _globals['_METHODOPTIONS']._serialized_end=483
-  _globals['_WORKFLOWOPTIONS']._serialized_start=486
-  _globals['_WORKFLOWOPTIONS']._serialized_end=1561
-  _globals['_WORKFLOWOPTIONS_QUERY']._serialized_start=1351
-  _globals['_WORKFLOWOPTIONS_QUERY']._serialized_end=1371
-  _globals['_WORKFLOWOPTIONS_SIGNAL']._serialized_start=1373
-  _globals['_WORKFLOWOPTIONS_SIGNAL']._serialized_end=1409
-  _globals['_WORKFLOWOPTIONS_UPDATE']._serialized_start=1412
-  _globals['_WORKFLOWOPTIONS_UPDATE']._serialized_end=1561
-  _globals['_ACTIVITYOPTIONS']._serialized_start=1564
-  _globals['_ACTIVITYOPTIONS']._serialized_end=1991
-  _globals['_QUERYOPTIONS']._serialized_start=1993
-  _globals['_QUERYOPTIONS']._serialized_end=2038
-  _globals['_SIGNALOPTIONS']._serialized_start=2040
-  _globals['_SIGNALOPTIONS']._serialized_end=2086
-  _globals['_UPDATEOPTIONS']._serialized_start=2089
-  _globals['_UPDATEOPTIONS']._serialized_end=2217
-  _globals['_RETRYPOLICY']._serialized_start=2220
-  _globals['_RETRYPOLICY']._serialized_end=2421
-  _globals['_SEARCHATTRIBUTE']._serialized_start=2423
-  _globals['_SEARCHATTRIBUTE']._serialized_end=2518
-  _globals['_PRIORITY']._serialized_start=2520
-  _globals['_PRIORITY']._serialized_end=2599
+  _globals['_FILEOPTIONS']._serialized_end=163
+  _globals['_MESSAGEOPTIONS']._serialized_start=165
+  _globals['_MESSAGEOPTIONS']._serialized_end=234
+  _globals['_FIELDOPTIONS']._serialized_start=236
+  _globals['_FIELDOPTIONS']._serialized_end=286
+  _globals['_ENUMOPTIONS']._serialized_start=288
+  _globals['_ENUMOPTIONS']._serialized_end=337
+  _globals['_ENUMVALUEOPTIONS']._serialized_start=339
+  _globals['_ENUMVALUEOPTIONS']._serialized_end=393
+  _globals['_ALLOW']._serialized_start=395
+  _globals['_ALLOW']._serialized_end=467
+  _globals['_SERVICEOPTIONS']._serialized_start=469
+  _globals['_SERVICEOPTIONS']._serialized_end=541
+  _globals['_METHODOPTIONS']._serialized_start=544
+  _globals['_METHODOPTIONS']._serialized_end=826
+  _globals['_WORKFLOWOPTIONS']._serialized_start=829
+  _globals['_WORKFLOWOPTIONS']._serialized_end=2031
+  _globals['_WORKFLOWOPTIONS_QUERY']._serialized_start=1748
+  _globals['_WORKFLOWOPTIONS_QUERY']._serialized_end=1768
+  _globals['_WORKFLOWOPTIONS_SIGNAL']._serialized_start=1770
+  _globals['_WORKFLOWOPTIONS_SIGNAL']._serialized_end=1806
+  _globals['_WORKFLOWOPTIONS_UPDATE']._serialized_start=1809
+  _globals['_WORKFLOWOPTIONS_UPDATE']._serialized_end=1958
+  _globals['_WORKFLOWOPTIONS_CHANGE']._serialized_start=1960
+  _globals['_WORKFLOWOPTIONS_CHANGE']._serialized_end=2031
+  _globals['_ACTIVITYOPTIONS']._serialized_start=2034
+  _globals['_ACTIVITYOPTIONS']._serialized_end=2461
+  _globals['_QUERYOPTIONS']._serialized_start=2463
+  _globals['_QUERYOPTIONS']._serialized_end=2508
+  _globals['_SIGNALOPTIONS']._serialized_start=2510
+  _globals['_SIGNALOPTIONS']._serialized_end=2556
+  _globals['_UPDATEOPTIONS']._serialized_start=2559
+  _globals['_UPDATEOPTIONS']._serialized_end=2687
+  _globals['_RETRYPOLICY']._serialized_start=2690
+  _globals['_RETRYPOLICY']._serialized_end=2891
+  _globals['_SEARCHATTRIBUTE']._serialized_start=2893
+  _globals['_SEARCHATTRIBUTE']._serialized_end=2988
+  _globals['_PRIORITY']._serialized_start=2990
+  _globals['_PRIORITY']._serialized_end=3069
 # @@protoc_insertion_point(module_scope)
