@@ -84,7 +84,7 @@ def _answer(data: bytes, stderr: TextIO) -> bytes:
         try:
             lock = Lock.require(Path(chosen.lock))
             live = lock.live
-            findings += check(contract, live, lock.settings, asked.generate)
+            findings += check(contract, live, lock.settings, asked.generate, complete=True)
         except LockError as error:
             return response.failure(f"protopact: the contract cannot be checked\n{error}")
     refused = [each for each in findings if chosen.strict or each.code.severity is Severity.ERROR]

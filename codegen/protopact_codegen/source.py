@@ -69,6 +69,15 @@ class Source:
         start = self._starts.get(path) or min(map(self._starts.__getitem__, self._inside(path)), default=None)
         return None if start is None else Position(self.path, start[0] + 1, start[1] + 1)
 
+    def is_enum(self, full_name: str) -> bool:
+        """Whether the type that is called `full_name` is an enum; it must be of this file."""
+        path = self._types[full_name]
+        return path[-2] == (_ENUMS if len(path) == 2 else DescriptorProto.ENUM_TYPE_FIELD_NUMBER)  # noqa: PLR2004 - one step
+
+    def has_member(self, full_name: str, name: str) -> bool:
+        """Whether a message or enum of this file has a field or a value that is called `name`."""
+        return f"{full_name}.{name}" in self._members
+
     def place(self, full_name: str) -> Place:
         """Place of the message, enum or field that is called `full_name`; it must be of this file."""
         return Place(self, self._types[full_name])
@@ -102,6 +111,18 @@ class Source:
                 if path and path[0] == FileDescriptorProto.SERVICE_FIELD_NUMBER:
                     comments[tuple(path)] = _clean(text)
         return comments
+
+    @cached_property
+    def _members(self) -> frozenset[str]:
+        found: set[str] = set()
+        prefix = f"{self._proto.package}." if self._proto.package else ""
+        pending = [(prefix, self._proto.message_type, self._proto.enum_type)]
+        for outer, messages, enums in pending:
+            found.update(f"{outer}{enum.name}.{value.name}" for enum in enums for value in enum.value)
+            for message in messages:
+                found.update(f"{outer}{message.name}.{each.name}" for each in message.field)
+                pending.append((f"{outer}{message.name}.", message.nested_type, message.enum_type))
+        return frozenset(found)
 
     @cached_property
     def _types(self) -> dict[str, Path]:

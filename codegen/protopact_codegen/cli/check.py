@@ -45,7 +45,8 @@ def check_contract(
     """
     with refusals():
         found = Lock.require(lock)
-        findings = check(from_input(source), _releases(found, against), found.settings)
+        releases = _releases(found, against)
+        findings = check(from_input(source), releases, found.settings, complete=against is None)
     findings.sort(key=attrgetter("order"))
     _print(findings, form)
     if any(strict or finding.code.severity is Severity.ERROR for finding in findings):

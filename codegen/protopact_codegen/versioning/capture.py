@@ -13,6 +13,7 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto
 from protopact_codegen.contract import Contract, Element, Kind, Workflow
 from protopact_codegen.digest import options
 from protopact_codegen.versioning.snapshot import (
+    ChangeFacts,
     ElementFacts,
     EnumFacts,
     FieldFacts,
@@ -34,7 +35,9 @@ _KINDS: Mapping[int, str] = {
     for name, number in vars(FieldDescriptor).items()
     if name.startswith("TYPE_")
 }
-_NO_OPTIONS = frozenset({"aliases", "full_name", "name", "queries", "request", "response", "signals", "updates"})
+_NO_OPTIONS = frozenset(
+    {"aliases", "changes", "full_name", "name", "queries", "request", "response", "signals", "updates"}
+)
 
 
 def capture(contract: Contract) -> Snapshot:
@@ -60,7 +63,7 @@ def capture(contract: Contract) -> Snapshot:
         if isinstance(descriptor, EnumDescriptor):
             enums[name] = _enum(descriptor)
         else:
-            messages[name] = _message(descriptor)
+            messages[name] = _message(descriptor, contract.aliases.get(name, ()))
             pending += [type_ for field in descriptor.fields if (type_ := _reached(field)) is not None]
     return Snapshot(services, elements, messages, enums)
 
@@ -80,6 +83,10 @@ def _element(element: Element) -> ElementFacts:
         response=element.response.name,
         handlers=tuple(sorted(handlers, key=lambda handler: (handler.kind.value, handler.rpc))),
         options={name: json.dumps(form, ensure_ascii=False, sort_keys=True) for name, form in _options(element)},
+        changes={
+            each.id: ChangeFacts(each.id, each.since, each.deprecated, tuple(sorted(each.covers)))
+            for each in sorted(element.changes if isinstance(element, Workflow) else (), key=lambda each: each.id)
+        },
     )
 
 
@@ -98,7 +105,7 @@ def _entry(field: FieldDescriptor) -> Descriptor | None:
     return message if message is not None and message.GetOptions().map_entry else None
 
 
-def _message(descriptor: Descriptor) -> MessageFacts:
+def _message(descriptor: Descriptor, aliases: Iterable[str]) -> MessageFacts:
     proto = DescriptorProto()
     descriptor.CopyToProto(proto)
     optional = {field.number for field in proto.field if field.proto3_optional}
@@ -109,6 +116,7 @@ def _message(descriptor: Descriptor) -> MessageFacts:
         descriptor.full_name,
         tuple(sorted(fields, key=lambda field: field.number)),
         Reserved(ranges, tuple(sorted(proto.reserved_name))),
+        tuple(sorted(aliases)),
     )
 
 

@@ -14,12 +14,13 @@ from posixpath import dirname
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodDescriptorProto
 
 from protopact_codegen.contract import Contract, Element, Workflow
-from protopact_codegen.diagnostics import Code, Diagnostic
+from protopact_codegen.diagnostics import Code, Diagnostic, quote
 from protopact_codegen.source import Place, Source
+from protopact_codegen.versioning.allowance import Allowances
 from protopact_codegen.versioning.capture import capture
 from protopact_codegen.versioning.difference import Change, Difference
-from protopact_codegen.versioning.elements import ElementChange, Matcher, element_changes
-from protopact_codegen.versioning.flows import Role, consequence, failures, flows, judge, roles
+from protopact_codegen.versioning.elements import ElementChange, Matcher, covers, element_changes
+from protopact_codegen.versioning.flows import Role, consequence, failures, flows, judge, judge_element, roles
 from protopact_codegen.versioning.lock import Release
 from protopact_codegen.versioning.rules import CONTRACT, PAYLOAD, Direction, Outcome, PayloadRule, Verdict
 from protopact_codegen.versioning.settings import Deployment, ServiceSettings, Settings
@@ -33,11 +34,18 @@ _CODES: Mapping[Verdict, Code] = {
     Verdict.PATCH: Code.UNPATCHED_CHANGE,
     Verdict.BREAK: Code.BREAKING_CHANGE,
 }
+# Rows in which the old branch of a workflow's code can still do what it did.
+_BRANCHES = frozenset({"C18", "C26", "C46"})
 _REQUEST, _RESPONSE = MethodDescriptorProto.INPUT_TYPE_FIELD_NUMBER, MethodDescriptorProto.OUTPUT_TYPE_FIELD_NUMBER
 
 
 def check(
-    contract: Contract, releases: Sequence[Release], settings: Settings, generated: Sequence[str] = ()
+    contract: Contract,
+    releases: Sequence[Release],
+    settings: Settings,
+    generated: Sequence[str] = (),
+    *,
+    complete: bool = False,
 ) -> list[Diagnostic]:
     """Find what a contract does to the releases that are live.
 
@@ -46,17 +54,19 @@ def check(
         releases: The releases, each after those that it came after.
         settings: How payloads are written, and what is deployed how.
         generated: Paths of the files that the plugin was asked to generate; empty when nothing is generated.
+        complete: Whether the releases are all that are live, so that what is about none of them is about nothing.
     """
     checker = _Checker(contract, settings, generated)
     for release in releases:
         checker.compare(release)
-    return checker.diagnostics()
+    return [*checker.diagnostics(), *(checker.idle() if complete else ())]
 
 
 @dataclass(slots=True)
 class _Found:
     """One change, with the worst that it does and all that it hits."""
 
+    element: str
     what: str
     place: Place
     rule: str
@@ -65,6 +75,7 @@ class _Found:
     hint: str
     use: str = ""
     others: int = 0
+    seen: bool = True
     releases: dict[str, None] = field(default_factory=dict[str, None])
 
 
@@ -98,6 +109,9 @@ class _Checker:
         self._new = capture(contract)
         self._found: dict[tuple[str, str], _Found] = {}
         self._missing: dict[str, dict[str, None]] = {}
+        self._covered: set[str] = set()
+        self._others: dict[str, Diagnostic] = {}
+        self._allowances = Allowances(contract, self._elements.values())
 
     def compare(self, release: Release) -> None:
         """Compare the contract with one release."""
@@ -105,22 +119,17 @@ class _Checker:
         absent = self._absent(old, release.name)
         difference = Difference(old, self._new)
         matcher = Matcher(old, self._new)
+        self._covered.update(old.elements)
         roots: list[_Root] = []
         for before in old.elements.values():
-            if before.service in absent:
-                continue
-            settings = self._settings_of(before)
-            home = old.services.get(before.service)
-            for change in element_changes(before, matcher):
-                self._element(change, settings, release.name, home.file if home is not None else before.service)
-            after = matcher.find(before)
-            if after is not None and after.kind is before.kind:
-                for (role, was), (_, is_) in zip(roles(before), roles(after), strict=True):
-                    if was == is_:
-                        roots.append(_Root(role, settings, was, after.rpc))
-                    else:
-                        moved = _moved(role, after, was, is_, difference)
-                        self._payload(moved, [_Use(role, settings, after.rpc, 1)], release.name)
+            if before.service not in absent:
+                home = old.services.get(before.service)
+                for change in element_changes(before, matcher):
+                    if not self._is_covered(change, old):
+                        file = home.file if home is not None else before.service
+                        self._element(change, self._settings_of(before), release.name, file)
+                self._since(before, release.name)
+                roots += self._roots(before, matcher.find(before), difference, release.name)
         if difference.changes:
             for name, uses in _uses(old, roots, difference.changes):
                 for each in difference.changes[name]:
@@ -128,12 +137,27 @@ class _Checker:
 
     def diagnostics(self) -> list[Diagnostic]:
         """What was found in all releases."""
-        return [*self._tell(), *self._tell_missing()]
+        return [*self._tell(), *self._others.values(), *self._tell_missing()]
+
+    def idle(self) -> Iterator[Diagnostic]:
+        """What the contract says of releases, and is about none of them."""
+        yield from self._allowances.idle()
+        known = self._covered | set(self._elements)
+        for workflow in self._contract_workflows.values():
+            for change in workflow.changes:
+                for rpc in change.covers:
+                    if rpc not in known:
+                        steps = ("change", change.index, "covers")
+                        what = f"names {rpc}, which neither the contract nor a live release has"
+                        message = f"workflow {workflow.full_name}: {workflow.place.spell(*steps)} {what}"
+                        yield Diagnostic(Code.CHANGE, workflow.place, message, "correct the name, or remove it", steps)
 
     def _tell(self) -> Iterator[Diagnostic]:
         for found in self._found.values():
             if found.rule == "P3":
                 code = Code.UNRESERVED_FIELD
+            elif not found.seen:
+                code = Code.UNSEEN_USE
             elif found.verdict is Verdict.SAFE:
                 code = Code.CHANGED_MEANING
             else:
@@ -141,7 +165,8 @@ class _Checker:
             others = f" and {found.others} more" if found.others else ""
             where = f"; it is the {found.use}{others}" if found.use else ""
             message = f"{found.what} ({found.rule}): {found.consequence}{where}; live: {', '.join(found.releases)}"
-            yield Diagnostic(code, found.place, message, found.hint)
+            allow = self._allowances.spell(found.rule, found.element, found.releases)
+            yield Diagnostic(code, found.place, message, f"{found.hint}; or, if no harm is done, {allow}")
 
     def _tell_missing(self) -> Iterator[Diagnostic]:
         for path, releases in self._missing.items():
@@ -153,6 +178,20 @@ class _Checker:
                 "set `strategy: all` for protoc-gen-protopact in buf.gen.yaml; if the file was deleted, `protopact "
                 "check` says what that does",
             )
+
+    def _roots(
+        self, before: ElementFacts, after: ElementFacts | None, difference: Difference, release: str
+    ) -> Iterator[_Root]:
+        """The messages that an rpc has in both contracts; tells of those that it has in one only."""
+        if after is None or after.kind is not before.kind:
+            return
+        settings = self._settings_of(before)
+        for (role, was), (_, is_) in zip(roles(before), roles(after), strict=True):
+            if difference.is_same(was, is_):
+                yield _Root(role, settings, was, after.rpc)
+            if was != is_:
+                moved = _moved(role, after, was, is_, difference)
+                self._payload(moved, [_Use(role, settings, after.rpc, 1)], release)
 
     def _absent(self, old: Snapshot, release: str) -> set[str]:
         """Services that may be absent only because buf runs the plugin once for each folder."""
@@ -177,14 +216,47 @@ class _Checker:
             return ServiceSettings(settings.encodings, Deployment.ROLLING, settings.clients)
         return settings
 
+    def _is_covered(self, change: ElementChange, old: Snapshot) -> bool:
+        """Whether a declared change of the workflows' code sees to it that a release's runs meet no difference."""
+        if CONTRACT[change.rule].verdict is not Verdict.PATCH:
+            return False
+        rpcs = (change.element, change.place)
+        # What is gone cannot be called in an old branch: the release itself must have called it no more.
+        return covers(old, rpcs) or (change.rule in _BRANCHES and covers(self._new, rpcs, beside=old))
+
+    def _since(self, before: ElementFacts, release: str) -> None:
+        """Hold the releases that declared changes name against what those releases have."""
+        after = self._contract_workflows.get(before.rpc)
+        for change in after.changes if after is not None else ():
+            known = before.changes.get(change.id)
+            if known is None and change.since == release:
+                what = f"is {quote(release)}, and {release} was cut without the change"
+            elif known is not None and known.since != change.since:
+                what = f"is {quote(change.since)}, and {release} has the change since {known.since}"
+            else:
+                continue
+            if after is not None:
+                steps = ("change", change.index, "since")
+                message = f"workflow {before.rpc}: {after.place.spell(*steps)} {what}"
+                hint = "name the release that brings the change; another change wants another id"
+                self._others[message] = Diagnostic(Code.CHANGE, after.place, message, hint, steps)
+
     def _element(self, change: ElementChange, settings: ServiceSettings, release: str, home: str) -> None:
         rule = CONTRACT[change.rule]
-        if settings.deployment is Deployment.PINNED and rule.verdict is Verdict.PATCH and rule.name != "C46":
-            return  # a run stays with the code that began it
-        place = self._element_place(change.place, home)
-        what = f"{change.subject} {change.what}"
-        found = _Found(what, place, rule.name, rule.verdict, rule.consequence, rule.hint.format(old=change.old_name))
-        self._add(what, found, release)
+        verdict, happens, hint = judge_element(rule, settings)
+        if verdict is Verdict.SAFE:
+            return
+        found = _Found(
+            element=change.element,
+            what=f"{change.subject} {change.what}",
+            place=self._element_place(change.place, home),
+            rule=rule.name,
+            verdict=verdict,
+            consequence=happens,
+            hint=hint.format(old=change.old_name),
+            seen=rule.seen,
+        )
+        self._add(found.what, found, release, change.place)
 
     def _payload(self, change: Change, uses: Sequence[_Use], release: str) -> None:
         rule = PAYLOAD[change.rule]
@@ -204,11 +276,15 @@ class _Checker:
         happens, hint = _words(rule, role, verdict, failed)
         name = change.subject.rpartition(".")[2]
         hint = hint.replace("{name}", name).replace("{number}", str(change.number)).replace("{key}", change.key)
+        hint = hint.replace("{old}", change.key)
+        subject = change.subject.partition("/")[0]
         what = f"{change.subject} {change.what}"
-        found = _Found(what, self._place(change.place), rule.name, verdict, happens, hint, first, hits - 1)
-        self._add(change.subject, found, release)
+        found = _Found(subject, what, self._place(change.place), rule.name, verdict, happens, hint, first, hits - 1)
+        self._add(change.subject, found, release, change.place)
 
-    def _add(self, key: str, found: _Found, release: str) -> None:
+    def _add(self, key: str, found: _Found, release: str, place: str) -> None:
+        if self._allowances.passes(found.rule, (found.element, place), release):
+            return
         known = self._found.setdefault((found.rule, key), found)
         if found.verdict.rank > known.verdict.rank:
             found.releases = known.releases
@@ -223,6 +299,10 @@ class _Checker:
             for element in service.elements
             for each in (element, *(element.handlers if isinstance(element, Workflow) else ()))
         }
+
+    @cached_property
+    def _contract_workflows(self) -> Mapping[str, Workflow]:
+        return {name: each for name, each in self._elements.items() if isinstance(each, Workflow)}
 
     @cached_property
     def _types(self) -> Mapping[str, Source]:
@@ -301,8 +381,10 @@ def _outer_first(old: Snapshot, roots: Sequence[str]) -> list[str]:
 
 def _moved(role: Role, after: ElementFacts, was: str, is_: str, difference: Difference) -> Change:
     rule = "P40" if difference.same_shape(was, is_) else "P41"
+    if difference.is_same(was, is_):
+        rule = "P40b"
     side = "request" if role.request else "response"
-    return Change(rule, f"{after.rpc}/{side}", f"{after.rpc}/{side}", f"is {is_}, and was {was}")
+    return Change(rule, f"{after.rpc}/{side}", f"{after.rpc}/{side}", f"is {is_}, and was {was}", key=was)
 
 
 def _words(rule: PayloadRule, role: Role, verdict: Verdict, failed: Mapping[Direction, Outcome]) -> tuple[str, str]:

@@ -78,7 +78,7 @@ class Difference:
     Attributes:
         old: The one snapshot.
         new: The other one.
-        changes: The changes of each message and enum that is in both and differs, by full name.
+        changes: The changes of each message and enum that is in both and differs, by its old full name.
     """
 
     def __init__(self, old: Snapshot, new: Snapshot) -> None:
@@ -88,10 +88,20 @@ class Difference:
             after = new.messages.get(name)
             if after is not None and after != before:
                 self.changes[name] = tuple(self._message(before, after))
+        for renamed in new.messages.values():
+            for alias in renamed.aliases:
+                if alias in old.messages and alias not in new.messages:
+                    told = self._message(old.messages[alias], renamed)
+                    self.changes[alias] = (*self.changes.get(alias, ()), *told)
         for name, values in old.enums.items():
             known = new.enums.get(name)
             if known is not None and known != values:
                 self.changes[name] = tuple(_enum(values, known))
+
+    def is_same(self, old: str, new: str) -> bool:
+        """Whether a message of the new snapshot is one of the old one, by its name or by an alias."""
+        after = self.new.messages.get(new)
+        return old == new or (after is not None and old in after.aliases)
 
     def same_shape(self, old: str, new: str) -> bool:
         """Whether two messages or enums, one of each snapshot, are the same but for their names."""
@@ -197,7 +207,7 @@ class Difference:
         return members == [("key", 1, singular, Type(entries.key)), ("value", 2, singular, value)]
 
     def _type(self, old: Type, new: Type) -> str:
-        if old == new:
+        if old == new or (old.name and old == replace(new, name=old.name) and self.is_same(old.name, new.name)):
             return ""
         kinds = old.kind, new.kind
         enum = self.new.enums.get(new.name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from protopact_codegen.contract import EMPTY, Kind
-from protopact_codegen.versioning.snapshot import ElementFacts, Snapshot
+from protopact_codegen.versioning.snapshot import ChangeFacts, ElementFacts, Snapshot
 
-__all__ = ["ElementChange", "Matcher", "element_changes"]
+__all__ = ["ElementChange", "Matcher", "covers", "element_changes"]
 
 # Rows of what is gone, and of what has another name that no alias keeps.
 _REMOVED: Mapping[Kind, str] = {
@@ -26,6 +27,14 @@ _RENAMED: Mapping[Kind, str] = {
     Kind.QUERY: "C28",
     Kind.UPDATE: "C31",
 }
+# What an alias keeps, and what code that calls under the new name does to runs that called under the old one.
+_ALIASED: Mapping[Kind, tuple[str, ...]] = {
+    Kind.WORKFLOW: ("C3b", "C19"),
+    Kind.SIGNAL: ("C24b", "C26"),
+    Kind.QUERY: ("C28b",),
+    Kind.UPDATE: ("C31b",),
+}
+_VERSION = re.compile(r"(?P<name>.+?)_?[Vv](?P<number>\d+)")
 _COMMANDS = frozenset({Kind.WORKFLOW, Kind.ACTIVITY})
 
 
@@ -37,13 +46,15 @@ class ElementChange:
         rule: Its row.
         subject: The element, in words.
         what: What changed, in words.
+        element: Full name of what changed.
         place: Full name of the rpc that stands for it in the new contract.
-        old_name: Its old registered name.
+        old_name: Its old registered name, or the old id of a change.
     """
 
     rule: str
     subject: str
     what: str
+    element: str
     place: str
     old_name: str
 
@@ -72,8 +83,14 @@ class Matcher:
             each
             for each in self._unknown
             if (each.kind, each.request, each.response) == (old.kind, old.request, old.response)
+            and not _succeeds(each, old)
         ]
         return alike[0] if len(alike) == 1 and old.request != EMPTY else None
+
+    def successor(self, old: ElementFacts) -> ElementFacts | None:
+        """The newest version that stands beside an element: `AddNodeV2` beside `AddNode`."""
+        found = [each for each in self.new.elements.values() if _succeeds(each, old)]
+        return max(found, key=lambda each: _version(each)[1], default=None)
 
     def kept(self, old: ElementFacts, new: ElementFacts) -> bool:
         """Whether a new element answers to the registered name of the old one."""
@@ -85,14 +102,18 @@ def element_changes(old: ElementFacts, matcher: Matcher) -> Iterator[ElementChan
     """What changed of an element besides its messages."""
     new = matcher.find(old)
     place = old.rpc if new is None else new.rpc
+    subject = f"{old.kind.value} {old.rpc}"
     if new is None:
-        found = [(_REMOVED[old.kind], "is gone")]
+        successor = matcher.successor(old)
+        beside = f", and {successor.rpc} does not take over its runs" if successor is not None else ""
+        found = [(_REMOVED[old.kind], f"is gone{beside}")]
     elif new.kind is not old.kind:
         found = [(_exchanged(old.kind, new.kind), f"is {_article(new.kind)} now")]
     else:
         found = [*_renamed(old, new, matcher), *_options(old, new, matcher), *_handlers(old, new, matcher)]
+        yield from _changes(old, new)
     for rule, what in found:
-        yield ElementChange(rule, f"{old.kind.value} {old.rpc}", what, place, old.name)
+        yield ElementChange(rule, subject, what, old.rpc, place, old.name)
 
 
 def _exchanged(old: Kind, new: Kind) -> str:
@@ -103,8 +124,12 @@ def _exchanged(old: Kind, new: Kind) -> str:
 
 
 def _renamed(old: ElementFacts, new: ElementFacts, matcher: Matcher) -> Iterator[tuple[str, str]]:
+    what = f"is registered as {new.name}, and was as {old.name}"
     if not matcher.kept(old, new):
-        yield _RENAMED[old.kind], f"is registered as {new.name}, and was as {old.name}"
+        yield _RENAMED[old.kind], what
+    elif old.name != new.name:
+        for rule in _ALIASED[old.kind]:
+            yield rule, what
 
 
 def _options(old: ElementFacts, new: ElementFacts, matcher: Matcher) -> Iterator[tuple[str, str]]:
@@ -114,9 +139,52 @@ def _options(old: ElementFacts, new: ElementFacts, matcher: Matcher) -> Iterator
         yield rule, f"has the task queue {queues[0]}, and had {queues[1]}"
     if old.kind is Kind.WORKFLOW and _id(old, matcher.old) != _id(new, matcher.new):
         yield "C17", "has another template of its id"
+        yield "C18", "has another template of its id"
     behaviors = [each.options.get("versioning_behavior", "") for each in (old, new)]
     if behaviors == ['"pinned"', '"auto-upgrade"']:
         yield "C46", "was pinned, and upgrades by itself"
+
+
+def _changes(old: ElementFacts, new: ElementFacts) -> Iterator[ElementChange]:
+    """What became of the declared changes of a workflow's code."""
+    added = {each.since: each.id for each in new.changes.values() if each.id not in old.changes}
+    for change in new.changes.values():
+        if change.deprecated and change.id not in old.changes:
+            yield _change("C41", "has no branch for runs from before it", change, new)
+    for change in old.changes.values():
+        if change.id in new.changes:
+            continue
+        if change.since in added:
+            yield _change("C43", f"is called {added[change.since]} now", change, new)
+        elif not change.deprecated:
+            yield _change("C42", "is gone, and was not deprecated", change, new)
+
+
+def _change(rule: str, what: str, change: ChangeFacts, workflow: ElementFacts) -> ElementChange:
+    subject = f"change {change.id} of workflow {workflow.rpc}"
+    return ElementChange(rule, subject, what, f"{workflow.rpc}.{change.id}", workflow.rpc, change.id)
+
+
+def covers(snapshot: Snapshot, rpcs: Iterable[str], *, beside: Snapshot | None = None) -> bool:
+    """Whether a declared change covers one of the rpcs; one that is not in `beside` too, when that is given."""
+    wanted = set(rpcs)
+    for element in snapshot.elements.values():
+        known = beside.elements.get(element.rpc) if beside is not None else None
+        for change in element.changes.values():
+            if wanted.intersection(change.covers) and (known is None or change.id not in known.changes):
+                return True
+    return False
+
+
+def _version(element: ElementFacts) -> tuple[str, int]:
+    match = _VERSION.fullmatch(element.rpc)
+    return (match["name"], int(match["number"])) if match is not None else (element.rpc, 1)
+
+
+def _succeeds(new: ElementFacts, old: ElementFacts) -> bool:
+    """Whether the one is a later version of the other by its name."""
+    (name, number), (known, before) = _version(new), _version(old)
+    return new.kind is old.kind and name == known and number > before
 
 
 def _id(workflow: ElementFacts, snapshot: Snapshot) -> list[object]:

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 
 from protopact_codegen.contract import Kind
-from protopact_codegen.versioning.rules import Direction, Outcome, PayloadRule, Verdict
+from protopact_codegen.versioning.rules import ContractRule, Direction, Outcome, PayloadRule, Verdict
 from protopact_codegen.versioning.settings import Clients, Deployment, Encoding, ServiceSettings
 from protopact_codegen.versioning.snapshot import ElementFacts
 
-__all__ = ["Role", "consequence", "failures", "flows", "judge", "roles"]
+__all__ = ["Role", "consequence", "failures", "flows", "judge", "judge_element", "roles"]
 
 
 class Role(Enum):
@@ -135,6 +135,23 @@ def judge(rule: PayloadRule, role: Role, failed: Mapping[Direction, Outcome]) ->
         return Verdict.DRAIN
     # A signal that stops decoding is dropped, and what the run did because of it no longer replays (C25).
     return Verdict.BREAK
+
+
+def judge_element(rule: ContractRule, settings: ServiceSettings) -> tuple[Verdict, str, str]:
+    """What a change of an element asks for, what would happen, and the way out."""
+    pinned = settings.deployment is Deployment.PINNED
+    apart = settings.deployment is Deployment.ROLLING or settings.clients is Clients.OUTSIDE
+    older, newer = rule.older and apart, rule.newer and (apart or pinned)
+    if rule.verdict is not Verdict.SAFE and (rule.lasts or not pinned):
+        return rule.verdict, rule.consequence, rule.hint
+    if older and newer:
+        return Verdict.BREAK, "older clients and newer workers, or the reverse, do not know each other's", rule.hint
+    if older:
+        return Verdict.ORDER, "older clients that call it get an error", "have clients stop calling it first"
+    if newer:
+        hint = "deploy workers before clients, and do not go back"
+        return Verdict.ORDER, "new clients call it by a name that older workers do not know", hint
+    return Verdict.SAFE, "", ""
 
 
 def consequence(role: Role, direction: Direction, outcome: Outcome) -> str:

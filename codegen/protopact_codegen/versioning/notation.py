@@ -1,9 +1,10 @@
 """The notation of snapshots: one line for each element, sorted, each beginning with the element's full name.
 
-nodes.v1.AddNodeRequest message reserved=4..6,region
+nodes.v1.AddNodeRequest message reserved=4..6,region aliases=nodes.v0.AddNodeRequest
 nodes.v1.AddNodeRequest.node_id field 1 singular string nodeId implicit
 nodes.v1.AddNodeRequest.size field 2 singular enum:nodes.v1.Size size implicit oneof=shape
 nodes.v1.NodeService service nodes/v1/node.proto
+nodes.v1.NodeService.AddNode change switch-activities since=v1.5 deprecated covers=nodes.v1.NodeService.CreateVm
 nodes.v1.NodeService.AddNode handles signal nodes.v1.NodeService.Pause start
 nodes.v1.NodeService.AddNode option id ["node/",{"field":"node_id"}]
 nodes.v1.NodeService.AddNode workflow nodes.v1.AddNodeRequest nodes.v1.AddNodeResponse name="add" aliases=["plus"]
@@ -21,6 +22,7 @@ from functools import lru_cache
 
 from protopact_codegen.contract import Kind
 from protopact_codegen.versioning.snapshot import (
+    ChangeFacts,
     ElementFacts,
     EnumFacts,
     FieldFacts,
@@ -42,6 +44,8 @@ _FIELD = re.compile(
     r"(?P<number>\d+) (?P<label>\w+) (?:(?P<key>\w+)->)?(?P<kind>\w+)(?::(?P<name>\S+))?"
     rf" (?P<json>{_TEXT}|\S+) (?P<presence>\w+)(?: oneof=(?P<oneof>\S+))?(?: default=(?P<default>.+))?"
 )
+_CHANGE = re.compile(r"(?P<id>\S+) since=(?P<since>\S+)(?P<deprecated> deprecated)?(?: covers=(?P<covers>\S+))?")
+_MESSAGE = re.compile(r"(?P<reserved>(?:reserved=\S+)?) ?(?:aliases=(?P<aliases>\S+))?")
 _ELEMENT = re.compile(rf"(?P<request>\S+) (?P<response>\S+) name=(?P<name>{_TEXT})(?: aliases=(?P<aliases>\[.*\]))?")
 
 
@@ -67,10 +71,13 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
         yield f"{element.rpc} {element.kind.value} {element.request} {element.response} {names}"
         for handler in element.handlers:
             yield f"{element.rpc} handles {handler.kind.value} {handler.rpc}{' start' if handler.start else ''}"
+        for change in element.changes.values():
+            yield f"{element.rpc} change {_change(change)}"
         for name, value in element.options.items():
             yield f"{element.rpc} option {name} {value}"
     for message in snapshot.messages.values():
-        yield f"{message.name} message{_reserved(message.reserved)}"
+        aliases = f" aliases={','.join(message.aliases)}" if message.aliases else ""
+        yield f"{message.name} message{_reserved(message.reserved)}{aliases}"
         for field in message.fields:
             yield f"{message.name}.{field.name} field {_field(field)}"
     for enum in snapshot.enums.values():
@@ -84,6 +91,12 @@ def _field(field: FieldFacts) -> str:
     oneof = f" oneof={field.oneof}" if field.oneof else ""
     default = f" default={field.default}" if field.default else ""
     return f"{field.number} {field.label.value} {field.type} {key} {field.presence.value}{oneof}{default}"
+
+
+def _change(change: ChangeFacts) -> str:
+    deprecated = " deprecated" if change.deprecated else ""
+    covers = f" covers={','.join(change.covers)}" if change.covers else ""
+    return f"{change.id} since={change.since}{deprecated}{covers}"
 
 
 def _reserved(reserved: Reserved) -> str:
@@ -116,12 +129,13 @@ class _Reader:
     def __init__(self) -> None:
         self._services: dict[str, ServiceFacts] = {}
         self._elements: dict[str, ElementFacts] = {}
-        self._messages: dict[str, Reserved] = {}
+        self._messages: dict[str, tuple[Reserved, tuple[str, ...]]] = {}
         self._enums: dict[str, tuple[bool, Reserved]] = {}
         self._fields: dict[str, list[FieldFacts]] = defaultdict(list)
         self._values: dict[str, dict[int, tuple[str, ...]]] = defaultdict(dict)
         self._handlers: dict[str, list[HandlerFacts]] = defaultdict(list)
         self._options: dict[str, dict[str, str]] = defaultdict(dict)
+        self._changes: dict[str, dict[str, ChangeFacts]] = defaultdict(dict)
         self._words: dict[str, Callable[[str, str], None]] = {
             "service": self._service,
             "message": self._message,
@@ -130,6 +144,7 @@ class _Reader:
             "value": self._value,
             "handles": self._handles,
             "option": self._option,
+            "change": self._change,
         }
 
     def line(self, line: str) -> None:
@@ -156,12 +171,15 @@ class _Reader:
                     facts.response,
                     tuple(self._handlers[name]),
                     self._options[name],
+                    self._changes[name],
                 )
                 for name, facts in self._elements.items()
             },
             {
-                name: MessageFacts(name, tuple(sorted(self._fields[name], key=lambda field: field.number)), reserved)
-                for name, reserved in self._messages.items()
+                name: MessageFacts(
+                    name, tuple(sorted(self._fields[name], key=lambda field: field.number)), reserved, aliases
+                )
+                for name, (reserved, aliases) in self._messages.items()
             },
             {
                 name: EnumFacts(name, closed, dict(sorted(self._values[name].items())), reserved)
@@ -191,8 +209,20 @@ class _Reader:
         json.loads(value)
         self._options[name][option] = value
 
+    def _change(self, name: str, rest: str) -> None:
+        match = _CHANGE.fullmatch(rest)
+        if match is None:
+            raise ValueError(rest)
+        covers = tuple(match["covers"].split(",")) if match["covers"] else ()
+        facts = ChangeFacts(match["id"], match["since"], match["deprecated"] is not None, covers)
+        self._changes[name][facts.id] = facts
+
     def _message(self, name: str, rest: str) -> None:
-        self._messages[name] = _read_reserved(rest)
+        match = _MESSAGE.fullmatch(rest)
+        if match is None:
+            raise ValueError(rest)
+        aliases = tuple(match["aliases"].split(",")) if match["aliases"] else ()
+        self._messages[name] = _read_reserved(match["reserved"]), aliases
 
     def _enum(self, name: str, rest: str) -> None:
         openness, _, reserved = rest.partition(" ")

@@ -73,13 +73,29 @@ class PayloadRule:
 
 @dataclass(frozen=True, slots=True)
 class ContractRule:
-    """One change of an element: its row, what changes, what it asks for, what happens, and the way out."""
+    """One change of an element.
+
+    Attributes:
+        name: Its row; with a `b`, where the old name is kept as an alias.
+        change: What changes.
+        verdict: What open runs and histories ask for.
+        consequence: What happens to them.
+        hint: The way out.
+        older: Whether clients from before the change are hurt by workers from after it.
+        newer: Whether clients from after the change are hurt by workers from before it.
+        lasts: Whether a run is hurt even where it stays with the workers that started it.
+        seen: Whether the contract shows that anybody is hurt; otherwise only code does.
+    """
 
     name: str
     change: str
     verdict: Verdict
     consequence: str
     hint: str
+    older: bool = False
+    newer: bool = False
+    lasts: bool = False
+    seen: bool = True
 
 
 def _cell(text: str) -> dict[Direction, tuple[Outcome, Outcome]]:
@@ -105,6 +121,7 @@ _RESERVE = 'reserve both, `reserved {number}; reserved "{name}";`, so that neith
 _PIN = 'keep the key of the JSON: `[json_name = "{key}"]`'
 _BESIDE = "leave the field as it is, and add another one beside it, with another number and another name"
 _MESSAGE = "give the rpc its message back; to change it, change the fields within, or add an rpc beside it"
+_MESSAGE_ALIAS = 'say its old name in the message: `option (protopact.v1.message).aliases = "{old}";`'
 
 _PAYLOAD_ROWS = (
     #        row    change                                    binary  JSON
@@ -154,7 +171,8 @@ _PAYLOAD_ROWS = (
     _payload("P37", "the values of a map change their type", "~/~", "✗/✗", _BESIDE),
     _payload("P38", "a Timestamp becomes a string", "~/✗", "✓/✗", _BESIDE),
     _payload("P39", "repeated entries become a map", "✓/✓", "✗/✗", "keys must be unique", warns=True),
-    _payload("P40", "the message of an rpc is renamed", "✗/✗", "✗/✗", _MESSAGE),
+    _payload("P40", "the message of an rpc is renamed", "✗/✗", "✗/✗", _MESSAGE_ALIAS),
+    _payload("P40b", "the message of an rpc is renamed, and has its old name as alias", "✓/✗", "✓/✗"),
     _payload("P41", "an rpc gets another message", "✗/✗", "✗/✗", _MESSAGE),
     _payload("P42", "a field becomes required", "✗/✓", "✗/✓", "leave it optional, and look at it in the code"),
     _payload("P43", "a field is required no more", "✓/✗", "✓/✗"),
@@ -168,38 +186,56 @@ PAYLOAD: Mapping[str, PayloadRule] = {rule.name: rule for rule in _PAYLOAD_ROWS}
 
 _KEEP = "bring it back, and mark it `deprecated`, until no run or history of these releases is left"
 _ALIAS = 'keep the old name: `aliases: "{old}"`'
+_NDE = "open runs that have called it fail their next workflow task as nondeterministic"
+_BESIDE_RPC = "keep the rpc, and add another one beside it"
+_CHANGE = "declare a `change` that covers it"
+_POLL = "have workers poll both queues until the old one is empty, then retire these releases"
 
 _CONTRACT_ROWS = (
-    ContractRule("C2", "workflow removed", Verdict.DRAIN, "open runs of it fail their next workflow task", _KEEP),
-    ContractRule("C3", "workflow renamed", Verdict.BREAK, "open runs find no workflow of their name, and wait", _ALIAS),
+    ContractRule(
+        "C2", "workflow removed", Verdict.DRAIN, "open runs of it fail their next workflow task", _KEEP, older=True
+    ),
+    ContractRule(
+        "C3",
+        "workflow renamed",
+        Verdict.BREAK,
+        "open runs find no workflow of their name, and wait",
+        _ALIAS,
+        older=True,
+        newer=True,
+    ),
+    ContractRule("C3b", "workflow renamed, old name registered", Verdict.SAFE, "", "", newer=True),
     ContractRule(
         "C5",
         "activity renamed",
         Verdict.PATCH,
-        "open runs that have called it fail their next workflow task as nondeterministic",
-        'give it its old name back with `name: "{old}"`',
+        _NDE,
+        'give it its old name back with `name: "{old}"`; or keep the old rpc beside it, and have a declared `change` '
+        "choose between the two",
     ),
     ContractRule(
         "C6",
         "activity removed",
         Verdict.PATCH,
-        "open runs that have called it fail their next workflow task as nondeterministic",
-        "bring it back; stop calling it behind `workflow.patched`, and remove it when no run or history of these "
-        "releases is left",
+        _NDE,
+        f"bring it back; {_CHANGE}, stop calling it in the new branch, and remove it when every live release has that "
+        "change",
     ),
     ContractRule(
         "C14",
         "default task queue of an activity changed",
         Verdict.DRAIN,
         "attempts that are scheduled on the old queue wait for a worker that may never come",
-        "have workers poll both queues until the old one is empty, then retire these releases",
+        _POLL,
     ),
     ContractRule(
         "C15",
         "default task queue of a workflow changed",
         Verdict.DRAIN,
         "open runs stay on the old queue, and starts of older clients go there",
-        "have workers poll both queues until the old one is empty, then retire these releases",
+        _POLL,
+        older=True,
+        newer=True,
     ),
     ContractRule(
         "C17",
@@ -207,47 +243,100 @@ _CONTRACT_ROWS = (
         Verdict.DRAIN,
         "look-ups miss open runs, and a second run starts where one is open",
         "keep the template until no run of these releases is open",
+        lasts=True,
     ),
     ContractRule(
-        "C21",
-        "workflow and activity exchanged",
+        "C18",
+        "child id changed",
         Verdict.PATCH,
-        "open runs that have called it fail their next workflow task as nondeterministic",
-        "keep the rpc, and add another one beside it",
+        "open runs that have started it as a child, without an id of their own choice, fail their next workflow task "
+        "as nondeterministic",
+        f"look whether a workflow does; {_CHANGE}, and give the old id in the old branch",
+        seen=False,
     ),
     ContractRule(
-        "C23", "signal removed", Verdict.DRAIN, "signals in histories are dropped, and replay takes another path", _KEEP
+        "C19",
+        "child type changed",
+        Verdict.PATCH,
+        "open runs that have started it as a child fail their next workflow task as nondeterministic",
+        'look whether a workflow does; if so, give it its old name back with `name: "{old}"`',
+        seen=False,
+    ),
+    ContractRule("C21", "workflow and activity exchanged", Verdict.PATCH, _NDE, _BESIDE_RPC, older=True, newer=True),
+    ContractRule(
+        "C23",
+        "signal removed",
+        Verdict.DRAIN,
+        "signals in histories are dropped, and replay takes another path",
+        _KEEP,
+        older=True,
     ),
     ContractRule(
-        "C24", "signal renamed", Verdict.DRAIN, "signals under the old name are dropped, in histories too", _ALIAS
+        "C24",
+        "signal renamed",
+        Verdict.DRAIN,
+        "signals under the old name are dropped, in histories too",
+        _ALIAS,
+        older=True,
+        newer=True,
     ),
+    ContractRule("C24b", "signal renamed, old name registered", Verdict.SAFE, "", "", newer=True),
     ContractRule(
-        "C28",
-        "query removed or renamed",
-        Verdict.ORDER,
-        "older clients that call it get an error",
-        "have clients stop calling it first",
+        "C26",
+        "external signal renamed",
+        Verdict.PATCH,
+        "open runs that have sent it to another workflow replay here, and fail as nondeterministic in other SDKs",
+        f"look whether a workflow written with another SDK does; {_CHANGE} there",
+        seen=False,
     ),
+    ContractRule("C28", "query removed or renamed", Verdict.SAFE, "", "", older=True),
+    ContractRule("C28b", "query renamed, old name registered", Verdict.SAFE, "", "", newer=True),
     ContractRule(
         "C31",
         "update removed or renamed",
         Verdict.DRAIN,
         "runs that have accepted one fail their next workflow task, and clients that call it are rejected",
         'bring it back, or keep the old name: `aliases: "{old}"`',
+        older=True,
     ),
+    ContractRule("C31b", "update renamed, old name registered", Verdict.SAFE, "", "", newer=True),
     ContractRule(
         "C35",
         "signal, query or update became another of them",
         Verdict.DRAIN,
         "what is in histories is dropped or refused, and older clients get an error",
-        "keep the rpc, and add another one beside it",
+        _BESIDE_RPC,
+        older=True,
+        newer=True,
+    ),
+    ContractRule(
+        "C41",
+        "change deprecated",
+        Verdict.DRAIN,
+        "open runs from before the change fail their next workflow task as nondeterministic",
+        "keep both branches until no run from before the change is left, and retire these releases",
+    ),
+    ContractRule(
+        "C42",
+        "change removed",
+        Verdict.DRAIN,
+        "histories that noted the change no longer replay",
+        "declare it again, with `deprecated: true`, until no run or history of these releases is left",
+    ),
+    ContractRule(
+        "C43",
+        "change renamed",
+        Verdict.BREAK,
+        "histories that noted it under its old name no longer replay",
+        'give it its old id back: `id: "{old}"`',
     ),
     ContractRule(
         "C46",
         "pinned workflow upgrades by itself",
         Verdict.PATCH,
         "open runs go on with code that did not begin them",
-        "leave it pinned, or patch every difference in the code since these releases",
+        "leave it pinned, or declare a `change` for every difference in the code since these releases",
+        lasts=True,
     ),
 )
 

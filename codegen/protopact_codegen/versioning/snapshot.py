@@ -7,12 +7,13 @@ that the two compare. Messages of `google.protobuf` are names only, as in digest
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from protopact_codegen.contract import Kind
 
 __all__ = [
+    "ChangeFacts",
     "ElementFacts",
     "EnumFacts",
     "FieldFacts",
@@ -101,11 +102,12 @@ class FieldFacts:
 
 @dataclass(frozen=True, slots=True)
 class MessageFacts:
-    """A message: its fields by number, and what is reserved in it."""
+    """A message: its fields by number, what is reserved in it, and the names that it had."""
 
     name: str
     fields: tuple[FieldFacts, ...]
     reserved: Reserved = Reserved()
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,23 @@ class HandlerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeFacts:
+    """A declared change of a workflow's code.
+
+    Attributes:
+        id: Its name in histories.
+        since: The release that brings it.
+        deprecated: Whether the old branch is gone.
+        covers: Full names of the rpcs that the new branch treats differently, sorted.
+    """
+
+    id: str
+    since: str
+    deprecated: bool = False
+    covers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ElementFacts:
     """An annotated rpc.
 
@@ -147,6 +166,7 @@ class ElementFacts:
         response: Full name of its response.
         handlers: What a workflow answers, in the order of kind and rpc.
         options: Every other option by name, as JSON; durations are microseconds.
+        changes: Declared changes of a workflow, by id.
     """
 
     rpc: str
@@ -157,6 +177,7 @@ class ElementFacts:
     response: str
     handlers: tuple[HandlerFacts, ...]
     options: Mapping[str, str]
+    changes: Mapping[str, ChangeFacts] = field(default_factory=dict[str, ChangeFacts])
 
     @property
     def service(self) -> str:
