@@ -555,8 +555,8 @@ class File:
         services: Its services with annotated rpcs, in the file's order.
         ignored: Full names of its rpcs that carry no annotation, in services without any as well.
         descriptor: Its descriptor, in a pool of the request's own files.
-        aliases: Messages of it and of what it imports that had other names, with those names; sorted.
         place: Its `syntax` or `edition` line.
+        aliases: Messages of it and of what it imports that had other names, with those names; sorted.
     """
 
     path: str
@@ -566,8 +566,8 @@ class File:
     services: tuple[Service, ...]
     ignored: tuple[str, ...]
     descriptor: FileDescriptor
-    aliases: tuple[tuple[str, tuple[str, ...]], ...]
     place: Place = field(repr=False)
+    aliases: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -108,11 +108,11 @@ class _Reader:
                 if not self._dialect.annotates(rpc)
             ),
             descriptor=self._pool.FindFileByName(path),
+            # Compilers keep the position of an edition under the syntax.
+            place=Place(source, (proto.SYNTAX_FIELD_NUMBER,)),
             aliases=tuple(
                 sorted(each for name in self._closure(path) for each in self._dialect.aliases(self._files[name]))
             ),
-            # Compilers keep the position of an edition under the syntax.
-            place=Place(source, (proto.SYNTAX_FIELD_NUMBER,)),
         )
 
     def _closure(self, path: str) -> list[str]:

@@ -38,6 +38,8 @@ NOT_HERE = {
     Code.MISSING_FILE,
     Code.ROLLOUT_ORDER,
     Code.CHANGED_MEANING,
+    Code.UNSEEN_USE,
+    Code.IDLE_ALLOW,
 }
 
 Findings = Mapping[str, str]

@@ -13,7 +13,7 @@ from protopact_codegen.names import change_name
 __all__ = ["RULES"]
 
 _ID = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
-_MESSAGE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+_NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 _RULE = re.compile(r"[PC]\d+b?")
 
 
@@ -41,13 +41,17 @@ def _change(workflow: Workflow, change: Change, seen: dict[str, Change]) -> Iter
     if RELEASE.fullmatch(change.since) is None:
         what = f"is {quote(change.since)}; expected the name of the release that brings the change"
         yield finding(Code.CHANGE, workflow, what, 'write it: `since: "v1.5"`', *here, "since")
+    for index, rpc in enumerate(change.covers):
+        if _NAME.fullmatch(rpc) is None:
+            what = f"is {quote(rpc)}; expected an rpc of the service, or the full name of another"
+            yield finding(Code.CHANGE, workflow, what, "name the rpc", *here, "covers", index)
 
 
 def _aliases(contract: Contract) -> Iterator[Diagnostic]:
     names = {name: source for source in contract.sources.values() for name in source.type_names}
     for message, aliases in contract.aliases.items():
         for alias in aliases:
-            if _MESSAGE.fullmatch(alias) is None:
+            if _NAME.fullmatch(alias) is None:
                 what = "; expected the full name of a message, `acme.v1.Order`"
             elif alias == message:
                 what = ", its own name"

@@ -90,7 +90,9 @@ class GoogleCodec(MessageCodec[M]):
             )
         self._message = message
         self._cls = cls
-        self._bytes = GoogleBytes(cls, _DEFAULT_JSON)
+        # Its plans go by name, which is one message's in one pool only.
+        pool = descriptor_of(cls).file.pool
+        self._bytes = GoogleBytes(cls, _DEFAULT_JSON if pool is descriptor_pool.Default() else JsonFormat(pool))
 
     def to_binary(self, value: M, where: str) -> bytes:
         """Implements `MessageCodec`."""
