@@ -5,6 +5,7 @@
 
 __all__ = (
     "ActivityOptions",
+    "Allow",
     "EnumOptions",
     "EnumValueOptions",
     "FieldOptions",
@@ -25,6 +26,7 @@ __all__ = (
     "WorkflowIdConflictPolicy",
     "WorkflowIdReusePolicy",
     "WorkflowOptions",
+    "WorkflowOptionsChange",
     "WorkflowOptionsQuery",
     "WorkflowOptionsSignal",
     "WorkflowOptionsUpdate",
@@ -395,12 +397,46 @@ default_message_pool.register_message("protopact.v1", "ActivityOptions", Activit
 
 
 @dataclass(eq=False, repr=False)
-class EnumOptions(betterproto2.Message):
+class Allow(betterproto2.Message):
     """
-    Reserved for versioning.
+    A finding of the check against releases that is passed, because somebody knows better. It stands on what the finding is
+    about, or, when that is gone, on what it was in. One that passes nothing is an error.
     """
 
-    pass
+    rule: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    The rule, as the finding names it: `P7`.
+    """
+
+    releases: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    The releases that the finding names, and that this is for.
+    """
+
+    reason: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Why no harm is done.
+    """
+
+    element: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    What is gone, by the name that it had in what this stands on.
+    """
+
+
+default_message_pool.register_message("protopact.v1", "Allow", Allow)
+
+
+@dataclass(eq=False, repr=False)
+class EnumOptions(betterproto2.Message):
+    """
+    Options of an enum.
+    """
+
+    allow: "list[Allow]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Findings to pass about this enum, and about values that are gone.
+    """
 
 
 default_message_pool.register_message("protopact.v1", "EnumOptions", EnumOptions)
@@ -409,10 +445,13 @@ default_message_pool.register_message("protopact.v1", "EnumOptions", EnumOptions
 @dataclass(eq=False, repr=False)
 class EnumValueOptions(betterproto2.Message):
     """
-    Reserved for versioning.
+    Options of a value of an enum.
     """
 
-    pass
+    allow: "list[Allow]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Findings to pass about this value.
+    """
 
 
 default_message_pool.register_message("protopact.v1", "EnumValueOptions", EnumValueOptions)
@@ -421,10 +460,13 @@ default_message_pool.register_message("protopact.v1", "EnumValueOptions", EnumVa
 @dataclass(eq=False, repr=False)
 class FieldOptions(betterproto2.Message):
     """
-    Reserved for versioning.
+    Options of a field.
     """
 
-    pass
+    allow: "list[Allow]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Findings to pass about this field.
+    """
 
 
 default_message_pool.register_message("protopact.v1", "FieldOptions", FieldOptions)
@@ -433,10 +475,13 @@ default_message_pool.register_message("protopact.v1", "FieldOptions", FieldOptio
 @dataclass(eq=False, repr=False)
 class FileOptions(betterproto2.Message):
     """
-    Reserved for versioning.
+    Options of a file.
     """
 
-    pass
+    allow: "list[Allow]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Findings to pass about services that are gone; `element` is the full name of what was there.
+    """
 
 
 default_message_pool.register_message("protopact.v1", "FileOptions", FileOptions)
@@ -445,10 +490,18 @@ default_message_pool.register_message("protopact.v1", "FileOptions", FileOptions
 @dataclass(eq=False, repr=False)
 class MessageOptions(betterproto2.Message):
     """
-    Reserved for versioning.
+    Options of a message.
     """
 
-    pass
+    allow: "list[Allow]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Findings to pass about this message, and about fields that are gone.
+    """
+
+    aliases: "list[str]" = betterproto2.field(2, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Full names that this message had: payloads of them are read as this one.
+    """
 
 
 default_message_pool.register_message("protopact.v1", "MessageOptions", MessageOptions)
@@ -457,7 +510,7 @@ default_message_pool.register_message("protopact.v1", "MessageOptions", MessageO
 @dataclass(eq=False, repr=False)
 class MethodOptions(betterproto2.Message):
     """
-    What an rpc is. Exactly one of the fields is set.
+    What an rpc is: exactly one of the first five is set.
     """
 
     workflow: "WorkflowOptions | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
@@ -483,6 +536,11 @@ class MethodOptions(betterproto2.Message):
     update: "UpdateOptions | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
     """
     The rpc is an update: a request that a running workflow accepts or rejects, and answers.
+    """
+
+    allow: "list[Allow]" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Findings to pass about this rpc.
     """
 
 
@@ -609,6 +667,11 @@ class ServiceOptions(betterproto2.Message):
     task_queue: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
     Task queue of the service's workflows and activities, unless they name another.
+    """
+
+    allow: "list[Allow]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Findings to pass about rpcs that are gone.
     """
 
 
@@ -787,8 +850,43 @@ class WorkflowOptions(betterproto2.Message):
     Order among the tasks of a queue.
     """
 
+    change: "list[WorkflowOptionsChange]" = betterproto2.field(20, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    Changes of the workflow's code.
+    """
+
 
 default_message_pool.register_message("protopact.v1", "WorkflowOptions", WorkflowOptions)
+
+
+@dataclass(eq=False, repr=False)
+class WorkflowOptionsChange(betterproto2.Message):
+    """
+    A change of the workflow's code, which runs from before it must not notice.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    Names the change, for ever: `switch-activities` is `self.changed.switch_activities()` in the code.
+    """
+
+    since: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    The release that brings it.
+    """
+
+    deprecated: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+    """
+    The old branch is gone from the code; runs that noted the change are still there.
+    """
+
+    covers: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
+    """
+    Rpcs that the new branch calls or answers differently or no more: of this service, or full names.
+    """
+
+
+default_message_pool.register_message("protopact.v1", "WorkflowOptions.Change", WorkflowOptionsChange)
 
 
 @dataclass(eq=False, repr=False)
