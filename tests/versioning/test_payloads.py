@@ -168,6 +168,15 @@ def test_a_row_is_true_of_the_runtime(row: str, library: MessageLibrary, tmp_pat
     assert measured == said
 
 
+@pytest.mark.parametrize("library", get_args(MessageLibrary))
+def test_both_encodings_stay_readable(library: MessageLibrary, tmp_path: Path) -> None:
+    """P45: whatever a worker writes, it reads what was written before."""
+    module = Converter(load(images("P1", tmp_path)[0], library, tmp_path))
+    (sample, _), *_ = json.loads((HERE / "P1/samples.json").read_text())["old→new"]
+    readings = {module.plain(module.read(module.write(encoding, sample))) for encoding in Encoding}
+    assert readings == {module.plain(module.parse(sample))}
+
+
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_is_recognised_and_told(row: str, tmp_path: Path) -> None:
     before, after = images(row, tmp_path)

@@ -227,9 +227,11 @@ class _Checker:
     def _since(self, before: ElementFacts, release: str) -> None:
         """Hold the releases that declared changes name against what those releases have."""
         after = self._contract_workflows.get(before.rpc)
+        ids = {each.id for each in after.changes} if after is not None else set[str]()
         for change in after.changes if after is not None else ():
             known = before.changes.get(change.id)
-            if known is None and change.since == release:
+            renamed = any(each.since == release and each.id not in ids for each in before.changes.values())
+            if known is None and change.since == release and not renamed:
                 what = f"is {quote(release)}, and {release} was cut without the change"
             elif known is not None and known.since != change.since:
                 what = f"is {quote(change.since)}, and {release} has the change since {known.since}"

@@ -141,13 +141,16 @@ def judge_element(rule: ContractRule, settings: ServiceSettings) -> tuple[Verdic
     """What a change of an element asks for, what would happen, and the way out."""
     pinned = settings.deployment is Deployment.PINNED
     apart = settings.deployment is Deployment.ROLLING or settings.clients is Clients.OUTSIDE
-    older, newer = rule.older and apart, rule.newer and (apart or pinned)
+    older, newer = rule.older and apart, rule.newer and (apart or (pinned and rule.calls))
     if rule.verdict is not Verdict.SAFE and (rule.lasts or not pinned):
         return rule.verdict, rule.consequence, rule.hint
     if older and newer:
-        return Verdict.BREAK, "older clients and newer workers, or the reverse, do not know each other's", rule.hint
+        return Verdict.BREAK, "older clients and newer workers do not meet, nor the reverse", rule.hint
     if older:
         return Verdict.ORDER, "older clients that call it get an error", "have clients stop calling it first"
+    if newer and pinned and rule.calls:
+        hint = "deploy these clients when no run of these releases is open"
+        return Verdict.ORDER, "new clients call it by a name that open runs do not know", hint
     if newer:
         hint = "deploy workers before clients, and do not go back"
         return Verdict.ORDER, "new clients call it by a name that older workers do not know", hint

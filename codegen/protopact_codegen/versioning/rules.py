@@ -83,6 +83,7 @@ class ContractRule:
         hint: The way out.
         older: Whether clients from before the change are hurt by workers from after it.
         newer: Whether clients from after the change are hurt by workers from before it.
+        calls: Whether it is runs that clients call by what changed, rather than workers that they start runs on.
         lasts: Whether a run is hurt even where it stays with the workers that started it.
         seen: Whether the contract shows that anybody is hurt; otherwise only code does.
     """
@@ -94,6 +95,7 @@ class ContractRule:
     hint: str
     older: bool = False
     newer: bool = False
+    calls: bool = False
     lasts: bool = False
     seen: bool = True
 
@@ -268,6 +270,7 @@ _CONTRACT_ROWS = (
         "signals in histories are dropped, and replay takes another path",
         _KEEP,
         older=True,
+        calls=True,
     ),
     ContractRule(
         "C24",
@@ -277,8 +280,9 @@ _CONTRACT_ROWS = (
         _ALIAS,
         older=True,
         newer=True,
+        calls=True,
     ),
-    ContractRule("C24b", "signal renamed, old name registered", Verdict.SAFE, "", "", newer=True),
+    ContractRule("C24b", "signal renamed, old name registered", Verdict.SAFE, "", "", newer=True, calls=True),
     ContractRule(
         "C26",
         "external signal renamed",
@@ -287,8 +291,8 @@ _CONTRACT_ROWS = (
         f"look whether a workflow written with another SDK does; {_CHANGE} there",
         seen=False,
     ),
-    ContractRule("C28", "query removed or renamed", Verdict.SAFE, "", "", older=True),
-    ContractRule("C28b", "query renamed, old name registered", Verdict.SAFE, "", "", newer=True),
+    ContractRule("C28", "query removed or renamed", Verdict.SAFE, "", "", older=True, calls=True),
+    ContractRule("C28b", "query renamed, old name registered", Verdict.SAFE, "", "", newer=True, calls=True),
     ContractRule(
         "C31",
         "update removed or renamed",
@@ -296,8 +300,9 @@ _CONTRACT_ROWS = (
         "runs that have accepted one fail their next workflow task, and clients that call it are rejected",
         'bring it back, or keep the old name: `aliases: "{old}"`',
         older=True,
+        calls=True,
     ),
-    ContractRule("C31b", "update renamed, old name registered", Verdict.SAFE, "", "", newer=True),
+    ContractRule("C31b", "update renamed, old name registered", Verdict.SAFE, "", "", newer=True, calls=True),
     ContractRule(
         "C35",
         "signal, query or update became another of them",
@@ -306,6 +311,7 @@ _CONTRACT_ROWS = (
         _BESIDE_RPC,
         older=True,
         newer=True,
+        calls=True,
     ),
     ContractRule(
         "C41",

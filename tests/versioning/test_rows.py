@@ -1,0 +1,77 @@
+"""Every row of the table of changes, P1 to P45 and C1 to C47, and what shows it true."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from tests.versioning import test_contracts, test_payloads
+
+from protopact_codegen.versioning.rules import CONTRACT, PAYLOAD
+
+PAYLOADS = [f"P{number}" for number in range(1, 46)]
+CONTRACTS = [f"C{number}" for number in range(1, 48)]
+
+ELSEWHERE = {
+    "P45": "test_payloads.py: test_both_encodings_stay_readable",
+    "C47": "what is generated is goldens of tests/corpus, and histories that were recorded replay: tests/replay",
+}
+"""Rows that are no folder of edits, and where they are shown."""
+
+CODE = {
+    "C7": "which calls the code makes is not in the contract",
+    "C8": "in which order the code calls is not in the contract",
+    "C10": "whether the code calls an activity locally is not in the contract",
+    "C11": "the id of an activity is the code's or a number",
+    "C33": "what an update's handler does is not in the contract",
+    "C37": "what the code upserts is not in the contract",
+    "C38": "timers are the code's: between no timer and one",
+    "C39": "timers are the code's",
+    "C45": "whether the code completes or fails is not in the contract",
+}
+"""Rows that need a declared change, which the check cannot see; replay does, and the check says nothing."""
+
+SAFE = {
+    *("C1", "C4", "C9", "C12", "C16", "C20", "C22", "C27", "C29", "C30", "C32", "C34", "C36", "C40", "C44"),
+}
+"""Rows that are safe, or follow the rows of their payloads."""
+
+
+def folders(rows: list[str], row: str) -> list[str]:
+    return [each for each in rows if re.fullmatch(rf"{row}b?(?:_\w+)?", each)]
+
+
+def lines(row: str) -> list[str]:
+    return [
+        line
+        for folder in folders(test_contracts.ROWS, row)
+        for line in (test_contracts.HERE / folder / "expected.txt").read_text().splitlines()
+    ]
+
+
+@pytest.mark.parametrize("row", PAYLOADS)
+def test_payload_rows(row: str) -> None:
+    assert bool(folders(test_payloads.ROWS, row)) is (row not in ELSEWHERE)
+    assert (row in PAYLOAD) is (row not in ELSEWHERE)
+
+
+@pytest.mark.parametrize("row", CONTRACTS)
+def test_contract_rows(row: str) -> None:
+    assert bool(folders(test_contracts.ROWS, row)) is (row not in ELSEWHERE)
+    if row in SAFE:
+        assert "rolling: safe" in lines(row)
+        assert not any("Error" in line for line in lines(row) if "; strictly" not in line)
+    elif row in CODE:
+        assert "rolling: safe" in lines(row)
+        assert any(line.startswith("replay of ") and "Error: " in line for line in lines(row))
+    elif row == "C13":
+        assert lines(row)[0] == "the contract is refused"
+    elif row == "C25":
+        assert any(line.startswith("rolling: PP801") for line in lines(row))  # by the row of its payload
+    elif row not in ELSEWHERE:
+        assert row in CONTRACT
+        assert any(re.match(rf"rolling: .*PP\d+ {row}\b", line) for line in lines(row))
+
+
+def test_no_rule_is_without_a_row() -> None:
+    assert {rule.rstrip("b") for rule in (*PAYLOAD, *CONTRACT)} <= {"P0", *PAYLOADS, *CONTRACTS}
