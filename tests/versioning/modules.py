@@ -20,6 +20,8 @@ from google.protobuf.message_factory import GetMessageClass
 
 from protopact_codegen.emit import emit
 from protopact_codegen.options import MessageLibrary, Options
+from protopact_codegen.versioning.capture import capture
+from protopact_codegen.versioning.closure import closures
 from protopact_codegen.versioning.sources import from_input
 
 # The compiler's own messages, which it finds beside its parser.
@@ -35,7 +37,8 @@ def load(image: Path, library: MessageLibrary, folder: Path) -> ModuleType:
         library: Whose message classes it uses.
         folder: Where betterproto2's packages may be written.
     """
-    (file,) = emit(from_input(str(image)), Options(messages=library))
+    made = from_input(str(image))
+    (file,) = emit(made, Options(messages=library), closures(capture(made), None))
     files = FileDescriptorSet.FromString(image.read_bytes()).file
     if library == "google":
         with _named("shop_pb2", _google(files)):

@@ -108,8 +108,7 @@ def _form(element: ElementFacts, types: Mapping[str, str]) -> list[str]:
 
 def _changes(workflow: ElementFacts) -> list[list[object]]:
     """The declared changes of a workflow's code, as far as replay depends on them."""
-    changes: list[dict[str, object]] = json.loads(workflow.options.get("changes", "[]"))
-    return sorted([str(change["id"]), bool(change.get("deprecated"))] for change in changes)
+    return [[change.id, change.deprecated] for _, change in sorted(workflow.changes.items())]
 
 
 def _type_digests(snapshot: Snapshot) -> dict[str, str]:
