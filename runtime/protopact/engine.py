@@ -212,6 +212,7 @@ class WorkerOptions:
         services: Generated service classes whose every element must be served; what is missing is an error at start.
         task_queue: Poll this queue only, for everything served; by default every queue that the contract names.
         max_concurrent_activities: Attempts that run at once.
+        max_concurrent_local_activities: Attempts of local activities that run at once.
         max_cached_workflows: Runs kept in memory between their tasks.
         graceful_shutdown_timeout: How long activities may go on after the worker was asked to stop.
         workflow_failure_exception_types: Exceptions that fail a run instead of its task.
@@ -226,6 +227,7 @@ class WorkerOptions:
     services: Sequence[type] = ()
     task_queue: str | None = None
     max_concurrent_activities: int = 100
+    max_concurrent_local_activities: int = 100
     max_cached_workflows: int = 1000
     graceful_shutdown_timeout: timedelta = timedelta(seconds=10)
     workflow_failure_exception_types: Sequence[type[Exception]] = ()
@@ -362,6 +364,7 @@ class Engine(ABC):
         services: Sequence[type] = (),
         task_queue: str | None = None,
         max_concurrent_activities: int = 100,
+        max_concurrent_local_activities: int = 100,
         max_cached_workflows: int = 1000,
         graceful_shutdown_timeout: timedelta = timedelta(seconds=10),
         workflow_failure_exception_types: Sequence[type[Exception]] = (),
@@ -388,6 +391,7 @@ class Engine(ABC):
             services: Generated service classes whose every element must be served.
             task_queue: Poll this queue only, for everything served; by default every queue that the contract names.
             max_concurrent_activities: Attempts that run at once.
+            max_concurrent_local_activities: Attempts of local activities that run at once.
             max_cached_workflows: Runs kept in memory between their tasks.
             graceful_shutdown_timeout: How long activities may go on after the worker was asked to stop.
             workflow_failure_exception_types: Exceptions that fail a run instead of its task.
@@ -408,6 +412,7 @@ class Engine(ABC):
                 services=services,
                 task_queue=task_queue,
                 max_concurrent_activities=max_concurrent_activities,
+                max_concurrent_local_activities=max_concurrent_local_activities,
                 max_cached_workflows=max_cached_workflows,
                 graceful_shutdown_timeout=graceful_shutdown_timeout,
                 workflow_failure_exception_types=workflow_failure_exception_types,

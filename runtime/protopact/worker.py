@@ -353,8 +353,9 @@ def _conflicting_contracts(options: WorkerOptions) -> Iterable[str]:
 
 def _check_limits(options: WorkerOptions) -> list[str]:
     problems = list[str]()
-    if options.max_concurrent_activities < 1:
-        problems.append(f"max_concurrent_activities must be at least 1, not {options.max_concurrent_activities}")
+    for name in ("max_concurrent_activities", "max_concurrent_local_activities"):
+        if getattr(options, name) < 1:
+            problems.append(f"{name} must be at least 1, not {getattr(options, name)}")
     if options.max_cached_workflows < 0:
         problems.append(f"max_cached_workflows must not be negative, not {options.max_cached_workflows}")
     if options.graceful_shutdown_timeout < timedelta(0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.embedded.test_seams import Squeezing
 from protopact import activity, errors, workflow
 from protopact.embedded.clock import VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
-from protopact.engine import WorkflowStatus
+from protopact.engine import WorkerOptions, WorkflowStatus
 from protopact.errors import (
     ActivityError,
     ApplicationError,
@@ -26,7 +27,7 @@ from protopact.errors import (
 from protopact.history.event import MarkerRecorded, TimerStarted, WorkflowTaskFailed
 from protopact.interceptor import Interceptor, StartLocalActivity
 from protopact.payload import Payload
-from protopact.policy import ActivityCancellationType, RetryPolicy
+from protopact.policy import ActivityCancellationType, LocalActivityOptions, RetryPolicy
 
 ONCE = RetryPolicy(maximum_attempts=1)
 
@@ -208,6 +209,99 @@ async def test_what_arrives_meanwhile_comes_behind(engine: EmbeddedEngine, clock
         assert (await soon(handle.result())).value == "a! signal"
         await soon(asyncio.gather(query, update, return_exceptions=True))
     assert kinds(await handle.history())[1:3] == ["MarkerRecorded", "WorkflowExecutionSignaled"]
+
+
+class Fans(Waiting):
+    """Calls what its request lists, all at once."""
+
+    async def run(self, request: Text) -> Text:
+        calls = [self.call(text(word)) for word in request.value.split(",")]
+        return text(" ".join(await asyncio.gather(*calls)))
+
+    async def call(self, request: Text) -> str:
+        options = LocalActivityOptions(retry_policy=ONCE)
+        if request.value.startswith("late"):
+            options["schedule_to_start_timeout"] = timedelta(seconds=5)
+        try:
+            return (await lab.Local.echo(request, **options)).value
+        except ActivityError as error:
+            cause = error.cause
+            return cause.type.name if isinstance(cause, errors.TimeoutError) and cause.type else type(cause).__name__
+
+
+async def test_so_many_run_at_once_as_the_worker_has_slots(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    busy = Busy()
+    busy.free.clear()
+    async with engine.worker(workflows=[Fans], activities=[busy], max_concurrent_local_activities=2):
+        handle = await lab.Client(engine).start_free(text("a,b,c,d,e"))
+        await clock.settle()
+        assert busy.begun == ["a 1", "b 1"]
+        other = await lab.Client(engine).start_free(text("f"), id="other")
+        await clock.settle()
+        assert busy.begun == ["a 1", "b 1"], "the slots are the worker's"
+        await other.terminate()
+        busy.free.set()
+        assert (await soon(handle.result())).value == "a! b! c! d! e!"
+    assert busy.begun == [f"{each} 1" for each in "abcde"]
+
+
+async def test_who_waits_too_long_for_a_slot_times_out(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    busy = Busy()
+    busy.free.clear()
+    async with engine.worker(workflows=[Fans], activities=[busy], max_concurrent_local_activities=1):
+        handle = await lab.Client(engine).start_free(text("a,late,b"))
+        await clock.advance(timedelta(seconds=6))
+        busy.free.set()
+        assert (await soon(handle.result())).value == "a! SCHEDULE_TO_START b!"
+    assert busy.begun == ["a 1", "b 1"]
+
+
+async def test_what_waits_for_a_slot_of_a_worker_that_stops_runs_on_another(
+    engine: EmbeddedEngine, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("ERROR")
+    first, second = Busy(), Busy()
+    first.free.clear()
+    async with AsyncExitStack() as stack:
+        options = WorkerOptions(
+            workflows=[Fans],
+            activities=[first],
+            max_concurrent_local_activities=1,
+            graceful_shutdown_timeout=timedelta(0),
+        )
+        await stack.enter_async_context(engine.run_worker(options))
+        async with engine.worker(workflows=[Fans], activities=[second]):
+            handle = await lab.Client(engine).start_free(text("a,b"))
+            await clock.settle()
+            await stack.aclose()
+            await clock.advance(timedelta(seconds=1))
+            assert (await soon(handle.result())).value == "a! b!"
+    assert first.begun == ["a 1", "a cancelled"]
+    assert second.begun == ["a 1", "b 1"]
+
+
+async def test_an_attempt_that_is_wanted_no_more_keeps_its_slot_until_it_ends(
+    engine: EmbeddedEngine, clock: VirtualClock
+) -> None:
+    class Deaf(Busy):
+        async def echo(self, request: Text) -> Text:
+            while True:
+                try:
+                    return await super().echo(request)
+                except asyncio.CancelledError:
+                    continue
+
+    busy = Deaf()
+    busy.free.clear()
+    async with engine.worker(workflows=[Fans], activities=[busy], max_concurrent_local_activities=1):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await clock.settle()
+        await handle.terminate()
+        other = await lab.Client(engine).start_free(text("b"), id="b")
+        await clock.settle()
+        assert "b 1" not in busy.begun
+        busy.free.set()
+        assert (await soon(other.result())).value == "b!"
 
 
 class Hasty(Waiting):

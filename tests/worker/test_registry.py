@@ -208,10 +208,12 @@ def test_all_problems_at_once() -> None:
             activities=cast("Any", [Till, Till(), "till"]),
             services=[int],
             max_concurrent_activities=0,
+            max_concurrent_local_activities=-1,
         )
     )
     assert found == [
         "max_concurrent_activities must be at least 1, not 0",
+        "max_concurrent_local_activities must be at least 1, not -1",
         f"workflow class {__name__}.{Half.__qualname__} (shop.v1.Order) does not implement address, status",
         f"workflows: an instance of {__name__}.Order was given; give the class itself",
         f"workflow class {__name__}.Shop.Order (shop.v1.Order) does not implement address, run, status",

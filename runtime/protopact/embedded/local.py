@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from protopact.activity import CancellationReason
@@ -25,7 +26,50 @@ if TYPE_CHECKING:
     from protopact.embedded.shell import Shell
     from protopact.embedded.tasks import Task
 
-__all__ = ["LocalActivities", "LocalCalls"]
+__all__ = ["LocalActivities", "LocalCalls", "Slots"]
+
+
+class Slots:
+    """How many local activities a worker runs at once, and those that wait, in order.
+
+    Args:
+        size: Number of slots.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._waiting: dict[_Call, None] = {}
+        self._is_closed = False
+
+    def ask(self, call: _Call) -> None:
+        """Have an attempt started, now or in its turn."""
+        if self._is_closed:
+            call.refuse()
+        elif self._free:
+            self._free -= 1
+            call.start()
+        else:
+            self._waiting[call] = None
+
+    def leave(self, call: _Call) -> None:
+        """Wait no more."""
+        self._waiting.pop(call, None)
+
+    def give_back(self) -> None:
+        """Give back a slot, to whoever waits."""
+        if self._waiting:
+            call = next(iter(self._waiting))
+            del self._waiting[call]
+            call.start()
+        else:
+            self._free += 1
+
+    def close(self) -> None:
+        """The worker stops: no attempt is started any more."""
+        self._is_closed = True
+        waiting, self._waiting = self._waiting, {}
+        for call in waiting:
+            call.refuse()
 
 
 class LocalActivities:
@@ -75,6 +119,7 @@ class LocalActivities:
     def done(self, attempt: Attempt, outcome: Outcome) -> None:
         """Take an outcome from the runner."""
         call = self._running.pop(attempt.key)
+        call.task.worker.local_slots.give_back()
         if call.key == attempt.key:
             call.end(outcome)
 
@@ -155,20 +200,32 @@ class _Call:
         self.key: AttemptKey | None = None
         self._shell = shell
         self._outcomes = outcomes
-        self._started = Timestamp(0)
         self._is_over = False
         self._is_cancel_requested = False
         self._next: Timer | None = None
         self._limit: Timer | None = None
         self._expiration: Timer | None = None
-        limit = request.schedule_to_close_timeout
+        self._start_limit: Timer | None = None
+        limit, now = request.schedule_to_close_timeout, shell.clock.now()
         if limit:
-            at = max(Timestamp(request.original_schedule_time + limit), shell.clock.now())
-            self._expiration = shell.clock.call_at(at, self._expire)
+            at = max(Timestamp(request.original_schedule_time + limit), now)
+            self._expiration = shell.clock.call_at(at, partial(self._expire, TimeoutType.SCHEDULE_TO_CLOSE))
+        self._started = now
+        limit = request.schedule_to_start_timeout
+        if limit:
+            expire = partial(self._expire, TimeoutType.SCHEDULE_TO_START)
+            self._start_limit = shell.clock.call_at(Timestamp(now + limit), expire)
         self._begin()
 
     def _begin(self) -> None:
         self._next = None
+        self.task.worker.local_slots.ask(self)
+
+    def start(self) -> None:
+        """Start the attempt, in a slot."""
+        if self._start_limit is not None:
+            self._start_limit.cancel()
+            self._start_limit = None
         self._started = self._shell.clock.now()
         self.key = self._shell.local.begin(self)
         limit = self.request.start_to_close_timeout
@@ -187,8 +244,7 @@ class _Call:
                 info = CanceledFailureInfo(details=details)
                 self._finish(failure=Failure(message="Activity cancelled", info=info))
             case _:
-                self._close()
-                self._outcomes.put_nowait(None)
+                self.refuse()
 
     def cancel(self) -> None:
         """The workflow has cancelled it: the attempt is told so, and no other one follows."""
@@ -206,13 +262,18 @@ class _Call:
             self._drop_attempt(CancellationReason.NOT_FOUND)
             self._close()
 
+    def refuse(self) -> None:
+        """The worker stops, and nothing is known of the outcome."""
+        self._close()
+        self._outcomes.put_nowait(None)
+
     def _time_out(self) -> None:
         self._drop_attempt(CancellationReason.TIMED_OUT)
         self._fail(timeout_failure(TimeoutType.START_TO_CLOSE))
 
-    def _expire(self) -> None:
+    def _expire(self, timeout_type: TimeoutType) -> None:
         self._drop_attempt(CancellationReason.TIMED_OUT)
-        self._finish(failure=timeout_failure(TimeoutType.SCHEDULE_TO_CLOSE))
+        self._finish(failure=timeout_failure(timeout_type))
 
     def _drop_attempt(self, reason: CancellationReason) -> None:
         key = self.key
@@ -262,6 +323,7 @@ class _Call:
     def _close(self) -> None:
         self._is_over = True
         self.key = None
-        for timer in (self._next, self._limit, self._expiration):
+        self.task.worker.local_slots.leave(self)
+        for timer in (self._next, self._limit, self._expiration, self._start_limit):
             if timer is not None:
                 timer.cancel()

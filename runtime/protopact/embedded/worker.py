@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from protopact.embedded.attempt import AttemptRunner
+from protopact.embedded.local import Slots
 from protopact.embedded.processes import Served
 from protopact.embedded.tick import Caller, Tick
 from protopact.embedded.watchdog import Watchdog
@@ -38,6 +39,7 @@ class Worker:
         busy: Attempts that run.
         runner: Runs them.
         local_runner: Runs local activities.
+        local_slots: Slots of local activities.
         failures: Exceptions to failures.
         identity: Its name in histories.
         build_id: Version of its code.
@@ -80,11 +82,19 @@ class Worker:
             failure_converter=failures,
             codecs=codecs,
             interceptors=interceptors,
-            max_threads=options.max_concurrent_activities,
             watchdog=self._watchdog,
         )
-        self.runner = runner(on_heartbeat=shell.dispatch.heartbeat, on_done=shell.dispatch.done)
-        self.local_runner = runner(on_heartbeat=shell.local.heartbeat, on_done=shell.local.done)
+        self.runner = runner(
+            on_heartbeat=shell.dispatch.heartbeat,
+            on_done=shell.dispatch.done,
+            max_threads=options.max_concurrent_activities,
+        )
+        self.local_runner = runner(
+            on_heartbeat=shell.local.heartbeat,
+            on_done=shell.local.done,
+            max_threads=options.max_concurrent_local_activities,
+        )
+        self.local_slots = Slots(options.max_concurrent_local_activities)
         self._shell = shell
         self._converter = converter
         self._interceptors = interceptors
@@ -138,6 +148,7 @@ class Worker:
             raise
         finally:
             grace = self.options.graceful_shutdown_timeout
+            self.local_slots.close()
             await asyncio.gather(self.runner.stop(grace), self.local_runner.stop(grace))
         # What the last attempts reported goes with this tick, or went with one before.
         await shell.ask(rest)

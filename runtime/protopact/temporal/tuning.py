@@ -33,9 +33,8 @@ class TemporalWorkerOptions:
         sandbox_restrictions: What the sandbox restricts and passes through; generated modules and message libraries
             pass through in any case.
         deployment_config: Deployment and version of the worker, for Worker Versioning; in place of `build_id`.
-        tuner: Gives slots; in place of the numbers of concurrent tasks, `max_concurrent_activities` included.
+        tuner: Gives slots; in place of the numbers of concurrent tasks, those of activities included.
         max_concurrent_workflow_tasks: Workflow tasks at once.
-        max_concurrent_local_activities: Local activities at once.
         workflow_task_poller_behavior: How many polls for workflow tasks; `PollerBehaviorAutoscaling()` adapts.
         activity_task_poller_behavior: How many polls for activities.
         nonsticky_to_sticky_poll_ratio: Share of the polls for workflow tasks that is for runs that nobody has cached.
@@ -61,7 +60,6 @@ class TemporalWorkerOptions:
     deployment_config: WorkerDeploymentConfig | None = None
     tuner: WorkerTuner | None = None
     max_concurrent_workflow_tasks: int | None = None
-    max_concurrent_local_activities: int | None = None
     workflow_task_poller_behavior: PollerBehavior | None = None
     activity_task_poller_behavior: PollerBehavior | None = None
     nonsticky_to_sticky_poll_ratio: float | None = None

@@ -82,7 +82,7 @@ class _Worker:
             converter=converter,
             failures=failures,
             interceptors=interceptors,
-            max_threads=options.max_concurrent_activities,
+            max_threads=options.max_concurrent_activities + options.max_concurrent_local_activities,
         )
         definitions = _definitions(
             registry.workflows.values(),
@@ -158,6 +158,7 @@ def _worker(
     arguments = tuning.arguments()
     if tuning.tuner is None:
         arguments["max_concurrent_activities"] = options.max_concurrent_activities
+        arguments["max_concurrent_local_activities"] = options.max_concurrent_local_activities
     if tuning.deployment_config is None:
         arguments["build_id"] = options.build_id or build_id_of(options.workflows)
     if not is_remote:
