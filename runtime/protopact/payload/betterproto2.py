@@ -117,7 +117,8 @@ def message_of(cls: type[M]) -> contract.Message[M] | None:
     """Description of a class of betterproto2's messages, from the schemas of the contracts that are imported."""
     if not issubclass(cls, betterproto2.Message):
         return None
-    url = _pool_of(cls).type_to_url.get(cls)
+    pool = _pool_of(cls)
+    url = None if pool is None else pool.type_to_url.get(cls)
     if url is None:
         return None
     name = url.removeprefix(_URL)
@@ -130,7 +131,8 @@ def known_message(name: str) -> contract.Message[object] | None:
     for schema in _schemas():
         if _Schema.of(schema).holds(name):
             for sibling in contract.messages_of(schema):
-                cls = _pool_of(sibling.type).url_to_type.get(_URL + name)
+                pool = _pool_of(sibling.type)
+                cls = None if pool is None else pool.url_to_type.get(_URL + name)
                 if cls is not None:
                     return contract.Message(name, cls, schema)
     return None
@@ -140,9 +142,9 @@ def _schemas() -> Iterator[contract.Schema]:
     return (each for each in contract.schemas() if each.library == "betterproto2")
 
 
-def _pool_of(cls: type[object]) -> betterproto2.MessagePool:
+def _pool_of(cls: type[object]) -> betterproto2.MessagePool | None:
     """The message pool of the output that `cls` is part of; each generated module of betterproto2 imports it."""
-    pool: betterproto2.MessagePool = vars(sys.modules[cls.__module__])["default_message_pool"]
+    pool: betterproto2.MessagePool | None = vars(sys.modules[cls.__module__]).get("default_message_pool")
     return pool
 
 

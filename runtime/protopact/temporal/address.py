@@ -109,22 +109,15 @@ class Address:
 
 
 def redacted(url: str) -> str:
-    """A URL for messages: without credentials.
-
-    Whatever stands before an @, and the values of parameters that are secret, are left out.
-    """
+    """A URL for messages: without what stands before an @, and without values of parameters that may be secret."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        return url.partition("?")[0]
-    host = parts.netloc.rpartition("@")[2]
-    query = "&".join(
-        f"{name}=..."
-        if name.casefold() not in {*_PARAMETERS, *_SOURCES} or name.casefold() == "api_key"
-        else f"{name}={value}"
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
-    )
-    return f"'{parts.scheme}://{host}{parts.path}{'?' if query else ''}{query}'"
+        return "'temporal://...'"
+    public = {*_PARAMETERS, *_SOURCES} - {"api_key"}
+    given = parse_qsl(parts.query, keep_blank_values=True)
+    query = "&".join(f"{name}={value if name in public else '...'}" for name, value in given)
+    return f"'{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?' if query else ''}{query}'"
 
 
 def _parse(url: str) -> tuple[str, str, dict[str, str]]:
@@ -135,8 +128,8 @@ def _parse(url: str) -> tuple[str, str, dict[str, str]]:
         given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
         raise EngineUrlError(f"{redacted(url)} is no URL ({error}); expected {_FORMS}") from None
-    if parts.scheme != "temporal":
-        _refuse(url, f"expected the scheme temporal, found {parts.scheme!r}")
+    if not url.startswith("temporal://"):
+        raise EngineUrlError(f"a URL of Temporal begins with temporal:// in lower case; expected {_FORMS}")
     if "@" in parts.netloc:
         _refuse(url, "it takes no user and password; an API key goes into TEMPORAL_API_KEY or ?api_key=")
     if parts.fragment:

@@ -6,6 +6,7 @@ headers by an interceptor that stands before all others, request ids where reque
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -38,10 +39,12 @@ from temporalio.client import (
 )
 from temporalio.service import ServiceClient
 
+from protopact.errors import EngineClosedError
 from protopact.payload import Headers, Payload
+from protopact.temporal.client import settle
 from protopact.temporal.payloads import headers_to_protos
 
-__all__ = ["Call", "calling", "with_calls"]
+__all__ = ["Call", "Calls", "calling"]
 
 R = TypeVar("R", bound=Message)
 
@@ -80,13 +83,29 @@ def calling(call: Call) -> Generator[Call]:
         _current.reset(token)
 
 
-def with_calls(client: Client) -> Client:
-    """A client of the same server, with the same interceptors, whose calls heed `calling`."""
-    config = client.config(active_config=True)
-    config["interceptors"] = [_Headers(), *config["interceptors"]]
-    config["service_client"] = _Service(client.service_client)
-    config["plugins"] = []  # they have configured the client already
-    return Client(**config)
+class Calls:
+    """The calls of an engine.
+
+    Args:
+        client: A client of the SDK.
+        place: The server, for messages.
+
+    Attributes:
+        client: A client of the same server, with the same interceptors, whose calls heed `calling` and end with
+            `close`.
+    """
+
+    def __init__(self, client: Client, place: str) -> None:
+        self._service = _Service(client.service_client, place)
+        config = client.config(active_config=True)
+        config["interceptors"] = [_Headers(), *config["interceptors"]]
+        config["service_client"] = self._service
+        config["plugins"] = []  # they have configured the client already
+        self.client = Client(**config)
+
+    async def close(self) -> None:
+        """End the calls that are on their way; whoever awaits one gets an `EngineClosedError`."""
+        await self._service.close()
 
 
 class _Headers(Interceptor):
@@ -132,9 +151,18 @@ def _added(headers: Mapping[str, PayloadProto]) -> Mapping[str, PayloadProto]:
 class _Service(ServiceClient):
     """The server, as the client's own service client reaches it: requests get their id, and calls their answer."""
 
-    def __init__(self, service: ServiceClient) -> None:
+    def __init__(self, service: ServiceClient, place: str) -> None:
         super().__init__(service.config)
         self._service = service
+        self._place = place
+        self._pending = set[asyncio.Task[Any]]()  # of answers of every type
+        self._is_closed = False
+
+    async def close(self) -> None:
+        self._is_closed = True
+        for pending in self._pending:
+            pending.cancel()
+        await settle()
 
     # The type is private to the SDK, and workers are what needs it; they get the client itself.
     @property
@@ -161,9 +189,20 @@ class _Service(ServiceClient):
         call = _current.get()
         if call is not None and call.request_id is not None and isinstance(req, _REQUESTS):
             req.request_id = call.request_id
-        answer = await self._service._rpc_call(  # noqa: SLF001 - the one method of the interface, and abstract
-            rpc, req, resp_type, service=service, retry=retry, metadata=metadata, timeout=timeout
+        pending = asyncio.ensure_future(
+            self._service._rpc_call(  # noqa: SLF001 - the one method of the interface, and abstract
+                rpc, req, resp_type, service=service, retry=retry, metadata=metadata, timeout=timeout
+            )
         )
+        self._pending.add(pending)
+        try:
+            answer = await pending
+        except asyncio.CancelledError:
+            if self._is_closed:
+                raise EngineClosedError(f"the engine on {self._place} was closed during the call") from None
+            raise
+        finally:
+            self._pending.discard(pending)
         if call is not None:
             if isinstance(answer, StartWorkflowExecutionResponse | SignalWithStartWorkflowExecutionResponse):
                 call.started = answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,9 +18,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from protopact.errors import EngineConnectionError
 from protopact.temporal.address import Address
 
-__all__ = ["connect", "connection_error", "describe_namespace", "has_no_namespace"]
+__all__ = ["connect", "connection_error", "describe_namespace", "has_no_namespace", "settle"]
 
 _TIMEOUT = timedelta(seconds=10)
+_SETTLING = 0.02
 
 # What the connection's own words mean: they are those of Rust libraries.
 _MEANINGS = (
@@ -83,9 +85,8 @@ async def connect(
             header_codec_behavior=HeaderCodecBehavior.CODEC,
         )
     except RuntimeError as error:
+        await settle()
         raise EngineConnectionError(f"{_place(address)} cannot be reached: {_meaning(str(error))}") from None
-    except RPCError as error:
-        raise connection_error(error, _place(address)) from None
     await describe_namespace(client)
     return client
 
@@ -101,8 +102,18 @@ async def describe_namespace(client: Client) -> None:
             DescribeNamespaceRequest(namespace=client.namespace), retry=True, timeout=_TIMEOUT
         )
     except RPCError as error:
+        await settle()
         place = f"Temporal at {client.service_client.config.target_host}"
         raise connection_error(error, place, namespace=client.namespace) from None
+
+
+async def settle() -> None:
+    """Let the SDK's threads, which hand its answers over, come to rest.
+
+    One that has not when the interpreter ends brings it down, or holds it for ever: it needs the interpreter for a
+    moment (https://github.com/temporalio/sdk-python/issues/300).
+    """
+    await asyncio.sleep(_SETTLING)
 
 
 def connection_error(error: RPCError, place: str, *, namespace: str = "") -> EngineConnectionError:

@@ -130,7 +130,10 @@ class TemporalEngine(Engine):
 
     async def close(self) -> None:
         """Let go of the connection. Idempotent; a client that was given stays open."""
-        self._opened = None
+        if self._opened is not None:
+            session = self._opened[0]
+            self._opened = None
+            await session.close()
 
     @property
     def _session(self) -> Session:

@@ -16,10 +16,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from protopact import contract
 from protopact.errors import FailureError, ProtopactError
 from protopact.payload import CodecChain, PayloadConverter, Payloads
-from protopact.temporal.calls import with_calls
+from protopact.temporal.calls import Calls
 from protopact.temporal.failures import TemporalFailures, failure_from_proto
 from protopact.temporal.payloads import codecs_of, from_raw_values, to_raw_values
-from protopact.temporal.refusals import is_not_found, refusal
+from protopact.temporal.refusals import is_not_found, place, refusal
 from protopact.temporal.runs import Runs
 
 __all__ = ["LONGEST_PAUSE", "PAUSE", "Session"]
@@ -49,10 +49,15 @@ class Session:
 
     def __init__(self, client: Client, converter: PayloadConverter) -> None:
         self.client = client
-        self.calls = with_calls(client)
+        self._calls = Calls(client, place(client))
+        self.calls = self._calls.client
         self.runs = Runs(self.calls)
         self.converter = converter
         self.failures = TemporalFailures(converter)
+
+    async def close(self) -> None:
+        """End the calls that are on their way."""
+        await self._calls.close()
 
     # -- payloads
 
