@@ -1,6 +1,6 @@
 # `make demo` and `make test-embedded` need git, make and Python 3.11 or newer, nothing else: each first makes .venv from
 # requirements/dev.txt. PYTHON=/path/to/python3 chooses another interpreter for it. `make test` and `make test-slow` need
-# Temporal's dev server too, which they build when there is Go.
+# Go too, for a worker and a client in Go, and for Temporal's dev server where `temporal` is not on PATH.
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -30,16 +30,20 @@ demo: venv ## Provision a node, kill the worker half-way, and watch the next one
 temporal: venv ## Have the Temporal dev server that tests run against; the first time builds it, with Go, in minutes.
 	@$(BIN)/python -m tools.temporal_cli >/dev/null
 
+.PHONY: interop
+interop: venv ## Build the Go worker and client that the tests talk to; the first time takes a minute or two.
+	@$(BIN)/python -m tools.interop
+
 .PHONY: test
-test: venv temporal ## Run the tests, but for the slow ones.
+test: venv temporal interop ## Run the tests, but for the slow ones.
 	$(BIN)/python -m pytest -m "not slow"
 
 .PHONY: test-embedded
-test-embedded: venv ## Run the tests that need no Temporal server, but for the slow ones.
+test-embedded: venv ## Run the tests that need no Temporal server and no Go, but for the slow ones.
 	$(BIN)/python -m pytest -m "not slow and not temporal"
 
 .PHONY: test-slow
-test-slow: venv temporal .cache/wheels/dev/complete .cache/wheels/oldest/complete ## Run the slow tests.
+test-slow: venv temporal interop .cache/wheels/dev/complete .cache/wheels/oldest/complete ## Run the slow tests.
 	$(BIN)/python -m pytest -m slow
 
 .PHONY: prove
@@ -72,6 +76,7 @@ format: venv ## Format, and fix what can be fixed.
 .PHONY: generate
 generate: venv ## Write everything that is generated and committed.
 	$(BIN)/python tools/generate.py
+	$(BIN)/python -m tools.interop messages
 
 .PHONY: bench
 bench: venv ## Measure against peers.

@@ -57,6 +57,7 @@ def build(arguments: Sequence[str], *, into: Path, folder: Path | None = None) -
     """
     if not is_present():
         raise GoError("`go` is not on PATH")
+    into.mkdir(exist_ok=True)
     done = subprocess.run(
         ["go", *arguments],  # noqa: S607 - as above
         cwd=folder or into,
