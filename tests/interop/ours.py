@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from examples.node_provisioner.workflows import AddNode, DeleteNode
 from generated.betterproto2.nodes.provisioning.v1.node_protopact import NodeProvisionerService as node
@@ -77,7 +77,7 @@ class OurCaller(Caller):
         if issubclass(response, Message) and not isinstance(value, Message):
             value = response.FromString(bytes(value))
         assert isinstance(value, response)
-        return value
+        return cast("M", value)
 
     def _handle(self, run: Run) -> Any:  # noqa: ANN401 - of any workflow
         return getattr(self._client, f"{_method(run.workflow)}_handle")(run.id)

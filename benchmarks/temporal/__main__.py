@@ -1,0 +1,147 @@
+"""What the Temporal engine costs beside Temporal's SDK alone, and what a server costs beside the embedded engine.
+
+Usage: `python -m benchmarks.temporal [--rounds N] [--count N]`. The same workflow, written by hand on `temporalio` and
+on generated code, on one dev server (tuned, a file with WAL and FULL), both sandboxed, with one converter, interleaved,
+each side of each round in a process of its own; medians over rounds. Then replays of one history of the server by
+Temporal's Replayer in its sandbox, and the same generated code on the embedded engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.devserver import start
+
+from benchmarks.generated import generate
+
+ROOT = Path(__file__).parents[2]
+WORKLOADS = {"seq": "three activities, one after the other", "conc": "the same, all at once", "one": "one activity"}
+AIM = 1.05
+
+
+@dataclass
+class Side:
+    """Figures of one side, a value for each round."""
+
+    name: str
+    rates: list[float] = field(default_factory=list[float])
+    p50: list[float] = field(default_factory=list[float])
+    p99: list[float] = field(default_factory=list[float])
+
+    def add(self, figures: dict[str, Any], count: int) -> None:
+        latencies = sorted(figures["latencies"])
+        self.rates.append(count / figures["seconds"])
+        self.p50.append(median(latencies) * 1000)
+        self.p99.append(latencies[int(len(latencies) * 0.99)] * 1000)
+
+    def __str__(self) -> str:
+        return (
+            f"  {self.name:<30} {median(self.rates):8.1f} wf/s  p50 {median(self.p50):8.2f} ms  "
+            f"p99 {median(self.p99):8.2f} ms"
+        )
+
+
+def side(path: Path, *words: object) -> dict[str, Any]:
+    """Run a side, and read what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.temporal.side", *map(str, words)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (path, ROOT)))},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    return json.loads(lines[-1]) if lines else {}
+
+
+def ratios(ours: Side, theirs: Side) -> str:
+    """The cost as a factor in each figure: above 1, ours is the worse."""
+    rate = median(t / o for o, t in zip(ours.rates, theirs.rates, strict=True))
+    p50 = median(o / t for o, t in zip(ours.p50, theirs.p50, strict=True))
+    p99 = median(o / t for o, t in zip(ours.p99, theirs.p99, strict=True))
+    return f"  {'cost, median of rounds':<30} {rate:8.2f} x       p50 {p50:8.2f} x   p99 {p99:8.2f} x    aim {AIM} x"
+
+
+def compare_adapter(path: Path, url: str, rounds: int, count: int) -> dict[str, Side]:
+    """Generated code against code by hand; the figures of the former, by workload."""
+    found: dict[str, Side] = {}
+    for workload, words in WORKLOADS.items():
+        hand, contract = Side("by hand on temporalio"), Side("generated, on protopact")
+        sides = [("hand", hand), ("contract", contract)]
+        for turn in range(rounds):
+            # Whoever is second meets a database that is larger by a round of the other.
+            for name, each in sides if turn % 2 == 0 else reversed(sides):
+                each.add(side(path, name, url, workload, count), count)
+        print(f"\n({workload}) {words}\n{hand}\n{contract}\n{ratios(contract, hand)}")
+        found[workload] = contract
+    return found
+
+
+def compare_replay(path: Path, url: str, rounds: int, folder: Path, activities: int) -> None:
+    """One history of the server, replayed by both."""
+    file = folder / "history.json"
+    side(path, "contract", url, "record", activities, file)
+    events = len(json.loads(file.read_text())["events"])
+    seconds: dict[str, list[float]] = {"hand": [], "contract": []}
+    for _ in range(rounds):
+        for name, each in seconds.items():
+            each.append(median(side(path, name, "replay", 5, file)["replays"]))
+    hand, contract = median(seconds["hand"]), median(seconds["contract"])
+    cost = median(c / h for c, h in zip(seconds["contract"], seconds["hand"], strict=True))
+    print(f"\nreplay of {events} events ({activities} activities in a row) by Temporal's Replayer, sandboxed")
+    print(f"  {'by hand on temporalio':<30} {events / hand:8.0f} events/s")
+    print(f"  {'generated, on protopact':<30} {events / contract:8.0f} events/s  {cost:8.2f} x    aim {AIM} x")
+
+
+def compare_embedded(path: Path, rounds: int, count: int, folder: Path, served: dict[str, Side]) -> None:
+    """The same generated code in this process and a file."""
+    print("\nthe same generated code, embedded in a file (WAL, FULL), beside the server")
+    for workload, server in served.items():
+        embedded = Side("embedded")
+        for turn in range(rounds):
+            url = f"sqlite:///{folder / f'{workload}-{turn}.db'}"
+            embedded.add(side(path, "contract", url, workload, count), count)
+        print(
+            f"({workload})\n{embedded}\n  {'of the dev server':<30} {_over(embedded, server, lambda s: s.rates):8.1f} x"
+        )
+
+
+def _over(one: Side, other: Side, figure: Callable[[Side], list[float]]) -> float:
+    return median(figure(one)) / median(figure(other))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--activities", type=int, default=300)
+    arguments = parser.parse_args()
+    print(
+        f"Python {platform.python_version()}, temporalio {version('temporalio')}, protobuf {version('protobuf')}, "
+        f"{os.cpu_count()} cores; {arguments.rounds} rounds of {arguments.count} workflows"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        generate(ROOT / "benchmarks/replay/contract", folder)
+        path = folder / "google"
+        with start(folder) as server:
+            served = compare_adapter(path, server.url, arguments.rounds, arguments.count)
+            compare_replay(path, server.url, arguments.rounds, folder, arguments.activities)
+        compare_embedded(path, arguments.rounds, arguments.count, folder, served)
+
+
+if __name__ == "__main__":
+    main()
