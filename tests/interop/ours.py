@@ -41,12 +41,11 @@ async def our_worker(server: DevServer, task_queue: str) -> AsyncGenerator[None]
 
 
 @asynccontextmanager
-async def our_node_worker(server: DevServer, task_queue: str) -> AsyncGenerator[None]:
+async def our_node_worker(server: DevServer) -> AsyncGenerator[None]:
+    """On the contract's task queue."""
     async with (
         protopact.connect(server.url) as engine,
-        engine.worker(
-            workflows=[AddNode, DeleteNode], activities=[Provisioner()], services=[node], task_queue=task_queue
-        ),
+        engine.worker(workflows=[AddNode, DeleteNode], activities=[Provisioner()], services=[node]),
     ):
         yield
 

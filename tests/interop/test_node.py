@@ -36,6 +36,8 @@ from tests.interop.stock import StockCaller
 import protopact
 
 SERVICE = "nodes.provisioning.v1.NodeProvisionerService."
+TASK_QUEUE = "node-provisioner"
+"""The contract's."""
 PAUSE = Element(SERVICE + "Pause", NoneType)
 RESUME = Element(SERVICE + "Resume", NoneType)
 GET_STATUS = Element(SERVICE + "GetStatus", GetStatusResponse)
@@ -45,23 +47,21 @@ RESIZE = Element(SERVICE + "Resize", ResizeResponse)
 @dataclass(frozen=True)
 class Border:
     caller: Caller
-    task_queue: str
 
     def run(self, rpc: str) -> Run:
-        return Run(SERVICE + rpc, f"node/{uuid4()}", self.task_queue)
+        return Run(SERVICE + rpc, f"node/{uuid4()}", TASK_QUEUE)
 
 
 @pytest.fixture(params=["go calls ours", "stock calls ours", "betterproto2 calls go", "google calls go"])
 async def border(request: pytest.FixtureRequest, temporal_server: DevServer) -> AsyncIterator[Border]:
     here, there = request.param.split(" calls ")
-    task_queue = f"{there}-{uuid4()}"
     async with AsyncExitStack() as stack:
         binary: Path | None = request.getfixturevalue("go_binary") if "go" in (here, there) else None
         if there == "ours":
-            await stack.enter_async_context(our_node_worker(temporal_server, task_queue))
+            await stack.enter_async_context(our_node_worker(temporal_server))
         else:
             assert binary
-            await stack.enter_async_context(go_worker(binary, temporal_server, task_queue))
+            await stack.enter_async_context(go_worker(binary, temporal_server, TASK_QUEUE))
         caller: Caller
         if here == "go":
             assert binary
@@ -74,7 +74,7 @@ async def border(request: pytest.FixtureRequest, temporal_server: DevServer) -> 
                 caller = OurCaller(google_node.Client(engine), CreateVmRequest)
             else:
                 caller = OurCaller(betterproto2_node.Client(engine), CreateVmRequest, betterproto2_messages)
-        yield Border(caller, task_queue)
+        yield Border(caller)
 
 
 async def test_a_node_is_held_back_resized_and_brought_in(border: Border) -> None:
