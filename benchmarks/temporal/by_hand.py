@@ -30,14 +30,14 @@ class Sequence:
         for _ in range(request.count):
             answer = await workflow.execute_activity(
                 "Add",
-                AddRequest(id=request.id, number=number),
-                result_type=AddResponse,
+                messages.AddRequest(id=request.id, number=number),
+                result_type=messages.AddResponse,
                 start_to_close_timeout=ONE_MINUTE,
             )
             number = answer.number
-        return ShapeResponse(id=request.id, number=number)
+        return messages.ShapeResponse(id=request.id, number=number)
 
 
 @activity.defn(name="Add")
 async def add(request: AddRequest) -> AddResponse:
-    return AddResponse(id=request.id, number=request.number + 1)
+    return messages.AddResponse(id=request.id, number=request.number + 1)

@@ -13,17 +13,16 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-from protopact.temporal import data_converter, replayer
 from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer, Worker
 
 import protopact
+from protopact.temporal import data_converter, replayer
 
 WARM_UP = 10
-Execute = Callable[[int], Awaitable[Any]]
+Execute = Callable[[int], Awaitable[object]]
 """Runs a workflow of so many activities."""
 
 
@@ -51,9 +50,9 @@ async def by_hand(url: str, workload: str, count: int) -> None:
     client = await Client.connect(url.removeprefix("temporal://").partition("/")[0], data_converter=data_converter())
     queue = f"hand-{uuid4()}"
 
-    def execute(number: int) -> Awaitable[Any]:
+    async def execute(number: int) -> object:
         request = messages.ShapeRequest(id="id", count=number)
-        return client.execute_workflow(Sequence.run, request, id=str(uuid4()), task_queue=queue)
+        return await client.execute_workflow(Sequence.run, request, id=str(uuid4()), task_queue=queue)
 
     async with Worker(
         client,
@@ -76,9 +75,9 @@ async def by_contract(url: str, workload: str, count: int, file: str | None = No
     ):
         client = replaying.Client(engine)
 
-        def execute(number: int) -> Awaitable[Any]:
+        async def execute(number: int) -> object:
             request = messages.ShapeRequest(id="id", count=number)
-            return client.execute_sequence(request, id=str(uuid4()), task_queue=queue)
+            return await client.execute_sequence(request, id=str(uuid4()), task_queue=queue)
 
         if file is None:
             await measure(workload, count, execute)

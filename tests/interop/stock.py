@@ -23,7 +23,6 @@ from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflow
 from temporalio.worker import Worker
 
 with workflow.unsafe.imports_passed_through():
-    from tests.devserver import DevServer
     from tests.interop.caller import Caller, Element, FailedError, Link, Run
     from tests.interop.relay.v1.relay_pb2 import (
         AmendRequest,
@@ -141,10 +140,8 @@ async def snap(request: BreakRequest) -> None:
 
 
 @asynccontextmanager
-async def stock_worker(server: DevServer, task_queue: str) -> AsyncGenerator[None]:
-    async with Worker(
-        await server.connect(), task_queue=task_queue, workflows=[Relay, Ping, Break], activities=[tick, snap]
-    ):
+async def stock_worker(client: Client, task_queue: str) -> AsyncGenerator[None]:
+    async with Worker(client, task_queue=task_queue, workflows=[Relay, Ping, Break], activities=[tick, snap]):
         yield
 
 

@@ -1,6 +1,7 @@
 """The same calls across each border, with and without messages, and what fails there.
 
-The workflow is served by one side; its activities, its children and its client are of the other.
+The workflow is served by one side; its activities, its children and its client are of the other. `converted` is a side
+in stock Python with our data converter.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from types import NoneType
 from uuid import uuid4
 
 import pytest
+from temporalio.client import Client
 from tests.devserver import DevServer
 from tests.interop.caller import Caller, Element, FailedError, Link, Run
 from tests.interop.golang import go_caller, go_worker
@@ -34,6 +36,7 @@ from tests.interop.relay.v1.relay_protopact import RelayService as relay
 from tests.interop.stock import StockCaller, stock_worker
 
 import protopact
+from protopact.temporal import data_converter
 
 SERVICE = "relay.v1.RelayService."
 HURRY = Element(SERVICE + "Hurry", NoneType)
@@ -60,16 +63,17 @@ class Border:
         return Run(SERVICE + rpc, f"{rpc}/{uuid4()}", self.there)
 
 
-@pytest.fixture(
-    params=[
-        "go calls stock",
-        "stock calls go",
-        "go calls ours",
-        "ours calls go",
-        "stock calls ours",
-        "ours calls stock",
-    ]
-)
+PAIRS = [
+    "go calls ours",
+    "ours calls go",
+    "stock calls ours",
+    "ours calls stock",
+    "converted calls ours",
+    "ours calls converted",
+]
+
+
+@pytest.fixture(params=PAIRS)
 async def border(request: pytest.FixtureRequest, temporal_server: DevServer) -> AsyncIterator[Border]:
     here, there = request.param.split(" calls ")
     queues = {side: f"{side}-{uuid4()}" for side in (here, there)}
@@ -79,9 +83,12 @@ async def border(request: pytest.FixtureRequest, temporal_server: DevServer) -> 
             binary: Path = request.getfixturevalue("go_binary")
             callers["go"] = await stack.enter_async_context(go_caller(binary, temporal_server, Damage))
             await stack.enter_async_context(go_worker(binary, temporal_server, queues["go"]))
-        if "stock" in queues:
-            callers["stock"] = StockCaller(await temporal_server.connect(), Damage)
-            await stack.enter_async_context(stock_worker(temporal_server, queues["stock"]))
+        for side in queues.keys() & {"stock", "converted"}:
+            config = (await temporal_server.connect()).config()
+            if side == "converted":
+                config["data_converter"] = data_converter()
+            callers[side] = StockCaller(Client(**config), Damage)
+            await stack.enter_async_context(stock_worker(Client(**config), queues[side]))
         if "ours" in queues:
             engine = await stack.enter_async_context(protopact.connect(temporal_server.url))
             callers["ours"] = OurCaller(relay.Client(engine), Damage)

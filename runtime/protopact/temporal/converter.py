@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
+from temporalio import workflow
 from temporalio.api.common.v1 import Payload as PayloadProto
 from temporalio.common import RawValue
 from temporalio.converter import (
@@ -65,6 +66,8 @@ class MessageConverter(TemporalPayloadConverter):
 
     A message is read as the class that a type hint names, or else as the class of an imported contract or module.
 
+    In Temporal's sandbox, where the SDK calls it too, what it imports is not imported anew.
+
     Attributes:
         encoding: How messages are written.
     """
@@ -81,7 +84,8 @@ class MessageConverter(TemporalPayloadConverter):
         Raises:
             PayloadError: A message is of no imported contract, or holds what the encoding cannot.
         """
-        return [self._to_payload(value) for value in values]
+        with workflow.unsafe.imports_passed_through():
+            return [self._to_payload(value) for value in values]
 
     def _to_payload(self, value: object) -> PayloadProto:
         if isinstance(value, RawValue):
@@ -101,7 +105,8 @@ class MessageConverter(TemporalPayloadConverter):
             PayloadError: It cannot be decoded.
         """
         hints = [None] * len(payloads) if type_hints is None else type_hints
-        return [self._from_payload(payload, hint) for payload, hint in zip(payloads, hints, strict=False)]
+        with workflow.unsafe.imports_passed_through():
+            return [self._from_payload(payload, hint) for payload, hint in zip(payloads, hints, strict=False)]
 
     def _from_payload(self, payload: PayloadProto, hint: Any) -> Any:  # noqa: ANN401 - as from_payloads
         if hint is RawValue:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration as DurationProto
+from temporalio import workflow
 from temporalio.api.common.v1 import Payload as PayloadProto
 from temporalio.api.common.v1 import Payloads as PayloadsProto
 from temporalio.api.enums.v1 import ApplicationErrorCategory, RetryState, TimeoutType
@@ -317,6 +318,7 @@ class MessageFailureConverter(DefaultFailureConverter):
     ) -> None:
         """Write an exception."""
         if isinstance(exception, FailureError):
-            failure.CopyFrom(self._failures.to_proto(exception))
+            with workflow.unsafe.imports_passed_through():
+                failure.CopyFrom(self._failures.to_proto(exception))
         else:
             super().to_failure(exception, payload_converter, failure)
