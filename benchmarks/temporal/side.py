@@ -1,6 +1,6 @@
 """One side: `python -m benchmarks.temporal.side hand|contract URL WORKLOAD COUNT`, or `... replay COUNT FILE`.
 
-It prints one line of JSON: the seconds of a workload and the latency of each workflow, or the seconds of each replay.
+It prints one line of JSON: the seconds of a workload, of which on a CPU, and the latency of each workflow, or the seconds of each replay.
 `contract URL record COUNT FILE` writes the history of a run of COUNT activities for these. Both sides write messages as
 protobuf JSON with the same converter. What is generated of benchmarks/replay/contract is expected on the path.
 """
@@ -35,13 +35,14 @@ async def measure(workload: str, count: int, execute: Execute) -> None:
         await execute(1 if workload == "one" else 3)
         latencies.append(time.perf_counter() - started)
 
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     if workload == "conc":
         await asyncio.gather(*(timed() for _ in range(count)))
     else:
         for _ in range(count):
             await timed()
-    print(json.dumps({"seconds": time.perf_counter() - began, "latencies": latencies}))
+    seconds, cpu = time.perf_counter() - began, time.process_time() - busy
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "latencies": latencies}))
 
 
 async def by_hand(url: str, workload: str, count: int) -> None:
@@ -68,22 +69,21 @@ async def by_hand(url: str, workload: str, count: int) -> None:
 async def by_contract(url: str, workload: str, count: int, file: str | None = None) -> None:
     from benchmarks.temporal.by_contract import Adder, Sequence, messages, replaying  # noqa: PLC0415 - as above
 
-    queue = f"contract-{uuid4()}"
     async with (
         protopact.connect(url) as engine,
-        engine.worker(workflows=[Sequence], activities=[Adder()], task_queue=queue, max_concurrent_activities=count),
+        engine.worker(workflows=[Sequence], activities=[Adder()], max_concurrent_activities=count),
     ):
         client = replaying.Client(engine)
 
         async def execute(number: int) -> object:
             request = messages.ShapeRequest(id="id", count=number)
-            return await client.execute_sequence(request, id=str(uuid4()), task_queue=queue)
+            return await client.execute_sequence(request, id=str(uuid4()))
 
         if file is None:
             await measure(workload, count, execute)
         else:
             request = messages.ShapeRequest(id="id", count=count)
-            handle = await client.start_sequence(request, id=str(uuid4()), task_queue=queue)
+            handle = await client.start_sequence(request, id=str(uuid4()))
             await handle.result()
             Path(file).write_text((await handle.history()).to_json())  # noqa: ASYNC240 - nobody waits for the loop
 
