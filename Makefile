@@ -79,11 +79,12 @@ generate: venv ## Write everything that is generated and committed.
 	$(BIN)/python -m tools.interop messages
 
 .PHONY: bench
-bench: venv ## Measure against peers.
+bench: venv temporal ## Measure against peers.
 	@tools/venv .cache/bench requirements/bench.txt
 	$(BIN)/python -m benchmarks.durable --peer-python .cache/bench/bin/python
 	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.replay
+	$(BIN)/python -m benchmarks.temporal
 
 # What the slow tests install from, so that they need no network themselves.
 .cache/wheels/%/complete: requirements/%.txt | venv

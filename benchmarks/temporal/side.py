@@ -1,8 +1,9 @@
 """One side: `python -m benchmarks.temporal.side hand|contract URL WORKLOAD COUNT`, or `... replay COUNT FILE`.
 
-It prints one line of JSON: the seconds of a workload, of which on a CPU, and the latency of each workflow, or the seconds of each replay.
-`contract URL record COUNT FILE` writes the history of a run of COUNT activities for these. Both sides write messages as
-protobuf JSON with the same converter. What is generated of benchmarks/replay/contract is expected on the path.
+It prints one line of JSON: the seconds of a workload, those on a CPU, and the latency of each workflow; or the seconds
+of each replay. `contract URL record COUNT FILE` writes the history of a run of COUNT activities for these. Both sides
+write messages as protobuf JSON with the same converter. What is generated of benchmarks/replay/contract is expected on
+the path.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from types import ModuleType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from examples.node_provisioner.workflows import AddNode, DeleteNode
 from generated.betterproto2.nodes.provisioning.v1.node_protopact import NodeProvisionerService as node
@@ -73,10 +73,11 @@ class OurCaller(Caller):
         return [getattr(self._messages, request.DESCRIPTOR.name).parse(request.SerializeToString())]
 
     def _had(self, value: Any, response: type[M]) -> M:  # noqa: ANN401 - a message of either library
+        had: M = value
         if issubclass(response, Message) and not isinstance(value, Message):
-            value = response.FromString(bytes(value))
-        assert isinstance(value, response)
-        return cast("M", value)
+            had = response.FromString(bytes(value))
+        assert isinstance(had, response)
+        return had
 
     def _handle(self, run: Run) -> Any:  # noqa: ANN401 - of any workflow
         return getattr(self._client, f"{_method(run.workflow)}_handle")(run.id)
