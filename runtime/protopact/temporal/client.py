@@ -13,7 +13,7 @@ from temporalio.client import Client, Interceptor, Plugin
 from temporalio.common import HeaderCodecBehavior
 from temporalio.converter import DataConverter
 from temporalio.runtime import Runtime
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
 from protopact.errors import EngineConnectionError
 from protopact.temporal.address import Address
@@ -33,16 +33,17 @@ _MEANINGS = (
     ("Expired", "the server's certificate has expired; the server's operator must renew it"),
     ("NotValidYet", "the server's certificate is not valid yet; check the clocks"),
     ("NotValidForName", "the server's certificate is for another name; say which (?tls_server_name=NAME)"),
-    (
-        "CertificateRequired",
-        "the server wants a client certificate; give ?tls_client_cert_path= and ?tls_client_key_path=",
-    ),
     ("BadCertificate", "the server does not accept the client certificate"),
     ("CertificateExpired", "the client certificate has expired"),
     ("UnknownCA", "the server does not trust the client certificate's authority"),
     ("CertificateParseError", "the certificate is not PEM"),
     ("PrivateKeyParseError", "the client key is not PEM, or has a password"),
     ("Invalid header", "metadata of calls is not ASCII, or has a name that it cannot have"),
+)
+_STATUS = re.compile(r'Status \{ code: (\w+), message: "([^"]*)"')
+_UNACCEPTED = (
+    "the credentials are not accepted{where} ({message}); check the API key or the client certificate, and what it is "
+    "allowed"
 )
 
 
@@ -86,7 +87,7 @@ async def connect(
         )
     except RuntimeError as error:
         await settle()
-        raise EngineConnectionError(f"{_place(address)} cannot be reached: {_meaning(str(error))}") from None
+        raise EngineConnectionError(f"{_place(address)} cannot be reached: {_broken(address, str(error))}") from None
     await describe_namespace(client)
     return client
 
@@ -132,10 +133,7 @@ def connection_error(error: RPCError, place: str, *, namespace: str = "") -> Eng
             )
         case RPCStatusCode.UNAUTHENTICATED | RPCStatusCode.PERMISSION_DENIED:
             where = f" in namespace {namespace!r}" if namespace else ""
-            why = (
-                f"the credentials are not accepted{where} ({error.message}); check the API key or the client "
-                "certificate, and what it is allowed"
-            )
+            why = _UNACCEPTED.format(where=where, message=error.message)
         case RPCStatusCode.UNAVAILABLE | RPCStatusCode.DEADLINE_EXCEEDED:
             why = f"it does not answer ({_meaning(error.message)}); is it running?"
         case _:
@@ -152,6 +150,24 @@ def has_no_namespace(error: RPCError) -> bool:
 
 def _place(address: Address) -> str:
     return f"Temporal at {address.target}{' (with TLS)' if address.is_encrypted else ''}"
+
+
+def _broken(address: Address, text: str) -> str:
+    """Why there is no connection."""
+    status = _STATUS.search(text)
+    if status is None:
+        return _meaning(text)
+    code, message = status.groups()
+    if code in {"Unauthenticated", "PermissionDenied"}:
+        return _UNACCEPTED.format(where="", message=message)
+    if not address.is_encrypted:
+        return f"the server ends the connection ({message}); it may want TLS (?tls=true)"
+    if isinstance(address.tls, TLSConfig) and address.tls.client_cert:
+        return f"the server ends the connection ({message}); it may not trust the client certificate"
+    return (
+        f"the server ends the connection ({message}); it may want a client certificate (?tls_client_cert_path=FILE, "
+        "?tls_client_key_path=FILE)"
+    )
 
 
 def _meaning(text: str) -> str:
