@@ -207,6 +207,8 @@ class WorkflowHandle(Generic[Resp_co]):
             NotFoundError: There is no such run.
         """
         ref, events = await self.__protopact__.engine.workflow_history(self.__protopact__.guarded)
+        if isinstance(events, History):
+            return events
         return History(events, workflow_id=ref.workflow_id, run_id=ref.run_id)
 
 

@@ -341,8 +341,11 @@ class Engine(ABC):
         """Runs that match every given condition, newest first."""
 
     @abstractmethod
-    async def workflow_history(self, ref: WorkflowRef) -> tuple[WorkflowRef, list[Event]]:
-        """The history of a run, payloads decoded by the codecs (not by the converter). Raises `NotFoundError`."""
+    async def workflow_history(self, ref: WorkflowRef) -> tuple[WorkflowRef, Sequence[Event]]:
+        """The history of a run, payloads decoded by the codecs (not by the converter). Raises `NotFoundError`.
+
+        The events are a `History` when the engine has more of them than the model holds, for `History.to_json`.
+        """
 
     @abstractmethod
     async def delete_workflow(self, ref: WorkflowRef) -> None:

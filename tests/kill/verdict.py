@@ -123,7 +123,7 @@ async def _read(folder: Path) -> list[tuple[WorkflowDescription, History]]:
     async with protopact.connect(f"sqlite:///{folder}/nodes.db") as engine:
         runs = [run async for run in engine.list_workflows()]
         return [
-            (run, (await engine.workflow_history(WorkflowRef(run.workflow_id, run.run_id)))[1])
+            (run, list((await engine.workflow_history(WorkflowRef(run.workflow_id, run.run_id)))[1]))
             for run in reversed(runs)
         ]
 

@@ -40,7 +40,7 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
                 await context.abort(error.code(), error.details())
             return answer
 
-        handler: Any = grpc.unary_unary_rpc_method_handler(call)
+        handler: Any = grpc.unary_unary_rpc_method_handler(call)  # pyright: ignore[reportUnknownVariableType]
         return handler
 
 

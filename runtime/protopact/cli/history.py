@@ -35,7 +35,10 @@ def _group() -> None:
 
 
 _Engine = Annotated[
-    str | None, typer.Option(envvar="PROTOPACT_ENGINE", metavar="URL", help="Engine, for example sqlite:///nodes.db.")
+    str | None,
+    typer.Option(
+        envvar="PROTOPACT_ENGINE", metavar="URL", help="Engine: sqlite:///nodes.db, temporal://host:7233/namespace."
+    ),
 ]
 _RunId = Annotated[str | None, typer.Option(metavar="ID", help="A run of it; the latest by default.")]
 _DescriptorSets = Annotated[
@@ -135,15 +138,18 @@ def _of_engine(workflow_id: str, engine: str | None, run_id: str | None) -> Hist
             f"there is no file {workflow_id}; for the history of a workflow say where it runs: --engine URL, or "
             "PROTOPACT_ENGINE in the environment"
         )
-    path = database_path(engine)
-    if path is None or not path.exists():
-        raise StoreError(f"{engine}: {path or 'memory'} holds no runs; name the file that a worker writes")
+    if engine.startswith("sqlite:"):
+        path = database_path(engine)
+        if path is None or not path.exists():
+            raise StoreError(f"{engine}: {path or 'memory'} holds no runs; name the file that a worker writes")
     return asyncio.run(_history(engine, WorkflowRef(workflow_id, run_id)))
 
 
 async def _history(url: str, ref: WorkflowRef) -> History:
     async with protopact.connect(url) as engine:
         found, events = await engine.workflow_history(ref)
+    if isinstance(events, History):
+        return events
     return History(events, workflow_id=found.workflow_id, run_id=found.run_id)
 
 

@@ -310,13 +310,13 @@ class TemporalEngine(Engine):
             async for found in session.calls.list_workflows(query or None):
                 yield await views.describe(found, session.codecs(found.id))
 
-    async def workflow_history(self, ref: WorkflowRef) -> tuple[WorkflowRef, list[Event]]:
+    async def workflow_history(self, ref: WorkflowRef) -> tuple[WorkflowRef, Sequence[Event]]:
         """See `Engine`."""
         session = self._session
         found = await session.runs.describe(ref)
         history = await histories.fetch(session, found)
-        events = await session.codecs(found.id).decode_structs(history)
-        return WorkflowRef(found.id, found.run_id, found.raw_info.first_run_id), events
+        decoded = history.replace(await session.codecs(found.id).decode_structs(history))
+        return WorkflowRef(found.id, found.run_id, found.raw_info.first_run_id), decoded
 
     # -- workers
 
