@@ -78,16 +78,13 @@ class WorkflowRun:
         self._handler_seq = 0
         self._validated: dict[str, object] = {}
         setattr(asyncio.get_running_loop(), RUNTIME_ATTRIBUTE, self._runtime)
-        own = definition.contract
         self._request: object = None
         self._is_read = False
         try:
             create = cast("Callable[..., Workflow]", cls)
             self._object = create(self._read_request()) if definition.takes_request else create()
-        except Exception as error:
-            raise self._outgoing(error) from error
-        except SystemExit as error:
-            raise WorkflowTaskError(f"the constructor of {own.name} raised SystemExit: {error}") from error
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - becomes the end of the run, or of the task
+            _raise(self._outgoing(error), error)
 
     # -- run
 
@@ -218,13 +215,11 @@ class WorkflowRun:
                 f"the handler of update {update.name} continues as new: expected `run` or the handler of a signal "
                 "to do so. Let the handler note what is wanted, and `run` wait for it"
             ) from error
-        except (Exception, asyncio.CancelledError, SystemExit) as error:
+        except (Exception, asyncio.CancelledError, SystemExit) as error:  # noqa: BLE001 - its failure, or the task's
             failure: BaseException = error
             if isinstance(error, asyncio.CancelledError) and not isinstance(error, CancelledFailure):
                 failure = CancelledFailure(f"Cancellation raised within update {update.name}")
-            if not self._is_failure(failure):
-                raise self._task_error(error) from error
-            raise self._failed(failure) from error
+            _raise(self._failed(failure) if self._is_failure(failure) else self._task_error(error), error)
         finally:
             end()
 
@@ -293,7 +288,7 @@ class WorkflowRun:
         outgoing = self._outgoing(error)
         if isinstance(outgoing, asyncio.CancelledError | TemporalFailureError):
             self._note_end()
-        raise outgoing from error
+        _raise(outgoing, error)
 
     def _outgoing(self, error: BaseException) -> BaseException:
         failure = error
@@ -376,6 +371,12 @@ def _call(receiver: object, method: str, message: contract.Message[Any], request
     """Call a method of the user's object: `google.protobuf.Empty` is no argument."""
     function: Callable[..., Any] = getattr(receiver, method)
     return function() if message.type is type(None) else function(request)
+
+
+def _raise(error: BaseException, cause: BaseException) -> NoReturn:
+    if error is cause:
+        raise error
+    raise error from cause
 
 
 def _is_cancellation(error: BaseException) -> bool:
