@@ -89,7 +89,7 @@ class Activities:
         activity.current.set(context)
         try:
             return await self._execute(context, raw)
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, CancelledError) as error:
             raise self._cancelled(context, error) from error
         except (Exception, SystemExit) as error:  # sys.exit in an activity ends the activity, not the worker
             raise self._failed(context, error) from error
@@ -149,7 +149,7 @@ class Activities:
             raise error
         return value
 
-    def _cancelled(self, context: _Attempt, error: asyncio.CancelledError) -> BaseException:
+    def _cancelled(self, context: _Attempt, error: BaseException) -> BaseException:
         """What an attempt ends with that a cancellation ends: its own, the worker's, or one nobody has asked for."""
         match context.cancellation_reason:
             case CancellationReason.WORKER_SHUTDOWN:

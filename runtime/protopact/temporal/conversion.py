@@ -24,13 +24,12 @@ from temporalio.exceptions import FailureError as TemporalFailureError
 from temporalio.workflow import in_workflow
 
 from protopact import contract
-from protopact.errors import CancelledError, FailureError
 from protopact.payload import PayloadConverter
 from protopact.replay.instance import response_of
 from protopact.temporal.failures import TemporalFailures
 from protopact.temporal.payloads import from_proto
 
-__all__ = ["Expected", "HeldCancellation", "cancelled_as", "worker_data_converter"]
+__all__ = ["Expected", "cancelled_as", "worker_data_converter"]
 
 T = TypeVar("T")
 
@@ -49,20 +48,6 @@ class Expected:
 
     message: contract.Message[Any]  # of whatever type
     name: str
-
-
-class HeldCancellation(TemporalCancelledError):  # noqa: N818 - it holds an error
-    """A cancellation that another workflow's failure is, held for who awaits it.
-
-    Raised as what it is, an `asyncio.CancelledError`, the SDK would take it for a cancellation of the waiting task.
-
-    Attributes:
-        error: The cancellation.
-    """
-
-    def __init__(self, error: CancelledError) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 class _Payloads(TemporalPayloadConverter, WithSerializationContext):
@@ -121,13 +106,11 @@ class _Failures(FailureConverter, WithSerializationContext):
 
     def __init__(self) -> None:
         self._inner = self.inner_class()
-        self._holds_cancellations = True
 
     def with_context(self, context: SerializationContext) -> Self:
-        """The converter for what becomes of an activity, or of another workflow."""
+        """The converter of a context, which matters to the client's."""
         found = copy(self)
         found._inner = _in_context(self._inner, context)  # noqa: SLF001 - its own
-        found._holds_cancellations = not isinstance(context, ActivitySerializationContext)  # noqa: SLF001 - its own
         return found
 
     def to_failure(
@@ -145,10 +128,7 @@ class _Failures(FailureConverter, WithSerializationContext):
         payload_converter: TemporalPayloadConverter,  # noqa: ARG002 - ours reads details
     ) -> BaseException:
         """Read a failure."""
-        error: FailureError = self.failures.from_proto(failure)
-        if self._holds_cancellations and isinstance(error, CancelledError):
-            return HeldCancellation(error)
-        return error
+        return self.failures.from_proto(failure)
 
 
 def worker_data_converter(

@@ -83,7 +83,9 @@ class WorkflowRun:
         try:
             create = cast("Callable[..., Workflow]", cls)
             self._object = create(self._read_request()) if definition.takes_request else create()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - becomes the end of the run, or of the task
+        except BaseException as error:
+            if _is_not_of_the_user(error):
+                raise
             _raise(self._outgoing(error), error)
 
     # -- run
@@ -208,16 +210,16 @@ class WorkflowRun:
             else:
                 result = await self._perform_update(handle)
             return self._answer(update.response, result, update.name)
-        except KeyboardInterrupt:
-            raise
         except ContinueAsNewError as error:
             raise WorkflowCodeError(
                 f"the handler of update {update.name} continues as new: expected `run` or the handler of a signal "
                 "to do so. Let the handler note what is wanted, and `run` wait for it"
             ) from error
-        except (Exception, asyncio.CancelledError, SystemExit) as error:  # noqa: BLE001 - its failure, or the task's
+        except BaseException as error:
+            if _is_not_of_the_user(error):
+                raise
             failure: BaseException = error
-            if isinstance(error, asyncio.CancelledError) and not isinstance(error, CancelledFailure):
+            if isinstance(error, asyncio.CancelledError):
                 failure = CancelledFailure(f"Cancellation raised within update {update.name}")
             _raise(self._failed(failure) if self._is_failure(failure) else self._task_error(error), error)
         finally:
@@ -278,13 +280,11 @@ class WorkflowRun:
 
     def _end(self, error: BaseException) -> NoReturn:
         """Leave `run` or the handler of a signal, as the SDK understands it."""
-        if isinstance(error, KeyboardInterrupt):
-            raise error
         if isinstance(error, Continuation):
             self._note_end()
             error.perform()
-        if not isinstance(error, Exception | asyncio.CancelledError | SystemExit):
-            raise error  # the SDK's own, when it lets go of the run
+        if _is_not_of_the_user(error):
+            raise error
         outgoing = self._outgoing(error)
         if isinstance(outgoing, asyncio.CancelledError | TemporalFailureError):
             self._note_end()
@@ -292,7 +292,7 @@ class WorkflowRun:
 
     def _outgoing(self, error: BaseException) -> BaseException:
         failure = error
-        if isinstance(error, asyncio.CancelledError) and not isinstance(error, CancelledFailure):
+        if isinstance(error, asyncio.CancelledError):
             failure = CancelledFailure(str(error) or "Cancelled")
         if workflow.cancellation_reason() is not None and _is_cancellation(failure):
             return asyncio.CancelledError(str(failure))
@@ -307,8 +307,8 @@ class WorkflowRun:
         return isinstance(error, self._failure_types) and not isinstance(error, NondeterministicCallError)
 
     def _task_error(self, error: BaseException) -> BaseException:
-        """What fails the task: the exception, unless it would end the worker or the SDK takes it for a failure."""
-        if isinstance(error, SystemExit | TemporalFailureError):
+        """What fails the task: the exception, unless the SDK would take it for a failure, or not see it at all."""
+        if isinstance(error, TemporalFailureError) or not isinstance(error, Exception | asyncio.CancelledError):
             return WorkflowTaskError(f"{type(error).__name__}: {error}")
         return error
 
@@ -371,6 +371,13 @@ def _call(receiver: object, method: str, message: contract.Message[Any], request
     """Call a method of the user's object: `google.protobuf.Empty` is no argument."""
     function: Callable[..., Any] = getattr(receiver, method)
     return function() if message.type is type(None) else function(request)
+
+
+def _is_not_of_the_user(error: BaseException) -> bool:
+    """Whether the SDK has raised an exception, to let go of the run or to end it, or Python or who sits before it."""
+    return isinstance(error, KeyboardInterrupt | GeneratorExit) or (
+        not isinstance(error, Exception) and type(error).__module__.partition(".")[0] == "temporalio"
+    )
 
 
 def _raise(error: BaseException, cause: BaseException) -> NoReturn:

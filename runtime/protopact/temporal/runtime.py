@@ -45,7 +45,6 @@ from protopact.replay.definition import Definition
 from protopact.replay.instance import request_of
 from protopact.temporal import commands, side_effects
 from protopact.temporal.attributes import from_typed, to_updates
-from protopact.temporal.conversion import HeldCancellation
 from protopact.temporal.headers import sending
 from protopact.temporal.payloads import (
     from_proto,
@@ -377,11 +376,8 @@ class TemporalRuntime(Runtime):
             target = self._children[call.workflow_id]
         else:
             target = workflow.get_external_workflow_handle(call.workflow_id, run_id=call.run_id)
-        try:
-            with sending(call.headers):
-                await target.signal(call.signal.name, args=payloads)
-        except HeldCancellation as held:
-            raise held.error from None
+        with sending(call.headers):
+            await target.signal(call.signal.name, args=payloads)
 
     async def cancel_external_workflow(self, workflow_id: str, run_id: str | None, reason: str) -> None:
         """Ask another workflow to cancel."""
@@ -391,10 +387,7 @@ class TemporalRuntime(Runtime):
     async def _cancel_external(self, call: CancelExternalWorkflow) -> None:
         self._check_writable("cancel another workflow")
         target = workflow.get_external_workflow_handle(call.workflow_id, run_id=call.run_id)
-        try:
-            await target.cancel(reason=call.reason)
-        except HeldCancellation as held:
-            raise held.error from None
+        await target.cancel(reason=call.reason)
 
     def _encode(self, message: contract.Message[Any], value: object, name: str) -> list[RawValue]:
         return to_raw_values(self._definition.converter.to_payloads(message, value, request_of(name)))
