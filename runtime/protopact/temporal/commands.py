@@ -11,9 +11,13 @@ from typing import Any
 
 import temporalio.common
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload as PayloadProto
+from temporalio.common import RawValue
 
 from protopact import contract
 from protopact.limits import LONGEST
+from protopact.origin import origin_to_memo, without_origin
+from protopact.payload.attributes import memo_to_payloads
 from protopact.policy import (
     ActivityOptions,
     ChildWorkflowCancellationType,
@@ -23,6 +27,7 @@ from protopact.policy import (
     RetryPolicy,
 )
 from protopact.temporal.conversion import Expected
+from protopact.temporal.payloads import to_proto
 from protopact.temporal.start import priority, search_attributes
 
 __all__ = [
@@ -69,6 +74,8 @@ def child_arguments(element: contract.Workflow[Any, Any], options: ChildWorkflow
     arguments = {**declared, **_overridden(options, workflow.ChildWorkflowCancellationType)}
     if "search_attributes" in options:
         arguments["search_attributes"] = search_attributes(options["search_attributes"], element.search_attributes)
+    if "memo" in options:
+        arguments["memo"] = _memo({**options["memo"], **origin_to_memo(element)}) or None
     if "parent_close_policy" in options:
         arguments["parent_close_policy"] = workflow.ParentClosePolicy[options["parent_close_policy"].name]
     if "id_reuse_policy" in options:
@@ -77,13 +84,18 @@ def child_arguments(element: contract.Workflow[Any, Any], options: ChildWorkflow
 
 
 def continue_as_new_arguments(
-    element: contract.Workflow[Any, Any], options: ContinueAsNewOptions, *, is_other: bool
+    element: contract.Workflow[Any, Any],
+    options: ContinueAsNewOptions,
+    memo: Mapping[str, PayloadProto],
+    *,
+    is_other: bool,
 ) -> Arguments:
     """Arguments of `continue_as_new`.
 
     Args:
         element: The workflow that the run goes on as.
         options: What the call says.
+        memo: The memo that the run was started with, which goes along unless the call says another.
         is_other: Whether that is another workflow than the run's, so that its contract says what the call does not.
     """
     declared: dict[str, Any] = {}
@@ -95,6 +107,8 @@ def continue_as_new_arguments(
             "retry_policy": None if element.retry_policy is None else retry_policy(element.retry_policy),
         }
     arguments = {**declared, **_overridden(options, None), "workflow": element.name}
+    kept = {} if options.get("memo") else {name: RawValue(value) for name, value in without_origin(memo).items()}
+    arguments["memo"] = {**kept, **_memo({**options.get("memo", {}), **origin_to_memo(element)})} or None
     if "search_attributes" in options:
         arguments["search_attributes"] = search_attributes(options["search_attributes"], element.search_attributes)
     return arguments
@@ -138,7 +152,12 @@ def _declared_child(element: contract.Workflow[Any, Any]) -> Arguments:
         "task_timeout": element.task_timeout,
         "retry_policy": None if element.retry_policy is None else retry_policy(element.retry_policy),
         "priority": priority(element.priority),
+        "memo": _memo(origin_to_memo(element)) or None,
     }
+
+
+def _memo(memo: Mapping[str, str]) -> dict[str, RawValue]:
+    return {name: RawValue(to_proto(payload)) for name, payload in memo_to_payloads(memo).items()}
 
 
 def _overridden(options: Mapping[str, Any], cancellation_types: Any) -> dict[str, Any]:  # noqa: ANN401 - an enum, or none

@@ -20,8 +20,7 @@ from temporalio.common import RawValue, VersioningBehavior
 
 from protopact import contract
 from protopact.replay.definition import Definition, ReceivedSignal
-from protopact.temporal.failures import TemporalFailures
-from protopact.temporal.run import NO_REQUEST, WorkflowRun
+from protopact.temporal.run import NO_REQUEST, Serving, WorkflowRun
 from protopact.temporal.source import ClassSource
 
 __all__ = ["WorkflowDefinition", "define"]
@@ -33,41 +32,40 @@ _ABANDON = workflow.HandlerUnfinishedPolicy.ABANDON
 class WorkflowDefinition:
     """Root of the definitions. One instance is one run, made by the SDK in the loop of the run."""
 
-    __protopact_definition__: Definition
-    __protopact_failures__: TemporalFailures
+    __protopact_serving__: Serving
     __protopact_source__: ClassSource | None
 
     def __init__(self, request: RawValue) -> None:
-        definition, source = self.__protopact_definition__, self.__protopact_source__
+        serving, source = self.__protopact_serving__, self.__protopact_source__
+        definition = serving.definition
         cls, failure_types = definition.workflow, tuple(definition.failure_exception_types)
         if source is not None and workflow.unsafe.in_sandbox():
             cls, failure_types = source.imported(), (*failure_types, *source.imported_failure_types())
-        self.run_of_user = WorkflowRun(definition, self.__protopact_failures__, cls, failure_types, request)
+        self.run_of_user = WorkflowRun(serving, cls, failure_types, request)
 
 
 _definitions: WeakValueDictionary[str, type[WorkflowDefinition]] = WeakValueDictionary()
 _numbers = itertools.count(1)
 
 
-def define(definition: Definition, *, failures: TemporalFailures, sandboxed: bool = True) -> list[type]:
+def define(serving: Serving, *, sandboxed: bool = True) -> list[type]:
     """Temporal's definitions of a workflow class: one for its registered name, and one for each alias.
 
     Args:
-        definition: The class and what goes with it.
-        failures: Exceptions to failures and back.
+        serving: The class and what goes with it.
         sandboxed: Whether its runs are in Temporal's sandbox.
 
     Raises:
         RegistrationError: The sandbox cannot import the class.
     """
+    definition = serving.definition
     source = ClassSource.of(definition.workflow, definition.failure_exception_types) if sandboxed else None
     own = definition.contract
     members = {
         **_handlers(definition),
         "__module__": __name__,
         "__doc__": definition.workflow.__doc__,
-        "__protopact_definition__": definition,
-        "__protopact_failures__": failures,
+        "__protopact_serving__": serving,
         "__protopact_source__": source,
     }
     return [_define(name, own, members, sandboxed=sandboxed) for name in dict.fromkeys((own.name, *own.aliases))]

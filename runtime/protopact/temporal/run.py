@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar, cast
 
 from temporalio import workflow
@@ -31,6 +32,7 @@ from protopact.errors import (
 )
 from protopact.errors import CancelledError as CancelledFailure
 from protopact.interceptor import ExecuteWorkflow, HandleQuery, HandleSignal, HandleUpdate
+from protopact.origin import check_origin
 from protopact.payload.payload import Payload, Payloads
 from protopact.replay.definition import Definition, ReceivedSignal
 from protopact.replay.instance import request_of, response_of
@@ -40,7 +42,7 @@ from protopact.temporal.payloads import from_proto, headers_from_protos, to_prot
 from protopact.temporal.runtime import Continuation, TemporalRuntime
 from protopact.workflow import RUNTIME_ATTRIBUTE, SignalChannel, Workflow
 
-__all__ = ["NO_REQUEST", "WorkflowRun"]
+__all__ = ["NO_REQUEST", "Serving", "WorkflowRun"]
 
 T = TypeVar("T")
 
@@ -50,12 +52,26 @@ NO_REQUEST = RawValue(to_proto(Payload({"encoding": b"binary/null"})))
 _logger = logging.getLogger("protopact.workflow")
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Serving:
+    """What the runs of a workflow class share.
+
+    Attributes:
+        definition: The workflow class and what goes with it.
+        failures: Exceptions to failures and back.
+        checks_origin: Whether a run is refused that was started under a contract that is not known here.
+    """
+
+    definition: Definition
+    failures: TemporalFailures
+    checks_origin: bool
+
+
 class WorkflowRun:
     """One run; made in its loop.
 
     Args:
-        definition: The workflow class and what goes with it.
-        failures: Exceptions to failures and back.
+        serving: What it shares with other runs.
         cls: The class, of the sandbox if the run is in one.
         failure_types: Exceptions that the worker lets fail a run; as the class.
         request: The run's request.
@@ -63,16 +79,15 @@ class WorkflowRun:
 
     def __init__(
         self,
-        definition: Definition,
-        failures: TemporalFailures,
+        serving: Serving,
         cls: type[Workflow],
         failure_types: Iterable[type[BaseException]],
         request: RawValue,
     ) -> None:
-        self._definition = definition
-        self._failures = failures
+        self._definition = definition = serving.definition
+        self._failures = serving.failures
         self._failure_types = (FailureError, TimeoutError, *failure_types, *cls.__failure_exception_types__)
-        self._runtime = TemporalRuntime(definition, failures)
+        self._runtime = TemporalRuntime(definition, serving.failures)
         self._raw_request = request
         self._handlers: dict[int, str] = {}
         self._handler_seq = 0
@@ -80,6 +95,8 @@ class WorkflowRun:
         setattr(asyncio.get_running_loop(), RUNTIME_ATTRIBUTE, self._runtime)
         self._request: object = None
         self._is_read = False
+        if serving.checks_origin:
+            check_origin(definition.contract, self._runtime.memo_at_start())
         try:
             create = cast("Callable[..., Workflow]", cls)
             self._object = create(self._read_request()) if definition.takes_request else create()

@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload as PayloadProto
 from temporalio.common import RawValue
 from temporalio.exceptions import FailureError as TemporalFailureError
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -32,6 +33,7 @@ from protopact.interceptor import (
     StartLocalActivity,
 )
 from protopact.limits import LONGEST
+from protopact.origin import without_origin
 from protopact.payload.attributes import memo_from_payloads, memo_to_payloads
 from protopact.payload.payload import Headers
 from protopact.policy import (
@@ -71,19 +73,23 @@ class Continuation(ContinueAsNewError):  # noqa: N818 - it is no error
     Args:
         call: What the code asked for.
         request: The request of the new run, encoded.
+        memo: The memo that this run was started with.
         is_other: Whether the run goes on as another workflow.
     """
 
-    def __init__(self, call: ContinueAsNew, request: list[RawValue], *, is_other: bool) -> None:
+    def __init__(
+        self, call: ContinueAsNew, request: list[RawValue], memo: Mapping[str, PayloadProto], *, is_other: bool
+    ) -> None:
         super().__init__("the run goes on as a new one")
         self._call = call
+        self._memo = memo
         self._request = request
         self._is_other = is_other
 
     def perform(self) -> NoReturn:
         """End the run."""
         call = self._call
-        arguments = commands.continue_as_new_arguments(call.workflow, call.options, is_other=self._is_other)
+        arguments = commands.continue_as_new_arguments(call.workflow, call.options, self._memo, is_other=self._is_other)
         with sending(call.headers):
             workflow.continue_as_new(args=self._request, **arguments)
 
@@ -102,6 +108,7 @@ class TemporalRuntime(Runtime):
         self._loop = asyncio.get_running_loop()
         self._read_only: str | None = None
         self._info: Info | None = None
+        self._memo_at_start = dict(workflow.info().raw_memo)
         self._children: dict[str, workflow.ChildWorkflowHandle[Any, Any]] = {}
 
     # -- what the code may not do
@@ -189,7 +196,11 @@ class TemporalRuntime(Runtime):
 
     def memo(self) -> Mapping[str, str]:
         """The run's memo."""
-        return memo_from_payloads({name: from_proto(value) for name, value in workflow.info().raw_memo.items()})
+        return without_origin(_memo(workflow.info().raw_memo))
+
+    def memo_at_start(self) -> Mapping[str, str]:
+        """What the run was started with, and what the engine keeps there."""
+        return _memo(self._memo_at_start)
 
     def upsert_memo(self, memo: Mapping[str, str | None]) -> None:
         """Set entries of the run's memo."""
@@ -320,7 +331,8 @@ class TemporalRuntime(Runtime):
     def _continue_as_new(self, call: ContinueAsNew) -> NoReturn:
         own = call.workflow
         payloads = self._encode(own.request, call.request, own.name)
-        raise Continuation(call, payloads, is_other=self.info().workflow_type not in (own.name, *own.aliases))
+        is_other = self.info().workflow_type not in (own.name, *own.aliases)
+        raise Continuation(call, payloads, self._memo_at_start, is_other=is_other)
 
     async def start_child_workflow(
         self,
@@ -402,6 +414,10 @@ def _handle(started: Awaitable[Any]) -> ActivityHandle[Any]:
         return await started
 
     return cast("ActivityHandle[Any]", asyncio.create_task(answer()))
+
+
+def _memo(payloads: Mapping[str, PayloadProto]) -> dict[str, str]:
+    return memo_from_payloads({name: from_proto(value) for name, value in payloads.items()})
 
 
 def _info(known: workflow.Info) -> Info:

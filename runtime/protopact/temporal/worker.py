@@ -24,6 +24,7 @@ from protopact.temporal.converter import data_converter
 from protopact.temporal.definitions import define
 from protopact.temporal.failures import TemporalFailures
 from protopact.temporal.headers import HeaderInterceptor
+from protopact.temporal.run import Serving
 from protopact.temporal.sandbox import sandboxed_runner
 from protopact.temporal.tuning import TemporalWorkerOptions
 from protopact.termination import Termination
@@ -91,6 +92,7 @@ class _Worker:
             failure_types=options.workflow_failure_exception_types,
             interceptors=interceptors,
             sandboxed=tuning.sandboxed,
+            checks_origin=True,
         )
         own, plugins = _with_converter(client, converter, failures), _worker_plugins(client)
         self._workers = [
@@ -191,6 +193,7 @@ def _definitions(
     failure_types: Sequence[type[BaseException]],
     interceptors: Sequence[Interceptor],
     sandboxed: bool,
+    checks_origin: bool,
 ) -> list[type]:
     found: list[type] = []
     for cls in dict.fromkeys(each.cls for each in registered):
@@ -201,7 +204,7 @@ def _definitions(
             failure_exception_types=failure_types,
             interceptors=interceptors,
         )
-        found += define(definition, failures=failures, sandboxed=sandboxed)
+        found += define(Serving(definition, failures, checks_origin), sandboxed=sandboxed)
     return found
 
 
@@ -255,6 +258,7 @@ def replayer(
             failure_types=workflow_failure_exception_types,
             interceptors=interceptors,
             sandboxed=sandboxed,
+            checks_origin=False,
         ),
         workflow_runner=sandboxed_runner(),
         data_converter=worker_data_converter(base, converter=converter, failures=failures),
