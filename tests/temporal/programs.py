@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import final
 
 from tests.embedded.bench import text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
 
-from protopact import ApplicationError, workflow
+from protopact import ActivityError, ApplicationError, ChildWorkflowError, FailureError, workflow
 
-__all__ = ["Greeter", "Hidden", "Known", "Outer"]
+__all__ = ["Everything", "Greeter", "Hidden", "Known", "Outer"]
 
 runs: list[str] = []
 """Runs that this module has seen: of a sandbox, those of its own run."""
@@ -87,3 +89,70 @@ def _make() -> type[lab.Other]:
 Hidden = _make()
 Renamed = Hidden
 del _make
+
+
+@final
+class Everything(lab.Free):
+    """One command of each kind, in two runs."""
+
+    @final
+    class Child(lab.Other):
+        """Says what it is told, or waits to be cancelled."""
+
+        async def run(self, request: Text) -> Text:
+            if request.value == "wait":
+                await workflow.sleep(3600)
+            return text(f"child {request.value}")
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    async def on_go(self, request: Text) -> None:
+        self.said.append(request.value)
+
+    def status(self, request: Text) -> Text:
+        return text(f"{request.value}{self.said}")
+
+    async def set(self, request: Text) -> Text:
+        await workflow.sleep(0.01)
+        before, self.said = self.said, [request.value]
+        return text(f"was {before[-1]}")
+
+    def validate_set(self, request: Text) -> None:
+        if not request.value:
+            raise ApplicationError("empty", type="Empty")
+
+    async def run(self, request: Text) -> Text:
+        if request.value != "first":
+            return request
+        name = workflow.info().workflow_id
+        drawn = [str(workflow.uuid4()), str(workflow.random().random())]
+        drawn.append(await workflow.side_effect(lambda: str(len(name)), str))
+        await asyncio.gather(lab.echo(text(drawn[0])), lab.beat(text("b")), lab.Local.echo(text(drawn[1])))
+        withdrawn = lab.echo(text("never"), task_queue="nobody")
+        await asyncio.sleep(0.01)
+        withdrawn.cancel()
+        with contextlib.suppress(ActivityError):
+            await withdrawn
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(lambda: False, timeout=0.01)
+        if workflow.patched("new"):
+            workflow.upsert_memo({"drawn": drawn[2]})
+            workflow.upsert_search_attributes({"Count": len(name)})
+        await self._speak(name)
+        await workflow.wait_condition(lambda: self.said == ["two", "end"])
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        self.continue_as_new(text("second"))
+
+    async def _speak(self, name: str) -> None:
+        child = await lab.Other.start_child(text("x"), id=f"{name}-child")
+        await child
+        waiting = await lab.Other.start_child(text("wait"), id=f"{name}-waiting")
+        waiting.cancel(reason="enough")
+        with contextlib.suppress(ChildWorkflowError):
+            await waiting
+        with contextlib.suppress(FailureError):
+            await lab.Free.external(f"{name}-nobody").go(text("x"))
+        for reason in ("enough", ""):
+            with contextlib.suppress(FailureError):
+                await lab.Other.external(f"{name}-nobody").cancel(reason=reason)
