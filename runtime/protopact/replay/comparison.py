@@ -98,7 +98,7 @@ def _where_said(_: Reader, expected: str, found: str) -> bool:
 
 def _same_reason(_: Reader, expected: str, found: str) -> bool:
     """Temporal Core writes who asks before the reason of a request to cancel another workflow that is no child."""
-    asker, _, reason = expected.partition(" with reason: ")
+    asker, _said, reason = expected.partition(" with reason: ")
     return expected == found or (asker.startswith("Cancel requested by workflow with run id ") and reason == found)
 
 
