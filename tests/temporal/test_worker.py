@@ -1,0 +1,293 @@
+"""Workers on Temporal: queues, aliases, settings, interceptors and headers, and how they end."""
+
+# ruff: noqa: ANN401 - interceptors are given calls of every kind
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from temporalio.common import RawValue, VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import (
+    Interceptor as TemporalInterceptor,
+)
+from temporalio.worker import (
+    PollerBehaviorAutoscaling,
+    WorkerDeploymentConfig,
+    WorkerTuner,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+)
+from tests.devserver import DevServer
+from tests.embedded.bench import text
+from tests.embedded.lab.v1.lab_pb2 import Text
+from tests.embedded.lab.v1.lab_protopact import LabService as lab
+from tests.temporal.bench import UNSANDBOXED, Lab, serving, soon
+from tests.temporal.programs import Greeter
+from tests.temporal.test_runtime import Free, Other
+
+import protopact
+from protopact import interceptor, workflow
+from protopact.engine import StartWorkflow
+from protopact.errors import EngineError, RegistrationError
+from protopact.payload import Payload
+from protopact.temporal import TemporalWorkerOptions
+
+ROOT = Path(__file__).parents[2]
+
+
+class Tracing(protopact.Interceptor):
+    """Passes a header along, and notes who has it."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def start_workflow(
+        self, call: StartWorkflow[Any, Any], next_hook: Callable[[StartWorkflow[Any, Any]], Awaitable[Any]]
+    ) -> Any:
+        call.headers["trace"] = Payload({"encoding": b"json/plain"}, b'"1"')
+        return await next_hook(call)
+
+    async def signal_workflow(self, call: Any, next_hook: Callable[[Any], Awaitable[None]]) -> None:
+        call.headers["trace"] = Payload({"encoding": b"json/plain"}, b'"2"')
+        await next_hook(call)
+
+    async def query_workflow(self, call: Any, next_hook: Callable[[Any], Awaitable[object]]) -> object:
+        call.headers["trace"] = Payload({"encoding": b"json/plain"}, b'"3"')
+        return await next_hook(call)
+
+    async def update_workflow(self, call: Any, next_hook: Callable[[Any], Awaitable[Any]]) -> Any:
+        call.headers["trace"] = Payload({"encoding": b"json/plain"}, b'"4"')
+        return await next_hook(call)
+
+    def _note(self, what: str, call: Any) -> None:
+        trace = call.headers.get("trace")
+        self.seen.append(f"{what} {trace.data.decode() if trace else None}")
+
+    async def execute_workflow(
+        self, call: interceptor.ExecuteWorkflow, next_hook: Callable[[interceptor.ExecuteWorkflow], Awaitable[object]]
+    ) -> object:
+        self._note(call.workflow.method, call)
+        return await next_hook(call)
+
+    async def handle_signal(
+        self, call: interceptor.HandleSignal, next_hook: Callable[[interceptor.HandleSignal], Awaitable[None]]
+    ) -> None:
+        self._note("signal", call)
+        await next_hook(call)
+
+    def handle_query(
+        self, call: interceptor.HandleQuery, next_hook: Callable[[interceptor.HandleQuery], object]
+    ) -> object:
+        self._note("query", call)
+        return next_hook(call)
+
+    def validate_update(
+        self, call: interceptor.HandleUpdate, next_hook: Callable[[interceptor.HandleUpdate], None]
+    ) -> None:
+        self._note("validate", call)
+        next_hook(call)
+
+    async def handle_update(
+        self, call: interceptor.HandleUpdate, next_hook: Callable[[interceptor.HandleUpdate], Awaitable[object]]
+    ) -> object:
+        self._note(f"update {call.update_id}", call)
+        return await next_hook(call)
+
+    def start_activity(
+        self, call: interceptor.StartActivity, next_hook: Callable[[interceptor.StartActivity], Awaitable[object]]
+    ) -> Awaitable[object]:
+        call.headers["trace"] = Payload({"encoding": b"json/plain"}, b'"5"')
+        return next_hook(call)
+
+    def start_local_activity(
+        self,
+        call: interceptor.StartLocalActivity,
+        next_hook: Callable[[interceptor.StartLocalActivity], Awaitable[object]],
+    ) -> Awaitable[object]:
+        call.headers["trace"] = Payload({"encoding": b"json/plain"}, b'"6"')
+        return next_hook(call)
+
+    async def start_child_workflow(
+        self,
+        call: interceptor.StartChildWorkflow,
+        next_hook: Callable[[interceptor.StartChildWorkflow], Awaitable[object]],
+    ) -> object:
+        call.headers["trace"] = Payload({"encoding": b"json/plain"}, b'"7"')
+        return await next_hook(call)
+
+    async def execute_activity(
+        self, call: interceptor.ExecuteActivity, next_hook: Callable[[interceptor.ExecuteActivity], Awaitable[object]]
+    ) -> object:
+        self._note(call.activity.method, call)
+        return await next_hook(call)
+
+
+async def test_interceptors_and_headers(temporal_server: DevServer) -> None:
+    class Calling(Free):
+        async def run(self, request: Text) -> Text:
+            await self.go.receive()
+            await lab.echo(request)
+            await lab.Local.echo(request)
+            return await lab.Other.execute_child(request, id=f"{workflow.info().workflow_id}-c")
+
+    tracing = Tracing()
+    async with serving(temporal_server.url, [Calling, Other], interceptors=[tracing]) as bench:
+        handle = await bench.start("x")
+        await handle.status(text(""))
+        await soon(handle.set(text("y"), id="mine"))
+        await handle.go(text(""))
+        assert (await soon(handle.result())).value == "child of x"
+    assert tracing.seen == [
+        'free "1"',
+        'query "3"',
+        'validate "4"',
+        'update mine "4"',
+        'signal "2"',
+        'echo "5"',
+        'echo "6"',
+        'other "7"',
+    ]
+
+
+async def test_interceptors_of_the_sdk_work_beside(temporal_server: DevServer) -> None:
+    seen: list[str] = []
+
+    class Inbound(WorkflowInboundInterceptor):
+        async def execute_workflow(self, input: Any) -> Any:  # noqa: A002 - the SDK's
+            seen.append("before")
+            result = await super().execute_workflow(input)
+            assert isinstance(result, RawValue)
+            seen.append("after")
+            return result
+
+    class Outer(TemporalInterceptor):
+        def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:  # noqa: A002
+            return Inbound
+
+    options = TemporalWorkerOptions(sandboxed=False, interceptors=[Outer()])
+    async with serving(temporal_server.url, [Greeter], temporal=options) as bench:
+        await bench.run("x")
+    assert seen == ["before", "after"]
+
+
+async def test_each_queue_has_a_worker(temporal_server: DevServer) -> None:
+    class Sending(Free):
+        async def run(self, request: Text) -> Text:
+            await lab.echo(request)
+            return await lab.Local.echo(request)
+
+    queue = f"alone-{uuid4()}"
+    async with (
+        protopact.connect(temporal_server.url) as engine,
+        engine.worker(workflows=[Sending], activities=[Lab()], task_queue=queue, temporal=UNSANDBOXED),
+        engine.worker(activities=[Lab()], temporal=UNSANDBOXED, task_queue="lab"),
+    ):
+        # Workflows here, activities there: local ones run where the workflow does.
+        found = await lab.Client(engine).execute_free(text("x"), id=queue, task_queue=queue)
+        assert found.value == "x!"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        TemporalWorkerOptions(
+            workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
+            activity_task_poller_behavior=PollerBehaviorAutoscaling(),
+            max_concurrent_workflow_tasks=7,
+            nonsticky_to_sticky_poll_ratio=0.5,
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=5),
+            max_activities_per_second=1000,
+            max_task_queue_activities_per_second=1000,
+            disable_eager_activity_execution=True,
+            debug_mode=True,
+        ),
+        TemporalWorkerOptions(
+            tuner=WorkerTuner.create_fixed(workflow_slots=5, activity_slots=5),
+            sandboxed=False,
+            deployment_config=WorkerDeploymentConfig(
+                version=WorkerDeploymentVersion("lab", "one"), use_worker_versioning=False
+            ),
+        ),
+    ],
+    ids=["numbers", "tuner"],
+)
+async def test_settings_pass_through(temporal_server: DevServer, options: TemporalWorkerOptions) -> None:
+    async with serving(temporal_server.url, [Greeter], temporal=options) as bench:
+        assert (await bench.run("x")).startswith("x!")
+
+
+async def test_settings_that_cannot_be(temporal_server: DevServer) -> None:
+    versioned = WorkerDeploymentConfig(version=WorkerDeploymentVersion("lab", "one"), use_worker_versioning=True)
+    with pytest.raises(RegistrationError, match=r"(?s)task queue 'lab' cannot be made.*versioning behavior"):
+        async with serving(
+            temporal_server.url,
+            [Greeter],
+            temporal=TemporalWorkerOptions(sandboxed=False, deployment_config=versioned),
+        ):
+            pass
+    given = WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion("lab", "one"),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
+    )
+    async with serving(
+        temporal_server.url, [Greeter], temporal=TemporalWorkerOptions(sandboxed=False, deployment_config=given)
+    ):
+        pass
+
+
+async def test_a_worker_that_fails_ends_its_block(temporal_server: DevServer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+
+    class Crash(TemporalInterceptor):
+        def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:  # noqa: A002
+            raise ConnectionError("worker")
+
+    with pytest.raises((EngineError, RegistrationError, ConnectionError)):
+        async with serving(
+            temporal_server.url, [Greeter], temporal=TemporalWorkerOptions(sandboxed=False, interceptors=[Crash()])
+        ):
+            await asyncio.sleep(5)
+
+
+SERVING = """
+import asyncio, sys
+import protopact
+from tests.temporal.bench import Lab
+from tests.temporal.programs import Greeter
+
+async def main(url):
+    async with protopact.connect(url) as engine, engine.worker(workflows=[Greeter], activities=[Lab()]):
+        print("serving", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_a_signal_ends_a_process_that_serves(temporal_server: DevServer, tmp_path: Path) -> None:
+    script = tmp_path / "serve.py"
+    script.write_text(SERVING)
+    process = subprocess.Popen(
+        [sys.executable, str(script), temporal_server.url],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'runtime'}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "serving\n"
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert "Traceback" not in errors
