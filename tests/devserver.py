@@ -48,6 +48,8 @@ DYNAMIC_CONFIG = {
     "history.transferProcessorMaxPollRPS": "100000",
     "history.timerProcessorMaxPollRPS": "100000",
     "history.visibilityProcessorMaxPollRPS": "100000",
+    # It rounds the time of a timer up by as much as a second otherwise.
+    "history.timerProcessorMaxTimeShift": '"1ms"',
     "system.enableActivityEagerExecution": "true",
     # A run may be terminated and started again at once; a cluster waits a second.
     "history.workflowIdReuseMinimalInterval": '"0s"',

@@ -16,16 +16,29 @@ import protopact
 from protopact import activity, workflow
 from protopact.activity import Activities
 from protopact.client import WorkflowHandle
-from protopact.engine import Engine, SignalWorkflow, Started, StartWorkflow, UpdateStarted, UpdateWorkflow
+from protopact.engine import (
+    Engine,
+    SignalWorkflow,
+    Started,
+    StartWorkflow,
+    UpdateStarted,
+    UpdateWorkflow,
+    WorkflowStatus,
+)
 from protopact.history.event import Attributes, Event
 from protopact.interceptor import ContinueAsNew, Interceptor, StartActivity, StartChildWorkflow
 from protopact.payload import Encoding, PayloadCodec
 from protopact.policy import RetryPolicy, StartOptions
+from protopact.temporal import TemporalWorkerOptions
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Attributes)
 
 ONCE = RetryPolicy(maximum_attempts=1)
+# Classes made in a test cannot be imported anew, as the sandbox does. Its own cases are in tests/temporal.
+UNSANDBOXED = TemporalWorkerOptions(sandboxed=False)
+# Core answers nothing when a task fails again, so that the server tries once more when the task has timed out.
+QUICKLY = timedelta(seconds=1)
 PATIENCE = timedelta(seconds=20)
 """After how long what must come has not come."""
 
@@ -119,6 +132,7 @@ class WorkerSettings(TypedDict, total=False):
     """What a test says of its worker."""
 
     services: Sequence[type]
+    task_queue: str | None
     max_concurrent_activities: int
     max_cached_workflows: int
     graceful_shutdown_timeout: timedelta
@@ -141,6 +155,11 @@ class Place:
 
     url: str
     name: str
+
+    @property
+    def is_forgetful(self) -> bool:
+        """Whether what it holds is gone with the connection."""
+        return self.url == "sqlite://"
 
     @asynccontextmanager
     async def connect(self, **settings: Unpack[ConnectSettings]) -> AsyncGenerator[Bench]:
@@ -172,9 +191,10 @@ class Bench:
         **settings: Unpack[WorkerSettings],
     ) -> AbstractAsyncContextManager[None]:
         """Serve workflows and activities on the test's queue; what still runs at the end is cancelled at once."""
-        settings.setdefault("graceful_shutdown_timeout", timedelta(0))
+        given = WorkerSettings(task_queue=self.place.name, graceful_shutdown_timeout=timedelta(0))
+        given.update(settings)
         return self.engine.worker(
-            workflows=workflows, activities=activities, task_queue=self.place.name, handle_signals=False, **settings
+            workflows=workflows, activities=activities, handle_signals=False, temporal=UNSANDBOXED, **given
         )
 
     async def start(self, value: str = "", *, name: str = "w", **options: Unpack[StartOptions]) -> suite.Free.Handle:
@@ -186,6 +206,20 @@ class Bench:
         """Start a Free, and what it returns."""
         handle = await self.start(value, name=name, **options)
         return (await soon(handle.result())).value
+
+    @property
+    def interceptors(self) -> Sequence[Interceptor]:
+        """What runs around the workflows of this bench, for replays."""
+        return [Routing(self.place.name)]
+
+    async def until_other_run(self, handle: WorkflowHandle[Any], run_id: str) -> None:
+        """Wait until a run has closed, or gone on as another one."""
+
+        async def other() -> bool:
+            description = await handle.describe()
+            return description.run_id != run_id or description.status is not WorkflowStatus.RUNNING
+
+        await until(other)
 
     async def until_parked(self, handle: WorkflowHandle[Any]) -> str:
         """Wait until a run's workflow task has failed; why it did."""

@@ -219,7 +219,7 @@ async def test_an_activity_on_another_queue(bench: Bench) -> None:
     queue = f"{bench.place.name}-other"
     async with (
         bench.worker(calling(task_queue=queue)),
-        bench.engine.worker(activities=[Lab()], task_queue=queue, handle_signals=False),
+        bench.worker(activities=[Lab()], task_queue=queue),
     ):
         assert await bench.run("a") == "a!"
 

@@ -63,6 +63,7 @@ class Cancels(Waiting):
     async def run(self, request: Text) -> Text:
         kind = ActivityCancellationType[request.value]
         handle = suite.beat(request, cancellation_type=kind, heartbeat_timeout=millis(500), retry_policy=HOURLY)
+        await asyncio.sleep(0)
         await self.go.receive()
         handle.cancel()
         with pytest.raises(ActivityError) as caught:
@@ -86,6 +87,8 @@ async def test_each_type_at_each_moment(bench: Bench, kind: ActivityCancellation
         handle = await bench.start(kind.name)
         if moment == "running":
             await soon(beating.started.wait())
+        elif moment == "before a worker comes":
+            await soon(handle.status(text("")))
         elif moment == "between attempts":
             await until_between_attempts(handle)
         await handle.go(text(""))

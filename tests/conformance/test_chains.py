@@ -111,11 +111,11 @@ async def test_what_goes_along_and_what_is_said_anew(bench: Bench) -> None:
 
 async def test_the_execution_timeout_spans_the_chain(bench: Bench) -> None:
     async def code(request: Text) -> Text:
-        await workflow.sleep(0.3)
+        await workflow.sleep(0.1)
         suite.Free.continue_as_new(text("again"))
 
     async with bench.worker(running(code)):
-        handle = await bench.start(execution_timeout=millis(800))
+        handle = await bench.start(execution_timeout=millis(900))
         with pytest.raises(WorkflowFailedError) as raised:
             await soon(handle.result())
     assert isinstance(raised.value.cause, TimeoutError)

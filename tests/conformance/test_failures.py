@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from tests.conformance.bench import ONCE, Bench, Lab, Waiting, kinds, running, soon, text
+from tests.conformance.bench import ONCE, QUICKLY, Bench, Lab, Waiting, kinds, running, soon, text
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
@@ -202,7 +202,7 @@ async def test_a_handler_that_fails_the_task(bench: Bench, where: str, caplog: p
             self.state = "noted"
 
     async with bench.worker(Buggy, build_id="1"):
-        handle = await bench.start()
+        handle = await bench.start(task_timeout=QUICKLY)
         update: asyncio.Task[Text] | None = None
         if where == "a signal's handler":
             await handle.note(text(""))

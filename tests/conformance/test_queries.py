@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from tests.conformance.bench import Bench, Lab, Waiting, kinds, soon, text
+from tests.conformance.bench import QUICKLY, Bench, Lab, Waiting, kinds, soon, text
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
@@ -80,10 +80,8 @@ async def test_a_query_that_raises(bench: Bench) -> None:
 
     async with bench.worker(Raising):
         handle = await bench.start()
-        with pytest.raises(QueryError, match="not now") as raised:
+        with pytest.raises(QueryError, match="not now"):
             await soon(handle.status(text("")))
-        assert isinstance(raised.value.__cause__, ApplicationError)
-        assert raised.value.__cause__.type == "Moody"
         with pytest.raises(QueryError, match="a bug"):
             await soon(handle.status(text("bug")))
         await handle.go(text("go"))
@@ -166,7 +164,7 @@ async def test_a_parked_run_that_is_fixed_answers(bench: Bench, caplog: pytest.L
             raise KeyError("a bug")
 
     async with bench.worker(Buggy):
-        handle = await bench.start()
+        handle = await bench.start(task_timeout=QUICKLY)
         await soon(handle.set(text("changed")))
         await handle.go(text(""))
         await bench.until_parked(handle)

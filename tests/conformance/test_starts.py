@@ -226,7 +226,7 @@ async def test_elements_are_served_on_the_queues_that_the_contract_names(bench: 
         async def land(self, request: Text) -> Text:
             return text("landed")
 
-    async with bench.engine.worker(workflows=[Hop], activities=[Landing()], handle_signals=False):
+    async with bench.worker(Hop, activities=[Landing()], task_queue=None):
         handle = await QueuedService.Client(bench.engine).start_hop(text("a"), task_queue="suite-queued")
         assert (await soon(handle.result())).value == "landed suite-queued"
     assert find(await handle.history(), ActivityTaskScheduled).task_queue == "suite-landing"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.conformance.bench import Bench, Lab, Waiting, find, kinds, millis, soon, text
+from tests.conformance.bench import QUICKLY, Bench, Lab, Waiting, find, kinds, millis, soon, text
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
@@ -88,7 +88,7 @@ async def test_a_validator_that_would_change_the_run_fails_the_task(
             suite.echo(request)
 
     async with bench.worker(Changing):
-        handle = await bench.start()
+        handle = await bench.start(task_timeout=QUICKLY)
         waiting = asyncio.create_task(handle.set(text("x")))
         await bench.until_parked(handle)
     async with bench.worker(Waiting, build_id="fixed"):
@@ -301,7 +301,7 @@ async def test_a_bug_in_an_update_is_cured_by_a_fix(bench: Bench, caplog: pytest
             raise KeyError("a bug")
 
     async with bench.worker(Buggy):
-        handle = await bench.start()
+        handle = await bench.start(task_timeout=QUICKLY)
         waiting = asyncio.create_task(handle.set(text("x")))
         await bench.until_parked(handle)
     async with bench.worker(Waiting, build_id="fixed"):

@@ -19,22 +19,15 @@ from protopact.embedded.engine import EmbeddedEngine
 from protopact.embedded.store import Store
 from protopact.engine import WorkflowStatus
 from protopact.errors import (
-    AlreadyStartedError,
     ApplicationError,
-    CancelledError,
     ChildWorkflowError,
     WorkflowFailedError,
 )
 from protopact.history import event as ev
-from protopact.history.json import to_json
 from protopact.interceptor import Interceptor, SignalExternalWorkflow, StartChildWorkflow
 from protopact.payload import Payload, PayloadCodec
 from protopact.policy import (
-    ChildWorkflowCancellationType,
-    ParentClosePolicy,
     Priority,
-    RetryPolicy,
-    WorkflowIdReusePolicy,
 )
 from protopact.replay import Replayer
 
@@ -72,31 +65,6 @@ async def play(engine: EmbeddedEngine, code: Code, *children: type[workflow.Work
 # -- what becomes of a child
 
 
-async def test_a_child_returns(engine: EmbeddedEngine) -> None:
-    async def code(request: Text) -> Text:
-        child = await lab.Free.start_child(text("c"))
-        assert (child.id, len(child.run_id)) == ("c", 36)
-        await child.go(text("on"))
-        return await child
-
-    handle = await play(engine, code)
-    assert kinds(await handle.history()) == [
-        "WorkflowExecutionStarted",
-        "StartChildWorkflowExecutionInitiated",
-        "ChildWorkflowExecutionStarted",
-        "SignalExternalWorkflowExecutionInitiated",
-        "ExternalWorkflowExecutionSignaled",
-        "ChildWorkflowExecutionCompleted",
-        "WorkflowExecutionCompleted",
-    ]
-    child = await lab.Client(engine).free_handle("c").history()
-    started = find(child, ev.WorkflowExecutionStarted)
-    assert (started.parent_workflow_id, started.parent_run_id) == ("p", handle.run_id)
-    assert started.parent_initiated_event_id == 5
-    assert (started.root_workflow_id, started.task_queue) == ("p", "lab")
-    assert to_json(await handle.history())
-
-
 async def test_a_child_has_the_priority_that_it_is_given(engine: EmbeddedEngine) -> None:
     async def code(request: Text) -> Text:
         child = await lab.Free.start_child(text("c"), priority=Priority(priority_key=2, fairness_key="tenant"))
@@ -117,132 +85,6 @@ async def test_a_child_has_the_priority_that_it_is_given(engine: EmbeddedEngine)
     assert "holds priority key 2, fairness key 'tenant', the code asks for key 5" in str(told.warnings[0])
 
 
-async def test_a_child_fails(engine: EmbeddedEngine) -> None:
-    async def code(request: Text) -> Text:
-        child = await lab.Free.start_child(text("c"))
-        await child.go(text("fail"))
-        with pytest.raises(ChildWorkflowError) as caught:
-            await child.result()
-        assert isinstance(caught.value.cause, ApplicationError)
-        return text(caught.value.cause.type or "")
-
-    handle = await play(engine, code)
-    assert (await handle.result()).value == "Asked"
-
-
-async def test_a_child_that_is_retried_is_one_child(engine: EmbeddedEngine, clock: VirtualClock) -> None:
-    class Retried(Waiting):
-        async def run(self, request: Text) -> Text:
-            if workflow.info().attempt < 3:
-                raise ApplicationError("again")
-            return text(f"attempt {workflow.info().attempt}")
-
-    async def code(request: Text) -> Text:
-        return await lab.Free.execute_child(text("c"), retry_policy=RetryPolicy(maximum_attempts=3))
-
-    async with engine.worker(workflows=[parent(code), Retried]):
-        handle = await lab.Client(engine).start_other(text("p"))
-        await clock.advance(timedelta(seconds=10))
-        assert (await soon(handle.result())).value == "attempt 3"
-    assert kinds(await handle.history()).count("ChildWorkflowExecutionCompleted") == 1
-
-
-@pytest.mark.parametrize("end", ["terminated", "timed out", "cancelled by somebody else"])
-async def test_a_child_ends_otherwise(engine: EmbeddedEngine, clock: VirtualClock, end: str) -> None:
-    async def code(request: Text) -> Text:
-        try:
-            await lab.Free.execute_child(text("c"), run_timeout=timedelta(seconds=5))
-        except ChildWorkflowError as error:
-            return text(f"{error.message}: {type(error.cause).__name__}")
-        return request
-
-    async with engine.worker(workflows=[parent(code), Child]):
-        handle = await lab.Client(engine).start_other(text("p"))
-        await clock.settle()
-        child = lab.Client(engine).free_handle("c")
-        if end == "terminated":
-            await child.terminate(reason="enough")
-        elif end == "timed out":
-            await clock.advance(timedelta(seconds=5))
-        else:
-            await child.cancel()
-        result = (await soon(handle.result())).value
-    expected = {
-        "terminated": "Child Workflow execution terminated: TerminatedError",
-        "timed out": "Child Workflow execution timed out: TimeoutError",
-        "cancelled by somebody else": "Child Workflow execution cancelled: CancelledError",
-    }
-    assert result == expected[end]
-
-
-@pytest.mark.parametrize("kind", ChildWorkflowCancellationType)
-async def test_a_parent_cancels_a_child(
-    engine: EmbeddedEngine, clock: VirtualClock, kind: ChildWorkflowCancellationType
-) -> None:
-    class CleansUp(Child):
-        async def run(self, request: Text) -> Text:
-            try:
-                await workflow.sleep(3600)
-            except asyncio.CancelledError:
-                await workflow.sleep(5)
-                raise
-            return request
-
-    async def code(request: Text) -> Text:
-        child = await lab.Free.start_child(
-            text("c"), cancellation_type=kind, parent_close_policy=ParentClosePolicy.ABANDON
-        )
-        began = workflow.now()
-        await workflow.sleep(1)
-        child.cancel(reason="no more")
-        with pytest.raises(ChildWorkflowError) as caught:
-            await child
-        assert isinstance(caught.value.cause, CancelledError)
-        return text(str((workflow.now() - began).total_seconds()))
-
-    async with engine.worker(workflows=[parent(code), CleansUp]):
-        handle = await lab.Client(engine).start_other(text("p"))
-        await clock.advance(timedelta(seconds=7))
-        waited = (await soon(handle.result())).value
-        child = lab.Client(engine).free_handle("c")
-        await clock.settle()
-        status = (await child.describe()).status
-    waits = kind.name.startswith("WAIT")
-    assert waited == ("6.0" if waits else "1.0")
-    abandoned = kind is ChildWorkflowCancellationType.ABANDON
-    assert status is (WorkflowStatus.RUNNING if abandoned else WorkflowStatus.CANCELED)
-    if not abandoned:
-        assert find(await child.history(), ev.WorkflowExecutionCancelRequested).cause == "no more"
-
-
-async def test_an_id_that_is_taken(engine: EmbeddedEngine) -> None:
-    async def code(request: Text) -> Text:
-        try:
-            await lab.Free.start_child(text("c"))
-        except AlreadyStartedError as error:
-            return text(f"{error.workflow_id} {error.workflow_type}")
-        return request
-
-    await lab.Client(engine).start_free(text("c"))
-    handle = await play(engine, code)
-    assert (await handle.result()).value == "c lab.v1.LabService.Free"
-
-
-async def test_nobody_catches_that_an_id_is_taken(engine: EmbeddedEngine) -> None:
-    async def code(request: Text) -> Text:
-        for _ in range(2):
-            child = await lab.Free.start_child(text("c"), id_reuse_policy=WorkflowIdReusePolicy.REJECT_DUPLICATE)
-            await child.go(text("on"))
-            await child
-        return request
-
-    async with engine.worker(workflows=[parent(code), Child]):
-        handle = await lab.Client(engine).start_other(text("p"))
-        with pytest.raises(WorkflowFailedError) as caught:
-            await soon(handle.result())
-    assert "is taken" in str(caught.value.__cause__)
-
-
 async def test_a_child_without_an_id_has_one_that_replay_draws_again(path: Path | None, clock: VirtualClock) -> None:
     async def code(request: Text) -> Text:
         child = await lab.Other.start_child(text("other"), id=str(workflow.uuid4()))
@@ -256,125 +98,6 @@ async def test_a_child_without_an_id_has_one_that_replay_draws_again(path: Path 
     async with open_engine(path, clock=clock) as engine, engine.worker(workflows=[Both], max_cached_workflows=0):
         handle = await lab.Client(engine).start_other(text("p"))
         assert len((await soon(handle.result())).value) == 36
-
-
-# -- a parent's end
-
-
-async def _complete(_: lab.Other.Handle, __: VirtualClock) -> None: ...
-
-
-async def _terminate(handle: lab.Other.Handle, _: VirtualClock) -> None:
-    await handle.terminate()
-
-
-async def _cancel(handle: lab.Other.Handle, _: VirtualClock) -> None:
-    await handle.cancel()
-
-
-async def _time_out(_: lab.Other.Handle, clock: VirtualClock) -> None:
-    await clock.advance(timedelta(seconds=60))
-
-
-@pytest.mark.parametrize("policy", ParentClosePolicy)
-@pytest.mark.parametrize("end", [_complete, _terminate, _cancel, _time_out])
-async def test_a_parent_ends_before_its_child(
-    engine: EmbeddedEngine,
-    clock: VirtualClock,
-    end: Callable[[lab.Other.Handle, VirtualClock], Awaitable[None]],
-    policy: ParentClosePolicy,
-) -> None:
-    async def code(request: Text) -> Text:
-        await lab.Free.start_child(text("c"), parent_close_policy=policy)
-        if end is not _complete:
-            await workflow.sleep(3600)
-        return request
-
-    async with engine.worker(workflows=[parent(code), Child]):
-        handle = await lab.Client(engine).start_other(text("p"), run_timeout=timedelta(seconds=30))
-        await clock.settle()
-        await end(handle, clock)
-        await clock.settle()
-        assert (await handle.describe()).status is not WorkflowStatus.RUNNING
-        child = lab.Client(engine).free_handle("c")
-        history = await child.history()
-        status = (await child.describe()).status
-    if policy is ParentClosePolicy.ABANDON:
-        assert status is WorkflowStatus.RUNNING
-    elif policy is ParentClosePolicy.TERMINATE:
-        assert status is WorkflowStatus.TERMINATED
-        assert find(history, ev.WorkflowExecutionTerminated).reason == "by parent close policy"
-    else:
-        assert status is WorkflowStatus.CANCELED
-        assert find(history, ev.WorkflowExecutionCancelRequested).cause == "by parent close policy"
-
-
-@pytest.mark.parametrize("policy", ParentClosePolicy)
-async def test_a_parent_that_ends_at_once_leaves_only_abandoned_children(
-    engine: EmbeddedEngine, clock: VirtualClock, policy: ParentClosePolicy
-) -> None:
-    tasks = list[asyncio.Task[object]]()
-
-    async def code(request: Text) -> Text:
-        tasks.append(asyncio.create_task(lab.Free.start_child(text("c"), parent_close_policy=policy)))
-        await asyncio.sleep(0)
-        return request
-
-    await play(engine, code)
-    found = [each async for each in engine.list_workflows(workflow_id="c")]
-    assert bool(found) == (policy is ParentClosePolicy.ABANDON)
-
-
-# -- other workflows
-
-
-async def test_signals_and_cancellations_of_others(engine: EmbeddedEngine) -> None:
-    async def code(request: Text) -> Text:
-        other = lab.Free.external("a")
-        assert (other.id, other.run_id) == ("a", None)
-        await other.go(text("hello"))
-        await lab.Free.external("b").cancel(reason="enough")
-        said = list[str]()
-        for each in (lab.Free.external("nobody"), lab.Free.external("p"), lab.Free.external("closed")):
-            for ask in (each.go(text("x")), each.cancel()):
-                with pytest.raises(ApplicationError) as caught:
-                    await ask
-                said.append(f"{caught.value.type}: {caught.value.message}")
-        assert set(said) == {
-            "ExternalWorkflowExecutionNotFound: Unable to signal external workflow because it was not found",
-            "ExternalWorkflowExecutionNotFound: Unable to cancel external workflow because not found",
-        }
-        return request
-
-    client = lab.Client(engine)
-    first, second, third = [await client.start_free(text(each)) for each in ("a", "b", "closed")]
-    await third.terminate()
-    await play(engine, code)
-    async with engine.worker(workflows=[Child]):
-        assert (await soon(first.result())).value == "a hello"
-        with pytest.raises(WorkflowFailedError) as caught:
-            await soon(second.result())
-        assert isinstance(caught.value.__cause__, CancelledError)
-    assert find(await second.history(), ev.WorkflowExecutionCancelRequested).cause == "enough"
-
-
-async def test_a_child_handle_reaches_only_the_child(engine: EmbeddedEngine, clock: VirtualClock) -> None:
-    async def code(request: Text) -> Text:
-        child = await lab.Free.start_child(text("c"))
-        await child.go(text("first"))
-        await child
-        await workflow.sleep(10)
-        with pytest.raises(ApplicationError):
-            await child.go(text("late"))
-        return request
-
-    async with engine.worker(workflows=[parent(code), Child]):
-        handle = await lab.Client(engine).start_other(text("p"))
-        await clock.settle()
-        stranger = await lab.Client(engine).start_free(text("c"))
-        await clock.advance(timedelta(seconds=10))
-        await soon(handle.result())
-        assert (await stranger.describe()).status is WorkflowStatus.RUNNING
 
 
 async def test_interceptors_and_headers(path: Path | None) -> None:

@@ -334,7 +334,8 @@ def signals(**changes: str) -> Command:
 
 
 def requests(**changes: str) -> Command:
-    event = ev.RequestCancelExternalWorkflowExecutionInitiated(namespace="default", workflow_id="y", reason="why not")
+    reason = "Cancel requested by workflow with run id story with reason: why not"
+    event = ev.RequestCancelExternalWorkflowExecutionInitiated(namespace="default", workflow_id="y", reason=reason)
     return lambda _: msgspec.structs.replace(event, **changes)
 
 

@@ -71,7 +71,6 @@ Asked: TypeAlias = (
 """Events that ask something of another run; the answer comes behind all the events of their task."""
 
 _TASK_TIMEOUT = Duration(10_000_000_000)
-_BY_POLICY = "by parent close policy"
 _NOT_FOUND = "EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND"
 
 
@@ -147,7 +146,13 @@ class Relations:
         task.asked.append((task.run.append(asked, tick.now).event_id, asked))
 
     def answer(self, tick: Tick, task: Task) -> None:
-        """Do what a task's commands ask of other runs, in order, once all of them stand in history."""
+        """Do what a task's commands ask of other runs, in order, once all of them stand in history.
+
+        As on the server nothing of it is done when the task has closed its run: no child begins, not even one that its
+        parent would abandon, and no signal or request to cancel leaves.
+        """
+        if not task.run.is_open:
+            return
         for event_id, asked in task.asked:
             match asked:
                 case StartChildWorkflowExecutionInitiated():
@@ -158,8 +163,6 @@ class Relations:
                     self._request_cancel(tick, task.run, event_id, asked)
 
     def _start(self, tick: Tick, run: Run, event_id: int, asked: StartChildWorkflowExecutionInitiated) -> None:
-        if not run.is_open and asked.parent_close_policy != ParentClosePolicy.ABANDON.name:
-            return  # it would end at once
         start = Start(
             started=self._first_event(tick, run, event_id, asked),
             reuse=WorkflowIdReusePolicy[asked.workflow_id_reuse_policy],
@@ -228,7 +231,7 @@ class Relations:
 
     def _signal(self, tick: Tick, run: Run, event_id: int, asked: SignalExternalWorkflowExecutionInitiated) -> None:
         found = self._target(tick, run, asked)
-        if found is None:
+        if found is None or found.status:
             failed = SignalExternalWorkflowExecutionFailed(
                 cause=_NOT_FOUND,
                 workflow_task_completed_event_id=asked.workflow_task_completed_event_id,
@@ -270,10 +273,11 @@ class Relations:
             )
             self._tell(tick, run, failed)
             return
-        request = WorkflowExecutionCancelRequested(
-            cause=asked.reason, identity=self._shell.identity, external_initiated_event_id=event_id
-        )
-        self._shell.calls.deliver(tick, found, CancelRequest(request), None)
+        if not found.status:  # a closed run needs no cancelling, which is no failure, as on the server
+            request = WorkflowExecutionCancelRequested(
+                cause=asked.reason, identity=self._shell.identity, external_initiated_event_id=event_id
+            )
+            self._shell.calls.deliver(tick, found, CancelRequest(request), None)
         requested = ExternalWorkflowExecutionCancelRequested(
             initiated_event_id=event_id,
             namespace=asked.namespace,
@@ -288,22 +292,21 @@ class Relations:
         run: Run,
         asked: SignalExternalWorkflowExecutionInitiated | RequestCancelExternalWorkflowExecutionInitiated,
     ) -> Run | RunRow | None:
-        """The open run that is meant; as on the server, none when a workflow means itself."""
+        """The run that is meant; as on the server, none when a workflow means itself."""
         if asked.workflow_id == run.workflow_id:
             return None
         if not asked.child_workflow_only:
-            return self._open(tick, WorkflowRef(asked.workflow_id, asked.run_id or None))
+            return self._find(tick, WorkflowRef(asked.workflow_id, asked.run_id or None))
         for child in run.children.values():
             if child.workflow_id == asked.workflow_id:
-                return self._open(tick, WorkflowRef(asked.workflow_id, None, child.run_id))
+                return self._find(tick, WorkflowRef(asked.workflow_id, None, child.run_id))
         return None
 
-    def _open(self, tick: Tick, ref: WorkflowRef) -> Run | RunRow | None:
+    def _find(self, tick: Tick, ref: WorkflowRef) -> Run | RunRow | None:
         try:
-            found = self._shell.calls.find(tick, ref)
+            return self._shell.calls.find(tick, ref)
         except NotFoundError:
             return None
-        return None if found.status else found
 
     def _tell(self, tick: Tick, run: Run, answer: Attributes) -> None:
         """Append the answer to what a run asked, unless that run has closed meanwhile."""
@@ -329,14 +332,14 @@ class Relations:
 
     def _spread(self, tick: Tick, run: Run, end: Attributes) -> None:
         for child in run.children.values():
-            found = self._open(tick, WorkflowRef(child.workflow_id, None, child.run_id))
-            if found is None:
+            found = self._find(tick, WorkflowRef(child.workflow_id, None, child.run_id))
+            if found is None or found.status:
                 continue
             if child.parent_close_policy == ParentClosePolicy.TERMINATE.name:
-                terminated = WorkflowExecutionTerminated(reason=_BY_POLICY, identity=self._shell.identity)
+                terminated = WorkflowExecutionTerminated(reason="by parent close policy", identity=self._shell.identity)
                 self._shell.calls.terminate_run(tick, found, terminated)
             elif child.parent_close_policy == ParentClosePolicy.REQUEST_CANCEL.name:
-                request = WorkflowExecutionCancelRequested(cause=_BY_POLICY, identity=self._shell.identity)
+                request = WorkflowExecutionCancelRequested(identity=self._shell.identity)
                 self._shell.calls.deliver(tick, found, CancelRequest(request), None)
         started = run.started
         if not started.parent_run_id or not isinstance(end, _ENDS) or _goes_on(end):

@@ -113,6 +113,7 @@ class Requests:
         """A query; raises as `start` does."""
         where = f"request of {call.query.name}"
         arguments = self._converter.to_payloads(call.query.request, call.request, where=where)
+        check_size(arguments, where)
         return await self._encode(QueryRequest(name=call.query.name, args=arguments, header=call.headers))
 
     async def update(self, call: UpdateWorkflow[Any, Any]) -> UpdateRequest:

@@ -79,19 +79,20 @@ class SentSignal(Entry):
 class RequestedCancellation(Entry):
     """The code's request to cancel another workflow."""
 
-    __slots__ = ("_call", "_outcome")
+    __slots__ = ("_call", "_outcome", "_reason")
 
     becomes = RequestCancelExternalWorkflowExecutionInitiated
 
-    def __init__(self, call: CancelExternalWorkflow, outcome: asyncio.Future[None]) -> None:
+    def __init__(self, call: CancelExternalWorkflow, run_id: str, outcome: asyncio.Future[None]) -> None:
         self._call = call
+        self._reason = f"Cancel requested by workflow with run id {run_id} with reason: {call.reason}"  # Core's words
         self._outcome = outcome
 
     def command(self) -> RequestCancelExternalWorkflowExecution:
         """The command."""
         call = self._call
         return RequestCancelExternalWorkflowExecution(
-            namespace="", workflow_id=call.workflow_id, run_id=call.run_id or "", reason=call.reason
+            namespace="", workflow_id=call.workflow_id, run_id=call.run_id or "", reason=self._reason
         )
 
     def meet(self, ledger: Ledger, event_id: int, _: RequestCancelExternalWorkflowExecutionInitiated, /) -> bool:
@@ -125,7 +126,7 @@ class Externals:
         instance = self._instance
         instance.check_running("cancel another workflow")
         outcome: asyncio.Future[None] = instance.loop.create_future()
-        instance.ledger.add(RequestedCancellation(call, outcome))
+        instance.ledger.add(RequestedCancellation(call, instance.info().run_id, outcome))
         await outcome
 
     def answer(self, event: Event, initiated_event_id: int, failure: Failure | None) -> Callable[[], None] | None:

@@ -38,7 +38,8 @@ async def result(session: Session, ref: WorkflowRef, response: contract.Message[
         if not (successor and follow_runs):
             break
         run_id = successor
-    if event.HasField("workflow_execution_continued_as_new_event_attributes"):
+    continued = event.workflow_execution_continued_as_new_event_attributes
+    if successor and not continued.HasField("failure"):
         raise WorkflowContinuedAsNewError(
             f"workflow {workflow_id} (run {run_id}) went on as run {successor}", new_run_id=successor
         )
@@ -54,6 +55,9 @@ async def result(session: Session, ref: WorkflowRef, response: contract.Message[
 
 async def _end(session: Session, workflow_id: str, event: HistoryEvent) -> tuple[FailureError, str]:
     match event.WhichOneof("attributes"):
+        case "workflow_execution_continued_as_new_event_attributes":  # so the server words a failure that is retried
+            failure = event.workflow_execution_continued_as_new_event_attributes.failure
+            return await session.failure(workflow_id, failure), "failed"
         case "workflow_execution_failed_event_attributes":
             failure = event.workflow_execution_failed_event_attributes.failure
             return await session.failure(workflow_id, failure), "failed"

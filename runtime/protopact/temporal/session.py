@@ -16,6 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from protopact import contract
 from protopact.errors import FailureError, ProtopactError
 from protopact.payload import CodecChain, PayloadConverter, Payloads
+from protopact.payload.sizes import check_size
 from protopact.temporal.calls import Calls
 from protopact.temporal.failures import TemporalFailures, failure_from_proto
 from protopact.temporal.payloads import codecs_of, from_raw_values, to_raw_values
@@ -66,8 +67,14 @@ class Session:
 
         Raises:
             PayloadError: It cannot be encoded.
+            PayloadSizeError: It is too large; the server would end a run for a signal that is. What a codec or an
+                external storage makes of it is for the server to judge.
         """
-        return to_raw_values(self.converter.to_payloads(message, value, where=where))
+        payloads = self.converter.to_payloads(message, value, where=where)
+        data_converter = self.client.data_converter
+        if data_converter.payload_codec is None and data_converter.external_storage is None:
+            check_size(payloads, where)
+        return to_raw_values(payloads)
 
     def message(self, message: contract.Message[T], value: RawValue | None, where: str) -> T:
         """A message out of the result of a call, which the SDK has decoded by its codec.

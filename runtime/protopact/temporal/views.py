@@ -8,6 +8,7 @@ from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
 
+from protopact.contract import CHANGE_VERSION
 from protopact.engine import PendingActivity, WorkflowDescription, WorkflowStatus
 from protopact.origin import Origin, without_origin
 from protopact.payload import CodecChain
@@ -60,10 +61,21 @@ async def describe(
         history_length=run.history_length,
         memo=without_origin(memo),
         origin=Origin.of(memo),
-        search_attributes=search_attributes_from_payloads(headers_from_protos(info.search_attributes.indexed_fields)),
+        search_attributes=search_attributes_from_payloads(
+            {
+                name: payload
+                for name, payload in headers_from_protos(info.search_attributes.indexed_fields).items()
+                if not _is_of_server(name)
+            }
+        ),
         task_failure=task_failure,
         pending_activities=tuple([await _pending(activity, codecs) for activity in pending]),
     )
+
+
+def _is_of_server(name: str) -> bool:
+    """Whether the server itself sets a search attribute, of workers' versions and problems."""
+    return name == "BuildIds" or (name.startswith("Temporal") and name != CHANGE_VERSION)
 
 
 async def _pending(info: PendingActivityInfo, codecs: CodecChain) -> PendingActivity:

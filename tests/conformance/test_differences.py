@@ -1,0 +1,256 @@
+"""Where the engines differ: a test for each row of the table in docs/engines.md, of both sides."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import tests.conformance.test_differences as itself
+from tests.conformance.bench import (
+    ONCE,
+    QUICKLY,
+    Bench,
+    Lab,
+    Other,
+    Stuck,
+    Waiting,
+    kinds,
+    millis,
+    running,
+    soon,
+    text,
+    until,
+)
+from tests.conformance.google.suite.v1.suite_pb2 import Text
+from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+
+import protopact
+from protopact.engine import QueryWorkflow, WorkflowStatus
+from protopact.errors import (
+    ActivityError,
+    ApplicationError,
+    OptionError,
+    QueryError,
+    RegistrationError,
+)
+from protopact.policy import RetryPolicy, WaitForStage
+
+ROOT = Path(__file__).parents[2]
+
+
+def is_embedded(bench: Bench) -> bool:
+    return bench.place.url.startswith("sqlite:")
+
+
+def test_the_table_and_the_tests_agree() -> None:
+    page = (ROOT / "docs/engines.md").read_text()
+    table = page[page.index("| What |") :].partition("\n\n")[0]
+    rows = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
+    named = {"test_" + re.sub(r"\W+", "_", row.lower()).strip("_") for row in rows}
+    tests = {name for name, value in vars(itself).items() if inspect.iscoroutinefunction(value) and name[:5] == "test_"}
+    assert named == tests
+
+
+def test_no_other_case_knows_its_engine() -> None:
+    for module in Path(__file__).parent.glob("*.py"):
+        if module.name not in {"test_differences.py", "test_example.py", "bench.py", "conftest.py"}:
+            assert not re.search(r"is_embedded|is_temporal|place\.url|\"(sqlite|temporal):", module.read_text()), module
+
+
+async def test_the_cause_of_a_failed_query(bench: Bench) -> None:
+    class Raising(Waiting):
+        def status(self, request: Text) -> Text:
+            raise ApplicationError("not now", text("detail"), type="Moody")
+
+    async with bench.worker(Raising):
+        handle = await bench.start()
+        with pytest.raises(QueryError, match="not now") as raised:
+            await soon(handle.status(text("")))
+    cause = raised.value.__cause__
+    if is_embedded(bench):
+        assert isinstance(cause, ApplicationError)
+        assert (cause.type, cause.details.get(0, Text)) == ("Moody", text("detail"))
+    else:
+        assert cause is None
+
+
+async def test_a_query_of_a_parked_run(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("CRITICAL")
+
+    class Buggy(Waiting):
+        async def run(self, request: Text) -> Text:
+            await self.go.receive()
+            raise KeyError("a bug")
+
+    async with bench.worker(Buggy):
+        handle = await bench.start(task_timeout=QUICKLY)
+        await soon(handle.set(text("changed")))
+        await handle.go(text(""))
+        await bench.until_parked(handle)
+        if is_embedded(bench):
+            assert (await soon(handle.status(text("?")))).value == "changed?"
+        else:
+            query = handle.__protopact__.workflow.queries[0]
+            short = QueryWorkflow(
+                ref=handle.__protopact__.latest, query=query, request=text("?"), timeout=timedelta(seconds=2)
+            )
+            with pytest.raises(QueryError):
+                await soon(bench.engine.query_workflow(short))
+
+
+async def test_the_cure_of_a_parked_run(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("CRITICAL")
+
+    async def buggy(request: Text) -> Text:
+        raise KeyError("a bug")
+
+    async def fixed(request: Text) -> Text:
+        return request
+
+    async with bench.worker(running(buggy), build_id="1"):
+        handle = await bench.start("a", task_timeout=timedelta(seconds=3))
+        await bench.until_parked(handle)
+        await asyncio.sleep(0.2)  # for a second attempt, after which the server waits
+    began = time.monotonic()
+    async with bench.worker(running(fixed), build_id="2"):
+        assert (await soon(handle.result())).value == "a"
+    took = time.monotonic() - began
+    assert took < 1 if is_embedded(bench) else took > 1
+
+
+async def test_a_worker_that_lacks_a_workflow_of_its_queue(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("CRITICAL")
+    async with bench.worker(Other):
+        handle = await bench.start(task_timeout=QUICKLY)
+        if is_embedded(bench):
+            await asyncio.sleep(0.1)
+            assert kinds(await handle.history()) == ["WorkflowExecutionStarted"]
+            assert (await handle.describe()).task_failure is None
+        else:
+            assert "not registered" in await bench.until_parked(handle)
+    async with bench.worker(Waiting):
+        await handle.go(text("go"))
+        assert (await soon(handle.result())).value == "go new"
+
+
+async def test_workers_of_one_connection_that_serve_the_same_queue(bench: Bench) -> None:
+    async with bench.worker(Waiting):
+        if is_embedded(bench):
+            async with bench.worker(Other):
+                pass
+        else:
+            with pytest.raises(RegistrationError):
+                async with bench.worker(Other):
+                    pass
+            async with bench.place.connect() as another, another.worker(Waiting):
+                pass
+
+
+async def test_an_attempt_whose_worker_died(bench: Bench) -> None:
+    if bench.place.is_forgetful:
+        pytest.skip("memory has no other processes")
+
+    async def code(request: Text) -> Text:
+        policy = RetryPolicy(initial_interval=millis(10))
+        return await suite.beat(request, heartbeat_timeout=timedelta(seconds=2), retry_policy=policy)
+
+    program = [sys.executable, "-m", "tests.conformance.dying_worker", bench.place.url, bench.place.name]
+    async with bench.worker(running(code)):
+        dying = await asyncio.to_thread(subprocess.Popen[bytes], program, cwd=ROOT)
+        handle = await bench.start("a")
+        assert await asyncio.to_thread(dying.wait, 30) == 1, "in the middle of the first attempt"
+        began = time.monotonic()
+    async with bench.worker(running(code), activities=[Lab()]):
+        assert (await soon(handle.result())).value == "a"
+    took = time.monotonic() - began
+    assert took < 1.5 if is_embedded(bench) else took > 1.5
+
+
+async def test_cancelling_an_activity_that_does_not_heartbeat(bench: Bench) -> None:
+    async def code(request: Text) -> Text:
+        handle = suite.beat(request, heartbeat_timeout=None, start_to_close_timeout=millis(1500), retry_policy=ONCE)
+        await asyncio.sleep(0)
+        await suite.echo(request)
+        handle.cancel()
+        with pytest.raises(ActivityError) as caught:
+            await handle
+        return text(type(caught.value.cause).__name__)
+
+    class Silent(Stuck):
+        async def echo(self, request: Text) -> Text:
+            await self.started.wait()
+            return request
+
+        async def beat(self, request: Text) -> Text:
+            return await self._wait(request)
+
+    async with bench.worker(running(code), activities=[Silent()]):
+        assert await bench.run() == ("CancelledError" if is_embedded(bench) else "TimeoutError")
+
+
+async def test_time_outs_while_no_worker_runs(bench: Bench) -> None:
+    handle = await bench.start(run_timeout=millis(200))
+
+    async def timed_out() -> bool:
+        return (await handle.describe()).status is WorkflowStatus.TIMED_OUT
+
+    if is_embedded(bench):
+        await asyncio.sleep(0.3)
+        assert not await timed_out()
+        async with bench.worker(Waiting):
+            await until(timed_out)
+    else:
+        await until(timed_out)
+
+
+async def test_names_and_types_of_search_attributes(bench: Bench) -> None:
+    start = bench.start(search_attributes={"NobodyRegisteredThis": "x"})
+    if is_embedded(bench):
+        assert (await (await start).describe()).search_attributes == {"NobodyRegisteredThis": "x"}
+    else:
+        with pytest.raises(OptionError, match="NobodyRegisteredThis"):
+            await start
+
+
+async def test_lists(bench: Bench) -> None:
+    handle = await bench.start()
+
+    async def listed() -> bool:
+        return [each.run_id async for each in bench.engine.list_workflows(workflow_id=handle.id)] == [handle.run_id]
+
+    if is_embedded(bench):
+        assert await listed(), "at once"
+    else:
+        await until(listed)
+
+
+async def test_retention(bench: Bench) -> None:
+    if is_embedded(bench):
+        protopact.connect(bench.place.url, retention=timedelta(days=1))
+    else:
+        with pytest.raises(OptionError, match="namespace"):
+            protopact.connect(bench.place.url, retention=timedelta(days=1))
+
+
+async def test_updates_under_way(bench: Bench) -> None:
+    class Slow(Waiting):
+        async def set(self, request: Text) -> Text:
+            return await self.note.receive()
+
+    async with bench.worker(Slow):
+        handle = await bench.start()
+        for number in range(10):
+            await soon(handle.start_set(text(str(number)), wait_for_stage=WaitForStage.ACCEPTED))
+        eleventh = asyncio.create_task(handle.start_set(text("x"), wait_for_stage=WaitForStage.ACCEPTED))
+        if not is_embedded(bench):
+            _, waits = await asyncio.wait([eleventh], timeout=0.5)
+            assert waits
+            await handle.note(text("make room"))
+        await soon(eleventh)
