@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.embedded.bench import Waiting, all_kinds, find, kinds, open_engine, soon, text
+from tests.embedded.bench import Lab, Waiting, all_kinds, find, kinds, open_engine, soon, text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
 from tests.embedded.test_seams import Squeezing
@@ -28,6 +29,8 @@ from protopact.history.event import MarkerRecorded, TimerStarted, WorkflowTaskFa
 from protopact.interceptor import Interceptor, StartLocalActivity
 from protopact.payload import Payload
 from protopact.policy import ActivityCancellationType, LocalActivityOptions, RetryPolicy
+from protopact.replay.entries import CalledActivity, StartedTimer
+from protopact.replay.local import CalledLocalActivity
 
 ONCE = RetryPolicy(maximum_attempts=1)
 
@@ -302,6 +305,26 @@ async def test_an_attempt_that_is_wanted_no_more_keeps_its_slot_until_it_ends(
         assert "b 1" not in busy.begun
         busy.free.set()
         assert (await soon(other.result())).value == "b!"
+
+
+async def test_a_run_keeps_nothing_of_what_is_over(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    class Steps(Waiting):
+        async def run(self, request: Text) -> Text:
+            for number in range(20):
+                await lab.Local.echo(text(str(number)))
+                await lab.echo(text(str(number)))
+                await workflow.sleep(1)
+            return await self.go.receive()
+
+    async with engine.worker(workflows=[Steps], activities=[Lab()]):
+        await lab.Client(engine).start_free(text("a"))
+        alive = list[int]()
+        for _ in range(3):
+            await clock.advance(timedelta(seconds=5))
+            gc.collect()
+            kept = (CalledLocalActivity, CalledActivity, StartedTimer)
+            alive.append(sum(isinstance(each, kept) for each in gc.get_objects()))
+        assert alive[2] <= alive[0]
 
 
 class Hasty(Waiting):

@@ -13,12 +13,16 @@ from tests.replay.stories import (
     Command,
     Program,
     Story,
+    completes,
     ends,
     ends_cancelled,
     ends_failed,
+    stops,
     timer,
     work,
 )
+
+from protopact.history import event as ev
 
 CASES = Cases()
 judged = CASES.judged
@@ -129,6 +133,26 @@ judged("waits for the end", WorksAndWaits, late().finish().task().answer(work("1
 # Damage.
 
 
+class SleepsAndStops(Program):
+    async def run(self) -> None:
+        sleeping = asyncio.ensure_future(self.sdk.sleep(7))
+        await self.sdk.wait_condition(lambda: self.done)
+        sleeping.cancel()
+        await self.sdk.work("a")
+
+
+def fires_nobody(_: Story) -> ev.Attributes:
+    return ev.TimerFired(timer_id="1", started_event_id=2)
+
+
+def returns_nobody(_: Story) -> ev.Attributes:
+    return ev.ActivityTaskCompleted(scheduled_event_id=2)
+
+
+def fires_activity(story: Story) -> ev.Attributes:
+    return ev.TimerFired(timer_id="1", started_event_id=story.activities["1"])
+
+
 def called() -> Story:
     return Story().task().answer(work("1"))
 
@@ -139,6 +163,16 @@ judged("two results", OneAtATime, called().returns("1").returns("1").task().answ
 judged("a result twice", OneAtATime, called().returns("1").completes("1").task().answer(ends()), ERROR)
 TWICE = Story().task().answer(timer("1")).fires("1").fires("1").task().answer(ends())
 judged("a timer that fires twice", Sleeps, TWICE, ERROR)
+WAITS = Story().task().answer().nudge("a").task()
+judged("an update completed out of nowhere", Waits, WAITS.answer(completes("u")), NONDETERMINISM)
+TIMER = Story().task().answer(timer("1"))
+judged("a timer of nobody", Sleeps, TIMER.then(fires_nobody).task().answer(ends()), NONDETERMINISM)
+STOPPED = Story().task().answer(timer("1")).finish().task().answer(work("1"), stops("1"))
+judged("a cancelled timer that fires", SleepsAndStops, STOPPED.fires("1").task().answer(), ERROR)
+judged("an activity of nobody", OneAtATime, called().then(returns_nobody).task().answer(ends()), NONDETERMINISM)
+judged("a timer for an activity", OneAtATime, called().then(fires_activity).task().answer(ends()), NONDETERMINISM)
+OVER = called().returns("1").then(fires_activity).task().answer(ends())
+judged("a timer for an activity that is over", OneAtATime, OVER, NONDETERMINISM)
 judged("an answer of no task", OneAtATime, called().answer().returns("1").task().answer(ends()), ERROR)
 judged("an event after the end", Nothing, Story().task().answer(ends()).nudge("a"), ACCEPTED)
 judged("an event after a termination", Waits, Story().task().answer().terminates().nudge("a"), ERROR)

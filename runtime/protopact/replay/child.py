@@ -348,11 +348,17 @@ class Children:
 
         Raises:
             NondeterminismError: There is none.
+            HistoryError: It is over.
         """
         child = self.open.get(initiated_event_id)
         if child is None:
-            raise self._instance.ledger.unexpected(event)
+            raise self._instance.ledger.unexpected(event, "child workflow", initiated_event_id)
         return child
+
+    def close(self, initiated_event_id: int) -> None:
+        """A child is over."""
+        del self.open[initiated_event_id]
+        self._instance.ledger.forget("child workflow", initiated_event_id)
 
 
 def _cancellation_type(workflow: contract.Workflow[Any, Any]) -> ChildWorkflowCancellationType:

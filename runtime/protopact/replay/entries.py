@@ -282,6 +282,7 @@ class TimerCancellation(Entry):
     def meet(self, ledger: Ledger, _event_id: int, _: TimerCanceled, /) -> bool:
         """The timer is gone."""
         ledger.timers.pop(self.cancelled.started_event_id, None)
+        ledger.forget("timer", self.cancelled.started_event_id)
         return True
 
 

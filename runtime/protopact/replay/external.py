@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from protopact.errors import CancelledError
 from protopact.history.event import (
@@ -101,6 +101,9 @@ class RequestedCancellation(Entry):
         return True
 
 
+_KIND: Literal["signal or request to cancel"] = "signal or request to cancel"
+
+
 class Externals:
     """What the code asks of other workflows."""
 
@@ -134,11 +137,13 @@ class Externals:
 
         Raises:
             NondeterminismError: Nothing was asked.
+            HistoryError: It was answered before.
         """
-        external = self._instance.ledger.external
-        if initiated_event_id not in external:
-            raise self._instance.ledger.unexpected(event)
-        outcome = external.pop(initiated_event_id)
+        ledger = self._instance.ledger
+        if initiated_event_id not in ledger.external:
+            raise ledger.unexpected(event, _KIND, initiated_event_id)
+        outcome = ledger.external.pop(initiated_event_id)
+        ledger.forget(_KIND, initiated_event_id)
         if outcome is None:
             return None
         return lambda: self._resolve(outcome, failure)

@@ -7,8 +7,8 @@ in line when a task has been answered waits for the next answer, and goes out wi
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from typing import TYPE_CHECKING
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from protopact.errors import HistoryError, NondeterminismError
 from protopact.history.event import (
@@ -24,6 +24,7 @@ from protopact.history.event import (
     TimerCanceled,
     TimerFired,
     TimerStarted,
+    WorkflowExecutionUpdateCompleted,
 )
 from protopact.policy import ActivityCancellationType
 from protopact.replay.command import (
@@ -37,6 +38,7 @@ from protopact.replay.command import (
 )
 from protopact.replay.comparison import Comparer, Difference
 from protopact.replay.entries import (
+    AcceptedUpdate,
     ActivityCancellation,
     CalledActivity,
     Closing,
@@ -45,6 +47,7 @@ from protopact.replay.entries import (
     TimerCancellation,
 )
 from protopact.replay.marker import MarkedPatch, PatchMark, patch_mark
+from protopact.replay.past import Past
 
 if TYPE_CHECKING:
     from protopact.replay.child import Child
@@ -52,6 +55,9 @@ if TYPE_CHECKING:
     from protopact.replay.operation import Operation
 
 __all__ = ["ActivityEnd", "Ledger"]
+
+Kind: TypeAlias = Literal["activity", "timer", "child workflow", "signal or request to cancel"]
+"""What events begin and end, in words."""
 
 ActivityEnd = ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled
 """Events that end an activity."""
@@ -81,7 +87,7 @@ class Ledger:
     __slots__ = (
         "_closing",
         "_closing_at",
-        "_over",
+        "_past",
         "_queue",
         "_run",
         "accepted",
@@ -108,7 +114,7 @@ class Ledger:
         self.is_closed = False
         self.comparer: Comparer | None = None
         self._run = (workflow_type, workflow_id, run_id)
-        self._over: set[int] = set()  # activities that have ended: Core tells them from those that never were
+        self._past = defaultdict[Kind, Past](Past)  # events of what has ended: Core tells it from what never was
         self._queue: deque[Entry] = deque()
         self._closing: Closing | None = None
         self._closing_at = 0
@@ -187,6 +193,7 @@ class Ledger:
 
         Raises:
             NondeterminismError: It is not.
+            HistoryError: It cannot be, whatever the code asks for.
         """
         attributes, queue = event.attributes, self._queue
         while queue:
@@ -194,6 +201,8 @@ class Ledger:
             if entry.is_withdrawn or entry.is_optional:
                 continue
             if entry.becomes is not type(attributes):
+                if isinstance(entry, AcceptedUpdate) and isinstance(attributes, WorkflowExecutionUpdateCompleted):
+                    raise self.impossible(event, "completes an update that was not accepted before")
                 raise self.disagree(event, entry)
             differences: tuple[Difference, ...] = ()
             if self.comparer is not None:
@@ -251,7 +260,7 @@ class Ledger:
         elif not activity.is_started and not isinstance(end, ActivityTaskTimedOut):
             raise self.impossible(event, "ends an activity that has not started")
         del self.activities[end.scheduled_event_id]
-        self._over.add(end.scheduled_event_id)
+        self.forget("activity", end.scheduled_event_id)
         if activity.is_resolved:
             return None
         activity.is_resolved = True
@@ -266,7 +275,8 @@ class Ledger:
         """
         timer = self.timers.pop(fired.started_event_id, None)
         if timer is None:
-            raise self.disagree(event, None)
+            raise self.unexpected(event, "timer", fired.started_event_id)
+        self.forget("timer", fired.started_event_id)
         if timer.timer_id != fired.timer_id:
             raise self.disagree(event, timer)
         timer.is_fired = True
@@ -274,11 +284,13 @@ class Ledger:
 
     def _open_activity(self, event: Event, scheduled_event_id: int) -> CalledActivity:
         activity = self.activities.get(scheduled_event_id)
-        if activity is None and scheduled_event_id in self._over:
-            raise self.impossible(event, "is of an activity that has ended")
         if activity is None:
-            raise self.disagree(event, None)
+            raise self.unexpected(event, "activity", scheduled_event_id)
         return activity
+
+    def forget(self, kind: Kind, event_id: int) -> None:
+        """What the event `event_id` began is over."""
+        self._past[kind].add(event_id)
 
     def impossible(self, event: Event, why: str) -> HistoryError:
         """The error to raise for an event that cannot be."""
@@ -286,8 +298,16 @@ class Ledger:
             f"{self._where()}: event {event.event_id}, {type(event.attributes).__name__}, {why}; the history is damaged"
         )
 
-    def unexpected(self, event: Event) -> NondeterminismError:
-        """The error to raise for an event of something that the code has not asked for."""
+    def unexpected(self, event: Event, kind: Kind, begun_by: int) -> NondeterminismError | HistoryError:
+        """The error to raise for an event of something that is not open.
+
+        Args:
+            event: The event.
+            kind: What it is about.
+            begun_by: The event that began what it is about: unknown to the code, or of something that is over.
+        """
+        if begun_by in self._past[kind]:
+            return self.impossible(event, f"is of the {kind} of event {begun_by}, which has ended before")
         return self.disagree(event, None)
 
     def _where(self) -> str:

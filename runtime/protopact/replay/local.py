@@ -28,6 +28,7 @@ from protopact.replay.marker import (
     local_activity_details,
     local_activity_mark,
 )
+from protopact.replay.past import Past
 
 if TYPE_CHECKING:
     from protopact.errors import NondeterminismError
@@ -72,7 +73,6 @@ class CalledLocalActivity:
         was_replayed: It was called on replay, and has not been run here since.
         is_cancel_requested: The code has cancelled it.
         is_resolved: The code has been told of its end, or will be told in the activation to come.
-        is_recorded: History has its end.
         function: What runs in place of a registered activity; None for an activity of a contract.
         decode: Reads the result; None for the contract's response.
     """
@@ -89,7 +89,6 @@ class CalledLocalActivity:
         "decode",
         "function",
         "is_cancel_requested",
-        "is_recorded",
         "is_resolved",
         "original_schedule_time",
         "seq",
@@ -121,7 +120,6 @@ class CalledLocalActivity:
         self.awaits_marker = self.was_replayed = is_replaying
         self.is_cancel_requested = False
         self.is_resolved = False
-        self.is_recorded = False
         self.function: Callable[[], Awaitable[Sequence[object]]] | None = None
         self.decode: Callable[[Payloads], Any] | None = None  # of whatever type the code asks for
         self._payloads = payloads
@@ -194,14 +192,20 @@ class MarkedLocalActivity(Entry):
         called: The local activity.
     """
 
-    __slots__ = ("_failure", "_mark", "_result", "called")
+    __slots__ = ("_failure", "_mark", "_owner", "_result", "called")
 
     becomes = MarkerRecorded
 
     def __init__(
-        self, called: CalledLocalActivity, mark: LocalActivityMark, result: Payloads | None, failure: Failure | None
+        self,
+        owner: LocalActivities,
+        called: CalledLocalActivity,
+        mark: LocalActivityMark,
+        result: Payloads | None = None,
+        failure: Failure | None = None,
     ) -> None:
         self.called = called
+        self._owner = owner
         self._mark = mark
         self._result = result
         self._failure = failure
@@ -217,7 +221,7 @@ class MarkedLocalActivity(Entry):
     def meet(self, _ledger: Ledger, _event_id: int, attributes: MarkerRecorded, /) -> bool:
         """The end of the call is on record."""
         mark = local_activity_mark(attributes) if attributes.marker_name == LOCAL_ACTIVITY else None
-        self.called.is_recorded = True
+        self._owner.forget(self.called)
         return mark is not None and mark.seq == self.called.seq and self.called.is_of(mark)
 
 
@@ -243,6 +247,7 @@ class LocalActivities:
         "_loop",
         "_mistaken",
         "_open",
+        "_past",
         "_requested",
         "checks_ids",
         "ended",
@@ -254,6 +259,7 @@ class LocalActivities:
         self._ledger = ledger
         self._loop = loop
         self._calls: dict[int, CalledLocalActivity] = {}
+        self._past = Past()  # calls that history has the end of, by number
         self._awaiting: dict[int, CalledLocalActivity] = {}
         self._foreseen: deque[tuple[Event, LocalActivityMark, MarkerRecorded]] = deque()
         self._requested: list[CalledLocalActivity] = []
@@ -327,10 +333,15 @@ class LocalActivities:
 
     def resolve(self, outcome: LocalActivityOutcome) -> None:
         """One has ended."""
-        called = self._calls[outcome.seq]
         self._open.discard(outcome.seq)
-        if not called.is_resolved:
+        called = self._calls.get(outcome.seq)
+        if called is not None and not called.is_resolved:
             self._record(called, outcome)
+
+    def forget(self, called: CalledLocalActivity) -> None:
+        """History has the end of a call."""
+        self._calls.pop(called.seq, None)
+        self._past.add(called.seq)
 
     def _record(self, called: CalledLocalActivity, outcome: LocalActivityOutcome, *, is_over: bool = True) -> None:
         """Tell the code of an end, and put its marker in line."""
@@ -350,7 +361,7 @@ class LocalActivities:
             activation_index=self._index,
         )
         result = outcome.result if failure is None else None
-        self._ledger.add(MarkedLocalActivity(called, mark, result, failure))
+        self._ledger.add(MarkedLocalActivity(self, called, mark, result, failure))
         self._end(called, mark, outcome.result, failure)
 
     def _end(
@@ -386,7 +397,7 @@ class LocalActivities:
         """
         mark = self._read(event, marker)
         called = self._calls.get(mark.seq)
-        if called is None or called.awaits_marker:
+        if mark.seq not in self._past and (called is None or called.awaits_marker):
             self._foreseen.append((event, mark, marker))
             self.release()
 
@@ -434,16 +445,18 @@ class LocalActivities:
             HistoryError: The marker cannot be read.
         """
         mark = self._read(event, marker)
+        if mark.seq in self._past:
+            raise self._ledger.impossible(event, "marks a local activity that history has the end of")
         called = self._calls.get(mark.seq)
         if called is None:
             raise self._ledger.disagree(event, None)
         if not called.was_replayed:
             return False
-        if not called.is_resolved or called.is_recorded:
+        if not called.is_resolved:
             raise self._ledger.impossible(event, "marks a local activity that waits for nothing")
         if self.checks_ids and not called.is_of(mark):
-            raise self._ledger.disagree(event, MarkedLocalActivity(called, _mark_of(called), None, None))
-        called.is_recorded = True
+            raise self._ledger.disagree(event, MarkedLocalActivity(self, called, _mark_of(called)))
+        self.forget(called)
         self._ledger.last_event_id = event.event_id
         return True
 
@@ -452,7 +465,7 @@ class LocalActivities:
         if self._mistaken is None:
             return None
         event, called = self._mistaken
-        return self._ledger.disagree(event, MarkedLocalActivity(called, _mark_of(called), None, None))
+        return self._ledger.disagree(event, MarkedLocalActivity(self, called, _mark_of(called)))
 
     def _read(self, event: Event, marker: MarkerRecorded) -> LocalActivityMark:
         mark = local_activity_mark(marker)

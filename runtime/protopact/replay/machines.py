@@ -315,7 +315,7 @@ class Machines:
         child = self._instance.children.at(event, failed.initiated_event_id)
         if child.has_failed_to_start(event):
             self.jobs.append((child.refuse, (failed.cause,)))
-        del self._instance.children.open[failed.initiated_event_id]
+        self._instance.children.close(failed.initiated_event_id)
 
     def _end_child(self, event: Event, end: ChildEnd) -> None:
         child = self._instance.children.at(event, end.initiated_event_id)
@@ -324,7 +324,7 @@ class Machines:
                 self.jobs.append((child.complete, (end.result,)))
             else:
                 self.jobs.append((child.fail, (child.end_failure(end),)))
-        del self._instance.children.open[end.initiated_event_id]
+        self._instance.children.close(end.initiated_event_id)
 
     def _answer_external(
         self, event: Event, answer: ExternalWorkflowExecutionSignaled | ExternalWorkflowExecutionCancelRequested
