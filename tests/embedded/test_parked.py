@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.embedded.bench import Lab, Waiting, all_kinds, find, open_engine, soon, text
@@ -16,11 +17,13 @@ from tests.embedded.test_local import Busy
 from protopact import workflow
 from protopact.embedded.clock import SystemClock, VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
+from protopact.embedded.store import Store
 from protopact.engine import WorkflowStatus
-from protopact.errors import WorkflowFailedError
+from protopact.errors import NondeterminismError, WorkflowFailedError
 from protopact.history import timeline
 from protopact.history.event import WorkflowTaskCompleted, WorkflowTaskFailed, WorkflowTaskScheduled
 from protopact.payload import Payload, PayloadCodec
+from protopact.replay import diagnosis
 
 
 class Buggy(Waiting):
@@ -212,6 +215,35 @@ async def test_code_that_does_not_fit_its_history_is_nondeterminism(
     async with engine.worker(workflows=[Before], build_id="3"):
         await clock.advance(timedelta(seconds=60))
         assert (await soon(handle.result())).value == "a"
+
+
+@pytest.mark.parametrize("is_coded", [False, True], ids=["plain", "coded"])
+async def test_it_is_explained_once_for_each_build_and_not_while_the_file_is_locked(
+    clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, *, is_coded: bool
+) -> None:
+    """An explanation replays the history several times: nobody waits for that who writes."""
+    store, explained = Store(None), list[str]()
+
+    def explain(error: NondeterminismError, *args: Any, build_id: str, **options: Any) -> None:  # noqa: ANN401 - passed on
+        assert not store.connection.in_transaction
+        explained.append(build_id)
+        diagnosis.explain(error, *args, build_id=build_id, **options)
+
+    monkeypatch.setattr("protopact.embedded.tasks.explain", explain)
+    async with open_engine(store=store, clock=clock, codecs=[Reversing()] if is_coded else []) as engine:
+        async with engine.worker(workflows=[Before], build_id="1"):
+            handle = await lab.Client(engine).start_free(text("a"))
+            await clock.settle()
+        for build in "23":
+            async with engine.worker(workflows=[After], activities=[Lab()], build_id=build):
+                await handle.go(text("wake it"))
+                reports = set[str | None]()
+                for _ in range(3):
+                    await clock.advance(timedelta(seconds=5))
+                    reports.add((await handle.describe()).task_failure)
+                (report,) = reports
+                assert f"build {build}) does not follow its history" in (report or "")
+    assert explained == ["2", "3"]
 
 
 async def test_values_that_codecs_hide_are_not_written_down(clock: VirtualClock) -> None:

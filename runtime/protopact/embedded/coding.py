@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,7 @@ from protopact.embedded.local import LocalCalls
 from protopact.embedded.queries import PendingQuery
 from protopact.embedded.run import Run
 from protopact.embedded.tick import Caller, Tick
+from protopact.errors import NondeterminismError
 from protopact.history.failure import Failure
 from protopact.payload import CodecChain
 from protopact.replay.advance import Advance
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from protopact.embedded.worker import Worker
 
 __all__ = ["Coding"]
+
+_logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -166,16 +170,19 @@ class Coding:
         """The tick that left a task open has failed."""
         self._jobs.pop(task.run.key, None)  # the same tick may have ended the run
 
-    def go_on(self, tasks: Iterable[tuple[Task, Advance]]) -> None:
-        """Go on with tasks that wait for local activities; after a commit."""
-        for task, advance in tasks:
+    def go_on(self, tasks: Iterable[tuple[Task, Advance | NondeterminismError]]) -> None:
+        """Go on with tasks that wait for local activities, or to be explained; after a commit."""
+        for task, so_far in tasks:
             job = self._jobs.get(task.run.key)
             if job is not None and job.task is task:
                 task.run.put_back(task.opened)
-                job.work = self._shell.loop.create_task(self._go_on(job, task, advance))
+                job.work = self._shell.loop.create_task(self._go_on(job, task, so_far))
 
-    async def _go_on(self, job: _Job, task: Task, advance: Advance) -> None:
-        await self._conclude(job, task, self._run_local(job, task, advance))
+    async def _go_on(self, job: _Job, task: Task, so_far: Advance | NondeterminismError) -> None:
+        if isinstance(so_far, NondeterminismError):
+            await self._refuse(job, task, so_far)
+        else:
+            await self._conclude(job, task, self._run_local(job, task, so_far))
 
     def begin(self, runs: Iterable[tuple[Run, Worker]]) -> None:
         """Begin workflow tasks; after a commit."""
@@ -212,12 +219,28 @@ class Coding:
         try:
             advance = await answer
         except Exception as error:  # noqa: BLE001 - whatever it is, it parks this run, and stops no other
-            if job.calls is not None:
-                job.calls.close()
-            caught, failure = error, await self._failure(task.worker, error)
-            self._shell.tell(lambda tick: self._fail(tick, job, task, caught, failure))
+            caught = error
         else:
             self._shell.tell(lambda tick: self._complete(tick, job, task, advance))
+            return
+        await self._refuse(job, task, caught)
+
+    async def _refuse(self, job: _Job, task: Task, error: Exception) -> None:
+        if job.calls is not None:
+            job.calls.close()
+        if isinstance(error, NondeterminismError) and not self._shell.tasks.is_explained(task):
+            await self._explain(task, error)
+        failure = await self._failure(task.worker, error)
+        self._shell.tell(lambda tick: self._fail(tick, job, task, error, failure))
+
+    async def _explain(self, task: Task, error: NondeterminismError) -> None:
+        run, tasks = task.run, self._shell.tasks
+        try:
+            events = await self._codecs.decode_structs([*self._shell.records.history(run.key), *run.new_events])
+            updates = await self._codecs.decode_structs([update.request for update in task.updates.values()])
+            await self._in_callback(lambda: tasks.explain(task, error, events, updates))
+        except Exception as failed:
+            _logger.warning("the history of workflow %s cannot be looked at again", run.workflow_id, exc_info=failed)
 
     def _complete(self, tick: Tick, job: _Job, task: Task, advance: Advance) -> None:
         if self._jobs.get(task.run.key) is not job:

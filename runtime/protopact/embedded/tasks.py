@@ -42,6 +42,7 @@ _SECOND = 1_000_000_000
 _RETRY_MAXIMUM_SECONDS = 60
 _SUGGEST_EVENTS = 4 * 1024
 _SUGGEST_BYTES = 4 * 1024 * 1024
+_NONDETERMINISM = f"{NondeterminismError.__name__}: "
 _TASK_TIMEOUT = Duration(10 * _SECOND)
 
 
@@ -133,6 +134,8 @@ class WorkflowTasks:
         tick.updates += [(run.key, update) for update in task.updates.values()]
         try:
             advance = self.advance(task, run.unfed, [update.request for update in task.updates.values()])
+        except NondeterminismError as error:
+            self._hold(tick, task, error)  # to be explained, which takes longer than a tick may
         except Exception as error:  # noqa: BLE001 - even a fault of the engine parks one run, and stops no other
             self.fail(tick, task, error, worker.failures.to_failure(error))
         else:
@@ -141,32 +144,43 @@ class WorkflowTasks:
             else:
                 self.complete(tick, task, advance)
 
-    def _hold(self, tick: Tick, task: Task, advance: Advance) -> None:
-        """Leave a task open for its local activities: nothing of it is written before it is answered."""
+    def _hold(self, tick: Tick, task: Task, so_far: Advance | NondeterminismError) -> None:
+        """Leave a task open, for its local activities or to explain why it fails: nothing of it is written before."""
         run = task.run
         task.opened = tuple(run.new_events[-2:])
         run.take_back(task.length)
         run.changed = task.changed
         self._shell.coding.hold(task)
-        tick.waiting.append((task, advance))
+        tick.waiting.append((task, so_far))
 
     def advance(self, task: Task, events: Sequence[Event], updates: Sequence[UpdateRequest]) -> Advance:
         """Tell the workflow what has happened; in a plain callback. What it raises fails the task."""
-        execution = self.execution(task.run, task.worker)
-        try:
-            return execution.advance(events, updates=updates)
-        except NondeterminismError as error:
-            disagreement = error
-        if events[0].event_id == 1:  # what was told in parts is told as a whole at the next attempt
-            explain(
-                disagreement,
-                task.worker.definition(task.run.workflow_type),
-                events,
-                updates=updates,
-                build_id=task.worker.build_id,
-                veiled=self._shell.is_coded,  # the text goes to the disk as it is
-            )
-        raise disagreement
+        return self.execution(task.run, task.worker).advance(events, updates=updates)
+
+    def is_explained(self, task: Task) -> bool:
+        """Whether the attempt before, of the same build, has said why code and history disagree."""
+        run = task.run
+        return run.task_build == task.worker.build_id and (run.task_failure or "").startswith(_NONDETERMINISM)
+
+    def explain(
+        self, task: Task, error: NondeterminismError, events: Sequence[Event], updates: Sequence[UpdateRequest]
+    ) -> None:
+        """Give an error its report; in a plain callback, and not in a tick: it replays the run more than once.
+
+        Args:
+            task: The task that failed.
+            error: Why.
+            events: The whole history, the task's own events included, decoded.
+            updates: Updates that came with the task, decoded.
+        """
+        explain(
+            error,
+            task.worker.definition(task.run.workflow_type),
+            events,
+            updates=updates,
+            build_id=task.worker.build_id,
+            veiled=self._shell.is_coded,  # the text goes to the disk as it is
+        )
 
     def execution(self, run: Run, worker: Worker) -> Execution:
         """The workflow's coroutines; begun anew when they are not in memory."""
@@ -267,6 +281,8 @@ class WorkflowTasks:
         summary = f"{type(error).__name__}: {error}"
         if error.__cause__ is not None and isinstance(error, WorkflowTaskError):
             summary = f"{type(error.__cause__).__name__}: {error.__cause__}"
+        if isinstance(error, NondeterminismError) and error.report is None and self.is_explained(task):
+            summary = run.task_failure or summary
         delay = min(2 ** (run.task_attempt - 1), _RETRY_MAXIMUM_SECONDS)
         nondeterministic = isinstance(error, NondeterminismError)
         _logger.warning(

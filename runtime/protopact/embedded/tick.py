@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from protopact.activity import CancellationReason
 from protopact.embedded.inbox import Answered, Notice, Refused, encode
 from protopact.embedded.run import Run
-from protopact.errors import ProtopactError
+from protopact.errors import NondeterminismError, ProtopactError
 from protopact.history.failure import Failure
 from protopact.history.time import Timestamp
 from protopact.payload.payload import Payloads
@@ -66,7 +66,7 @@ class Tick:
         queries: Queries to answer, when everything else has been done.
         coded_queries: Queries that codecs are needed for, and the workers that answer.
         coded_tasks: Workflow tasks that codecs are needed for.
-        waiting: Workflow tasks that stay open for local activities, and what they asked for.
+        waiting: Workflow tasks that stay open: for local activities, with what they asked for, or to be explained.
         updates: Updates that were taken from where they wait, by run.
         buried: Dead processes whose claims were voided.
         wake: Processes to wake.
@@ -93,7 +93,7 @@ class Tick:
         self.queries: list[PendingQuery] = []
         self.coded_queries: list[tuple[PendingQuery, Worker]] = []
         self.coded_tasks: list[tuple[Run, Worker]] = []
-        self.waiting: list[tuple[Task, Advance]] = []
+        self.waiting: list[tuple[Task, Advance | NondeterminismError]] = []
         self.updates: list[tuple[int, PendingUpdate]] = []
         self.buried: list[int] = []
         self.wake: set[int] = set()
