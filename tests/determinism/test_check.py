@@ -268,6 +268,45 @@ def test_asyncios_unordered_forms_are_warnings(
     Registry(WorkerOptions(workflows=[load(text)], task_queue="q"))
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "[self.call(n) for n in range(3)]",
+        "(self.call(n) for n in range(3))",
+        "[self.call(1), self.call(2)]",
+        "[inner(), inner()]",
+        "calls",
+    ],
+)
+def test_coroutines_are_completed_in_no_order(told: Check, given: str) -> None:
+    text = f"""\
+class Flow(histories.Doomed):
+    async def call(self, n): return n
+    async def run(self, request):
+        async def inner(): return 1
+        calls = [self.call(n) for n in range(3)]
+        for each in asyncio.as_completed({given}):
+            await each
+        return Outcome()
+"""
+    assert codes(told(text)) == ["PD304"]
+
+
+@pytest.mark.parametrize(
+    "given", ["[asyncio.ensure_future(self.call(n)) for n in range(3)]", "self.tasks", "[histories.work(Step())]"]
+)
+def test_tasks_are_completed_in_order_on_the_embedded_engine(told: Check, given: str) -> None:
+    text = f"""\
+class Flow(histories.Doomed):
+    async def call(self, n): return n
+    async def run(self, request):
+        for each in asyncio.as_completed({given}):
+            await each
+        return Outcome()
+"""
+    assert codes(told(text)) == ["PD901"]
+
+
 def test_queries_may_look_and_not_touch(told: Check) -> None:
     body = """\
 class Flow(histories.Chatty):

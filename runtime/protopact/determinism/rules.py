@@ -37,6 +37,7 @@ class Code(Enum):
     SET_ORDER = "PD301"
     HASH_ORDER = "PD302"
     MAP_ORDER = "PD303"
+    COROUTINE_ORDER = "PD304"
 
     IGNORE_COMMENT = "PD401"
 
@@ -90,6 +91,9 @@ _LOOP = "The engine runs the loop: `await` what you wait for, or start it with `
 _SET = "Iterate over `sorted(...)`, or keep a list or a dict, which remember the order of insertion."
 _HASH = "Sort by a value of the contract, such as a name or an id."
 _MAP = "Iterate over `sorted(...)`: the order of a protobuf map differs from process to process."
+
+
+_COROUTINES = "Use `workflow.as_completed`, which starts coroutines in the order in which it is given them."
 
 
 def _rules(
@@ -261,7 +265,7 @@ AUDITED: Mapping[str, tuple[Code, str]] = {
 }
 """Events of Python's audit hooks (see its table of audit events) that the guard hears: code, and what to do instead."""
 
-_ORDER = {Code.SET_ORDER: _SET, Code.MAP_ORDER: _MAP}
+_ORDER = {Code.SET_ORDER: _SET, Code.MAP_ORDER: _MAP, Code.COROUTINE_ORDER: _COROUTINES}
 
 
 def describe(code: Code) -> str:

@@ -11,7 +11,7 @@ import typing
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextvars import ContextVar
-from types import FunctionType
+from types import CoroutineType, FunctionType
 from typing import get_args, get_origin
 
 from protopact.determinism.source import Definition, source_of
@@ -246,6 +246,8 @@ class Scope:
                     return Of(set, self.value(node.elt))
                 case ast.List() | ast.Tuple():
                     return Of(list, _common([self.value(each) for each in node.elts]))
+                case ast.ListComp() | ast.GeneratorExp():
+                    return Of(list, self.value(node.elt))
                 case ast.Lambda():
                     return Local(node, self)
                 case ast.NamedExpr():
@@ -291,7 +293,7 @@ class Scope:
             return Of(set)
         return None
 
-    def _called(self, node: ast.Call) -> Value:  # noqa: C901, PLR0911 - one case for each kind of callable
+    def _called(self, node: ast.Call) -> Value:  # noqa: C901, PLR0911, PLR0912 - one case for each kind of callable
         if isinstance(node.func, ast.Attribute):
             holder = self.value(node.func.value)
             if isinstance(holder, Map):
@@ -316,8 +318,10 @@ class Scope:
                 return class_value(cls)
             case Known(loop) if _is_one_of(loop, _LOOPS):
                 return Of(asyncio.AbstractEventLoop)
-            case Known(FunctionType() as function) if not inspect.iscoroutinefunction(function):
-                return _returned(function)
+            case Known(FunctionType() as function):
+                return Of(CoroutineType) if inspect.iscoroutinefunction(function) else _returned(function)
+            case Local(node=ast.AsyncFunctionDef()):
+                return Of(CoroutineType)
             case _:
                 return None
 

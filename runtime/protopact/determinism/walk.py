@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
-from types import FunctionType
+from types import CoroutineType, FunctionType
 from typing import cast
 
 from protopact import contract
@@ -278,7 +278,10 @@ class _Reader(ast.NodeVisitor):
         rule = rule_of(value)
         if rule is not None:
             is_harmless = len(node.args) >= rule.harmless_with
-            if not is_harmless:
+            if rule.call == "asyncio.as_completed" and node.args and _are_coroutines(self._scope.value(node.args[0])):
+                what = "`asyncio.as_completed` of coroutines, which starts them in the order of their addresses,"
+                self._report(node.func, Code.COROUTINE_ORDER, what, describe(Code.COROUTINE_ORDER))
+            elif not is_harmless:
                 self._report_rule(node.func, rule)
         elif isinstance(value, Known) and isinstance(value.value, type):
             self._refer(node.func, value, is_call=True)
@@ -396,6 +399,10 @@ def _is_class(value: Value, rule: Rule) -> bool:
     if isinstance(value, Known):
         return isinstance(value.value, type)
     return rule.call.rpartition(".")[2][:1].isupper()
+
+
+def _are_coroutines(value: Value) -> bool:
+    return isinstance(value, Of) and isinstance(value.element, Of) and value.element.cls is CoroutineType
 
 
 def _is_side_effect(value: Value) -> bool:
