@@ -18,8 +18,9 @@ from protopact import workflow
 from protopact.embedded.clock import VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
 from protopact.engine import WorkflowStatus
-from protopact.errors import NotFoundError, OptionError, WorkflowFailedError
-from protopact.history.event import WorkflowExecutionTerminated, WorkflowTaskFailed
+from protopact.errors import NotFoundError, OptionError, UpdateFailedError, WorkflowFailedError
+from protopact.history.event import WorkflowExecutionTerminated, WorkflowExecutionUpdateAdmitted, WorkflowTaskFailed
+from protopact.replay import Replayer
 
 
 class Drawing(Waiting):
@@ -39,6 +40,14 @@ class OracleOfDrawing(OracleBase):
         await echo()
         await oracle.wait_condition(lambda: self.gone > 0)
         await echo()
+        return NOTHING
+
+
+@oracle.defn(name=f"{SERVICE}.Free")
+class OracleOfUpdates(OracleBase):
+    @oracle.run
+    async def run(self, _: RawValue) -> RawValue:
+        await oracle.wait_condition(lambda: self.gone > 0)
         return NOTHING
 
 
@@ -117,6 +126,77 @@ async def test_signals_of_the_runs_that_followed_go_along(engine: EmbeddedEngine
         await client.free_handle("a").go(text("d"))
         await client.free_handle("a").go(text("e"))
         assert (await soon(result)).value == "-ade"
+
+
+async def test_updates_go_along(path: Path | None, clock: VirtualClock) -> None:
+    class Free(Waiting):
+        def __init__(self) -> None:
+            super().__init__()
+            self.log = list[str]()
+
+        async def run(self, request: Text) -> Text:
+            await self.go.receive()
+            return text(" ".join(self.log))
+
+        def validate_set(self, request: Text) -> None:
+            if request.value == "no":
+                raise ValueError("no")
+
+        async def set(self, request: Text) -> Text:
+            self.log.append(request.value)
+            await workflow.sleep(1)
+            return text(f"{workflow.info().run_id} {request.value}")
+
+    async with open_engine(path, clock=clock) as engine:
+        async with engine.worker(workflows=[Free]):
+            client = lab.Client(engine)
+            handle = await client.start_free(text("a"), id="a")
+            waiting = [asyncio.create_task(handle.set(text(word), id=word)) for word in "abc"]
+            await clock.advance(timedelta(seconds=1))
+            for each in waiting:
+                await soon(each)
+            with pytest.raises(UpdateFailedError, match="was rejected"):
+                await soon(handle.set(text("no")))
+        again = await handle.reset(event_id=3)
+        history = await again.history()
+        admitted = [e.attributes for e in history if isinstance(e.attributes, WorkflowExecutionUpdateAdmitted)]
+        assert [(each.request.update_id if each.request else "", each.origin) for each in admitted] == [
+            (word, "REAPPLY") for word in "abc"
+        ]
+        same = asyncio.create_task(again.set(text("b"), id="b"))
+        await clock.settle()
+        async with engine.worker(workflows=[Free]):
+            await clock.advance(timedelta(seconds=1))
+            assert (await soon(same)).value == f"{again.run_id} b"
+            await again.go(text(""))
+            assert (await soon(again.result())).value == "a b c"
+        history = await again.history()
+        assert [kind for kind in kinds(history) if "Update" in kind].count("WorkflowExecutionUpdateAccepted") == 3
+        Replayer(workflows=[Free]).replay(history)
+        await replayed(OracleOfUpdates, history)
+
+
+async def test_the_parent_of_a_child_waits_for_the_run_that_goes_on(
+    engine: EmbeddedEngine, clock: VirtualClock
+) -> None:
+    class Parent(lab.Other):
+        async def run(self, request: Text) -> Text:
+            return await lab.Free.execute_child(text("c"), id="c")
+
+    class Child(Waiting):
+        async def run(self, request: Text) -> Text:
+            return await self.go.receive()
+
+    async with engine.worker(workflows=[Parent, Child]):
+        client = lab.Client(engine)
+        handle = await client.start_other(text("p"))
+        await clock.settle()
+        child = await client.free_handle("c").reset(event_id=3)
+        await clock.settle()
+        assert (await handle.describe()).status is WorkflowStatus.RUNNING
+        await child.go(text("in the end"))
+        assert (await soon(handle.result())).value == "in the end"
+        assert kinds(await handle.history())[-2:] == ["ChildWorkflowExecutionCompleted", "WorkflowExecutionCompleted"]
 
 
 async def test_what_is_open_there_is_done_again(engine: EmbeddedEngine, clock: VirtualClock) -> None:

@@ -197,7 +197,7 @@ class Coding:
     async def _begin_task(self, job: _Job, task: Task) -> Advance:
         tasks = self._shell.tasks
         events = await self._codecs.decode_structs(task.run.unfed)
-        updates = await self._codecs.decode_structs([update.request for update in task.updates.values()])
+        updates = await self._codecs.decode_structs(task.new_updates)
         return await self._run_local(job, task, await self._in_callback(lambda: tasks.advance(task, events, updates)))
 
     async def _run_local(self, job: _Job, task: Task, advance: Advance) -> Advance:
@@ -237,7 +237,7 @@ class Coding:
         run, tasks = task.run, self._shell.tasks
         try:
             events = await self._codecs.decode_structs([*self._shell.records.history(run.key), *run.new_events])
-            updates = await self._codecs.decode_structs([update.request for update in task.updates.values()])
+            updates = await self._codecs.decode_structs(task.new_updates)
             await self._in_callback(lambda: tasks.explain(task, error, events, updates))
         except Exception as failed:
             _logger.warning("the history of workflow %s cannot be looked at again", run.workflow_id, exc_info=failed)

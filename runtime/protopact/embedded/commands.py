@@ -210,12 +210,14 @@ class Commands:
                 protocol_instance_id=request.update_id,
                 accepted_request_message_id=f"{request.update_id}/request",
                 accepted_request_sequencing_event_id=command.sequencing_event_id,
-                accepted_request=request,
+                accepted_request=None if request.update_id in task.admitted else request,
             ),
             tick.now,
         )
-        for caller in task.updates.pop(request.update_id).callers:
-            tick.answer(caller, task.run.run_id)
+        update = task.updates.pop(request.update_id, None)
+        if update is not None:
+            for caller in update.callers:
+                tick.answer(caller, task.run.run_id)
 
     def _complete_update(self, tick: Tick, task: Task, command: CompleteUpdate) -> None:
         run = task.run
@@ -231,7 +233,9 @@ class Commands:
         tick.outcomes.append((run, command.update_id))
 
     def _reject_update(self, tick: Tick, task: Task, command: RejectUpdate) -> None:
-        update = task.updates.pop(command.update_id)
+        update = task.updates.pop(command.update_id, None)
+        if update is None:
+            return
         refusal = Refusal(
             UpdateFailedError,
             f"update {update.request.name} of workflow {task.run.workflow_id} was rejected: {command.failure.message}",

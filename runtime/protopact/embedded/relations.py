@@ -16,6 +16,7 @@ import msgspec
 from protopact.embedded.calls import Start
 from protopact.embedded.inbox import CancelRequest, ChildClosed, Signal
 from protopact.embedded.records import RunRow
+from protopact.embedded.resets import RESETTER
 from protopact.embedded.run import Child, Run
 from protopact.embedded.tick import Tick
 from protopact.engine import WorkflowRef
@@ -380,7 +381,7 @@ def _goes_on(end: Attributes) -> bool:
     """Whether another run goes on in the place of one that has ended."""
     if isinstance(end, WorkflowExecutionCompleted | WorkflowExecutionFailed | WorkflowExecutionTimedOut):
         return bool(end.new_execution_run_id)
-    return False
+    return isinstance(end, WorkflowExecutionTerminated) and end.identity == RESETTER
 
 
 def _end_of_child(child: Child, item: ChildClosed) -> ChildEnd:

@@ -17,9 +17,12 @@ from protopact.history.event import (
     RequestCancelExternalWorkflowExecutionInitiated,
     SignalExternalWorkflowExecutionInitiated,
     StartChildWorkflowExecutionInitiated,
+    UpdateRequest,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
+    WorkflowExecutionUpdateAccepted,
+    WorkflowExecutionUpdateAdmitted,
     WorkflowTaskCompleted,
     WorkflowTaskFailed,
     WorkflowTaskStarted,
@@ -30,7 +33,10 @@ from protopact.history.failure import Failure, ResetWorkflowFailureInfo
 if TYPE_CHECKING:
     from protopact.embedded.shell import Shell
 
-__all__ = ["Resets"]
+__all__ = ["RESETTER", "Resets"]
+
+RESETTER = "history-resetter"
+"""Who terminates a run that is reset, as the server says it: its parent is not told, and waits for the new run."""
 
 _OTHERS: dict[type[Attributes], str] = {
     StartChildWorkflowExecutionInitiated: "a child workflow is open",
@@ -57,8 +63,8 @@ class Resets:
         kept = self._kept(base, self._history(tick, base), call.event_id)
         latest = shell.calls.find(tick, WorkflowRef(base.workflow_id))
         if latest.status == 0:
-            shell.calls.terminate_run(tick, latest, WorkflowExecutionTerminated(reason=reason, identity=shell.identity))
-        signals = list(self._signals_after(tick, base, len(kept)))
+            shell.calls.terminate_run(tick, latest, WorkflowExecutionTerminated(reason=reason, identity=RESETTER))
+        received = list(self._received_after(tick, base, len(kept)))
         started, task = kept[0].attributes, kept[-1].attributes
         assert isinstance(started, WorkflowExecutionStarted)
         assert isinstance(task, WorkflowTaskStarted)
@@ -78,8 +84,8 @@ class Resets:
             ),
             tick.now,
         )
-        for signal in signals:
-            run.append(signal, tick.now)
+        for attributes in received:
+            run.append(attributes, tick.now)
         for activity in run.activities.values():
             run.plan_activity(activity, tick.now)
             shell.dispatch.offer(tick, run, activity)
@@ -121,14 +127,24 @@ class Resets:
             )
         return kept
 
-    def _signals_after(self, tick: Tick, base: Run | RunRow, event_id: int) -> Iterator[WorkflowExecutionSignaled]:
-        """Signals of a run after an event, and of the runs that went on from it."""
+    def _received_after(
+        self, tick: Tick, base: Run | RunRow, event_id: int
+    ) -> Iterator[WorkflowExecutionSignaled | WorkflowExecutionUpdateAdmitted]:
+        """Signals and updates of a run after an event, and of the runs that went on from it, to be delivered again.
+
+        As on the server (`reapplyEvents` in its `workflow_resetter.go`), requests to cancel are not.
+        """
         found, after = base, event_id
         while True:
             history = self._history(tick, found)
             for event in history[after:]:
-                if isinstance(event.attributes, WorkflowExecutionSignaled):
-                    yield event.attributes
+                match event.attributes:
+                    case WorkflowExecutionSignaled() | WorkflowExecutionUpdateAdmitted():
+                        yield event.attributes
+                    case WorkflowExecutionUpdateAccepted(accepted_request=UpdateRequest() as request):
+                        yield WorkflowExecutionUpdateAdmitted(request=request, origin="REAPPLY")
+                    case _:
+                        pass
             following = getattr(history[-1].attributes, "new_execution_run_id", "")
             if not following:
                 return

@@ -148,6 +148,7 @@ class Run:
         activities: Open activities, by the event that scheduled them.
         children: Open children, by the event that asked for them; of a closed run, those that were open at its end.
         timers: Open timers: id and due time, by the event that started them.
+        admitted: Updates that the workflow is told of with its next task, and that stand in history already: their ids.
         updates: Accepted updates without an outcome: the accepting event, by update id.
         outcomes: Updates with an outcome: the completing event, by update id.
         signal_requests: Request ids of signals; None without any.
@@ -169,6 +170,7 @@ class Run:
 
     __slots__ = (
         "activities",
+        "admitted",
         "agenda",
         "cancel_requested",
         "changed",
@@ -241,6 +243,7 @@ class Run:
         self.activities: dict[int, Activity] = {}
         self.children: dict[int, Child] = {}
         self.timers: dict[int, tuple[str, Timestamp]] = {}
+        self.admitted: set[str] = set()
         self.updates: dict[str, int] = {}
         self.outcomes: dict[str, int] = {}
         self.signal_requests: set[str] | None = None
@@ -433,6 +436,7 @@ def _task_completed(run: Run, _event: Event, _attributes: events.WorkflowTaskCom
     run.first_task_at = Timestamp(0)
     run.task_attempt = 1
     run.task_failure = run.task_build = run.task_retry_at = None
+    run.admitted.clear()
 
 
 @_applies(events.WorkflowTaskFailed)
@@ -520,6 +524,13 @@ def _search_attributes_upserted(run: Run, _event: Event, attributes: events.Upse
 def _memo_upserted(run: Run, _event: Event, attributes: events.WorkflowPropertiesModified) -> None:
     run.memo = merged(run.memo, attributes.upserted_memo)
     run.changed_attributes = True
+
+
+@_applies(events.WorkflowExecutionUpdateAdmitted)
+def _update_admitted(run: Run, _event: Event, attributes: events.WorkflowExecutionUpdateAdmitted) -> None:
+    run.needs_task = True
+    if attributes.request is not None:
+        run.admitted.add(attributes.request.update_id)
 
 
 @_applies(events.WorkflowExecutionUpdateAccepted)

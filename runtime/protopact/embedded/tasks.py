@@ -64,7 +64,7 @@ class Task:
     """A workflow task under way.
 
     `length` is how long the history was before it, `opened` what is not written yet, `asked` what it asks of
-    other runs.
+    other runs, `admitted` the updates that stand in history already.
     """
 
     run: Run
@@ -74,10 +74,16 @@ class Task:
     scheduled_event_id: int
     started_event_id: int
     updates: dict[str, PendingUpdate]
+    admitted: frozenset[str]
     completed_event_id: int = 0
     opened: tuple[Event, ...] = ()
     waiting_cancelled: list[Activity] = field(default_factory=list[Activity])
     asked: list[tuple[int, Asked]] = field(default_factory=list[tuple[int, "Asked"]])
+
+    @property
+    def new_updates(self) -> list[UpdateRequest]:
+        """Updates that no event tells of."""
+        return [each.request for each in self.updates.values() if each.request.update_id not in self.admitted]
 
 
 class WorkflowTasks:
@@ -133,7 +139,7 @@ class WorkflowTasks:
         task = self.open(run, worker, tick.now)
         tick.updates += [(run.key, update) for update in task.updates.values()]
         try:
-            advance = self.advance(task, run.unfed, [update.request for update in task.updates.values()])
+            advance = self.advance(task, run.unfed, task.new_updates)
         except NondeterminismError as error:
             self._hold(tick, task, error)  # to be explained, which takes longer than a tick may
         except Exception as error:  # noqa: BLE001 - even a fault of the engine parks one run, and stops no other
@@ -211,7 +217,9 @@ class WorkflowTasks:
             now,
         )
         updates = self._updates.pop(run.key, {})
-        return Task(run, worker, length, changed, scheduled.event_id, started.event_id, updates)
+        return Task(
+            run, worker, length, changed, scheduled.event_id, started.event_id, updates, frozenset(run.admitted)
+        )
 
     def complete(self, tick: Tick, task: Task, advance: Advance) -> None:
         """Turn what the workflow asked for into events."""
