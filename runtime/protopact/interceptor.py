@@ -15,6 +15,7 @@ from protopact import contract
 from protopact.engine import (
     CancelWorkflow,
     QueryWorkflow,
+    ResetWorkflow,
     SignalWorkflow,
     Started,
     StartWorkflow,
@@ -223,6 +224,10 @@ class Interceptor:
     ) -> None:
         """Around a client's termination."""
         await next_hook(call)
+
+    async def reset_workflow(self, call: ResetWorkflow, next_hook: Callable[[ResetWorkflow], Awaitable[str]]) -> str:
+        """Around a client's reset; returns the id of the run that goes on."""
+        return await next_hook(call)
 
     async def execute_workflow(
         self, call: ExecuteWorkflow, next_hook: Callable[[ExecuteWorkflow], Awaitable[object]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from tests.embedded.test_oracle import NOTHING, SERVICE, OracleBase, echo, repla
 from protopact import workflow
 from protopact.embedded.clock import VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
-from protopact.engine import WorkflowStatus
+from protopact.engine import ResetWorkflow, WorkflowStatus
 from protopact.errors import NotFoundError, OptionError, UpdateFailedError, WorkflowFailedError
 from protopact.history.event import WorkflowExecutionTerminated, WorkflowExecutionUpdateAdmitted, WorkflowTaskFailed
+from protopact.interceptor import Interceptor
 from protopact.replay import Replayer
 
 
@@ -126,6 +128,26 @@ async def test_signals_of_the_runs_that_followed_go_along(engine: EmbeddedEngine
         await client.free_handle("a").go(text("d"))
         await client.free_handle("a").go(text("e"))
         assert (await soon(result)).value == "-ade"
+
+
+async def test_interceptors_see_it(clock: VirtualClock) -> None:
+    class Telling(Interceptor):
+        async def reset_workflow(
+            self, call: ResetWorkflow, next_hook: Callable[[ResetWorkflow], Awaitable[str]]
+        ) -> str:
+            call.reason = f"{call.reason}, as asked"
+            told.append(await next_hook(call))
+            return told[0]
+
+    told = list[str]()
+    async with open_engine(clock=clock, interceptors=[Telling()]) as engine, engine.worker(workflows=[Waiting]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await clock.settle()
+        again = await handle.reset(event_id=3, reason="once more")
+        assert told == [again.run_id]
+        failed = find(await again.history(), WorkflowTaskFailed)
+        assert failed.failure is not None
+        assert failed.failure.message == "once more, as asked"
 
 
 async def test_updates_go_along(path: Path | None, clock: VirtualClock) -> None:

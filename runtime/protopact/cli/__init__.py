@@ -15,6 +15,7 @@ import typer
 from protopact._version import __version__
 from protopact.cli import history, lint_workflows, proto
 from protopact.cli.replay import replay
+from protopact.cli.reset import reset
 from protopact.errors import ProtopactError
 
 __all__ = ["app", "main"]
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(proto.app, name="proto")
 app.add_typer(history.app, name="history")
 app.command()(replay)
+app.command()(reset)
 app.command("lint-workflows")(lint_workflows.lint_workflows)
 
 # The plugin's side has commands of its own, and neither side imports the other.

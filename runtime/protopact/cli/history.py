@@ -15,9 +15,9 @@ import typer
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message, message_factory
 
 import protopact
-from protopact.connection import database_path
+from protopact.cli.engine import EngineUrl, RunId, check_engine
 from protopact.engine import WorkflowRef
-from protopact.errors import HistoryError, ProtopactError, StoreError
+from protopact.errors import HistoryError, ProtopactError
 from protopact.history import History, timeline
 from protopact.history.difference import difference
 from protopact.history.words import describe_payload
@@ -34,13 +34,6 @@ def _group() -> None:
     """Histories of runs."""
 
 
-_Engine = Annotated[
-    str | None,
-    typer.Option(
-        envvar="PROTOPACT_ENGINE", metavar="URL", help="Engine: sqlite:///nodes.db, temporal://host:7233/namespace."
-    ),
-]
-_RunId = Annotated[str | None, typer.Option(metavar="ID", help="A run of it; the latest by default.")]
 _DescriptorSets = Annotated[
     list[Path] | None,
     typer.Option(
@@ -56,8 +49,8 @@ _WorkflowTasks = Annotated[bool, typer.Option("--workflow-tasks", help="Show wor
 @app.command()
 def show(
     history: Annotated[str, typer.Argument(metavar="WORKFLOW_ID|FILE", help="Id of the workflow, or a JSON file.")],
-    engine: _Engine = None,
-    run_id: _RunId = None,
+    engine: EngineUrl = None,
+    run_id: RunId = None,
     descriptors: _DescriptorSets = None,
     workflow_tasks: _WorkflowTasks = False,  # noqa: FBT002 - typer's way to a flag
 ) -> None:
@@ -84,8 +77,8 @@ def show(
 @app.command()
 def export(
     workflow_id: Annotated[str, typer.Argument(metavar="WORKFLOW_ID", help="Id of the workflow.")],
-    engine: _Engine = None,
-    run_id: _RunId = None,
+    engine: EngineUrl = None,
+    run_id: RunId = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there.")] = None,
 ) -> None:
     """Write the history of a run in Temporal's JSON.
@@ -103,7 +96,7 @@ def export(
 def diff(
     one: Annotated[str, typer.Argument(metavar="WORKFLOW_ID|FILE", help="Id of a workflow, or a JSON file.")],
     other: Annotated[str, typer.Argument(metavar="WORKFLOW_ID|FILE", help="Another one.")],
-    engine: _Engine = None,
+    engine: EngineUrl = None,
     descriptors: _DescriptorSets = None,
     workflow_tasks: _WorkflowTasks = False,  # noqa: FBT002 - typer's way to a flag
 ) -> None:
@@ -138,10 +131,7 @@ def _of_engine(workflow_id: str, engine: str | None, run_id: str | None) -> Hist
             f"there is no file {workflow_id}; for the history of a workflow say where it runs: --engine URL, or "
             "PROTOPACT_ENGINE in the environment"
         )
-    if engine.startswith("sqlite:"):
-        path = database_path(engine)
-        if path is None or not path.exists():
-            raise StoreError(f"{engine}: {path or 'memory'} holds no runs; name the file that a worker writes")
+    check_engine(engine)
     return asyncio.run(_history(engine, WorkflowRef(workflow_id, run_id)))
 
 

@@ -127,6 +127,7 @@ class EmbeddedEngine(Engine):
         self._update_with_start = chain(self._interceptors, "update_with_start", self._do_update_with_start)
         self._cancel = chain(self._interceptors, "cancel_workflow", self._do_cancel)
         self._terminate = chain(self._interceptors, "terminate_workflow", self._do_terminate)
+        self._reset = chain(self._interceptors, "reset_workflow", self._do_reset)
 
     def __repr__(self) -> str:
         """Names the file."""
@@ -417,6 +418,10 @@ class EmbeddedEngine(Engine):
 
     async def reset_workflow(self, call: ResetWorkflow) -> str:
         """See `Engine`."""
+        run_id: str = await self._reset(call)
+        return run_id
+
+    async def _do_reset(self, call: ResetWorkflow) -> str:
         shell = self._open
         run_id: str = await shell.ask(lambda tick, caller: shell.resets.reset(tick, caller, call))
         return run_id

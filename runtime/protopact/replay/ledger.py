@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from protopact.replay.external import SentSignal
     from protopact.replay.operation import Operation
 
-__all__ = ["ActivityEnd", "Ledger"]
+__all__ = ["ActivityEnd", "Kind", "Ledger"]
 
 Kind: TypeAlias = Literal["activity", "timer", "child workflow", "signal or request to cancel"]
 """What events begin and end, in words."""

@@ -88,6 +88,7 @@ class TemporalEngine(Engine):
         self._update_with_start = chain(self._interceptors, "update_with_start", self._do_update_with_start)
         self._cancel = chain(self._interceptors, "cancel_workflow", self._do_cancel)
         self._terminate = chain(self._interceptors, "terminate_workflow", self._do_terminate)
+        self._reset = chain(self._interceptors, "reset_workflow", self._do_reset)
 
     def __repr__(self) -> str:
         """Names the namespace and the server."""
@@ -263,6 +264,10 @@ class TemporalEngine(Engine):
 
     async def reset_workflow(self, call: ResetWorkflow) -> str:
         """See `Engine`."""
+        run_id: str = await self._reset(call)
+        return run_id
+
+    async def _do_reset(self, call: ResetWorkflow) -> str:
         session = self._session
         found = await session.runs.describe(call.ref)
         request = ResetWorkflowExecutionRequest(
