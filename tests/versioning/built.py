@@ -1,0 +1,342 @@
+"""Versions made real: what is generated for them, payloads that one writes and another reads, histories that replay."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from types import ModuleType
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+from tests.versioning.conftest import compile_image
+from tests.versioning.evolution import Enum, Field, Rpc, Step, Version
+from tests.versioning.modules import load
+
+from protopact import ProtopactError, contract, workflow
+from protopact.engine import WorkflowRef
+from protopact.errors import PayloadError
+from protopact.history import History
+from protopact.payload import PayloadConverter, Payloads
+from protopact.replay import Replayer
+from protopact.testing import Environment
+from protopact.workflow import Workflow
+from protopact_codegen.contract import Contract
+from protopact_codegen.names import snake_case
+from protopact_codegen.options import MessageLibrary
+from protopact_codegen.versioning.capture import capture
+from protopact_codegen.versioning.lock import Release
+from protopact_codegen.versioning.settings import Encoding
+from protopact_codegen.versioning.sources import from_input
+
+__all__ = ["Built", "Loss"]
+
+_INTEGERS = {
+    FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
+    FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
+    FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
+    FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
+}
+
+
+class Loss(Exception):
+    """What was read is not what was written; the message says where."""
+
+
+class Built:
+    """A version, compiled, generated and imported."""
+
+    def __init__(self, version: Version, folder: Path, name: str) -> None:
+        self.version = version
+        self._folder = folder
+        self._image = compile_image(folder, name, version.text())
+
+    @cached_property
+    def contract(self) -> Contract:
+        return from_input(str(self._image))
+
+    def release(self, name: str) -> Release:
+        return Release.of(name, capture(self.contract))
+
+    def module(self, library: MessageLibrary = "google") -> ModuleType:
+        return load(self._image, library, self._folder)
+
+    @cached_property
+    def _module(self) -> ModuleType:
+        return self.module()
+
+    @cached_property
+    def _elements(self) -> dict[str, Any]:  # Any: elements of every kind, by the rpc's name in the contract
+        found: dict[str, Any] = {}
+        service: contract.Service = self._module.ShopService.__protopact__()
+        for each in service.workflows:
+            handlers = (*each.queries, *(ref.signal for ref in each.signals), *(ref.update for ref in each.updates))
+            found |= {element.method: element for element in (each, *handlers)}
+        return found | {each.method: each for each in service.activities}
+
+    def described(self, rpc: Rpc, *, request: bool) -> contract.Message[Message] | None:
+        """The request or response of an rpc; None for a handler that no workflow has."""
+        element = self._elements.get(snake_case(rpc.name))
+        return None if element is None else (element.request if request else element.response)
+
+    # -- payloads
+
+    def write(self, message: contract.Message[Message], value: Message, encoding: Encoding) -> Payloads:
+        converter = PayloadConverter("binary/protobuf" if encoding is Encoding.BINARY else "json/protobuf")
+        return converter.to_payloads(message, value)
+
+    def read(self, message: contract.Message[Message], payloads: Payloads, encoding: Encoding) -> Message:
+        """What was written, or None where it cannot be read.
+
+        Raises:
+            Loss: It cannot be read.
+        """
+        try:
+            read = PayloadConverter().from_payloads(message, payloads)
+            if encoding is Encoding.STRICT_JSON:
+                return json_format.Parse(payloads[0].data, message.type())
+        except (PayloadError, DecodeError, json_format.ParseError) as error:
+            raise Loss(str(error)) from error
+        return read
+
+    # -- histories
+
+    def _classes(self) -> list[type[Workflow]]:
+        return [self._workflow(rpc) for rpc in self.version.of_kind("workflow")]
+
+    def _workflow(self, rpc: Rpc) -> type[Workflow]:
+        service = self._module.ShopService
+        steps = [self._step(rpc, step) for step in rpc.steps]
+
+        async def run(self: Any, request: Message) -> Message:  # noqa: ARG001 - as generated
+            for step in steps:
+                await step(self)
+            return described.response.type()
+
+        described = self._elements[snake_case(rpc.name)]
+        members: dict[str, object] = {"run": run}
+        for handler in filter(None, map(self.version.rpc, rpc.handles)):
+            if handler.kind != "signal":
+                response = self._elements[snake_case(handler.name)].response.type
+                members[snake_case(handler.name)] = _answer(response, is_async=handler.kind == "update")
+        base = getattr(service, rpc.name)
+        return type(base)(rpc.name, (base,), members)
+
+    def _step(self, rpc: Rpc, step: Step) -> Callable[[Any], Awaitable[None]]:
+        act = self._act(rpc, step)
+        state = rpc.changes.get(step.change)
+        if not step.change or state is None:
+            return act
+
+        async def changed(run: Any) -> None:
+            taken = getattr(run.changed, snake_case(step.change))()
+            if taken or state == "deprecated":
+                await act(run)
+
+        return changed
+
+    def _act(self, rpc: Rpc, step: Step) -> Callable[[Any], Awaitable[None]]:
+        service, target = self._module.ShopService, self.version.rpc(step.target)
+
+        async def act(run: Any) -> None:
+            if step.what == "sleep":
+                await workflow.sleep(10)
+            elif target is None:
+                return
+            elif step.what == "receive":
+                if target.id in rpc.handles:
+                    await getattr(run, snake_case(target.name)).receive()
+            else:
+                name = snake_case(target.name)
+                request = self._elements[name].request.type()
+                if step.what == "child":
+                    await getattr(service, target.name).execute_child(request)
+                else:
+                    await getattr(service, name)(request)
+
+        return act
+
+    async def _record(self, encoding: Encoding, random: Random) -> list[History]:
+        service = self._module.ShopService
+        activities = [_activities(service, self._elements)] if self.version.of_kind("activity") else []
+        binary = encoding is Encoding.BINARY
+        async with (
+            Environment(encoding="binary/protobuf" if binary else "json/protobuf") as env,
+            env.worker(workflows=self._classes(), activities=activities),
+        ):
+            client = service.Client(env)
+            for rpc in self.version.of_kind("workflow"):
+                element = self._elements[snake_case(rpc.name)]
+                start = getattr(client, f"start_{snake_case(rpc.name)}")
+                handle = await start(fill(random, element.request.type()), id=f"run-{rpc.id}")
+                for handler in filter(None, map(self.version.rpc, rpc.handles)):
+                    said = self._elements[snake_case(handler.name)].request.type
+                    times = sum(step.target == handler.id for step in rpc.steps) if handler.kind == "signal" else 1
+                    for _ in range(times):
+                        await getattr(handle, snake_case(handler.name))(fill(random, said()))
+            histories: list[History] = []
+            await env.sleep(timedelta(hours=1))
+            async for run in env.list_workflows():
+                ref, events = await env.workflow_history(WorkflowRef(run.workflow_id, run.run_id))
+                histories.append(History(events, workflow_id=ref.workflow_id, run_id=ref.run_id))
+            return histories
+
+    def record(self, encoding: Encoding, random: Random) -> list[History]:
+        """Run every workflow, and take their histories."""
+        return asyncio.run(self._record(encoding, random))
+
+    def replay(self, histories: Sequence[History]) -> None:
+        """Replay histories.
+
+        Raises:
+            Loss: One of them does not replay.
+        """
+        classes = self._classes()
+        for history in histories:
+            try:
+                Replayer(workflows=classes, strict=False).replay(history)
+            except ProtopactError as error:
+                raise Loss(f"{type(error).__name__}: {error}") from error
+
+
+def _answer(response: type[Message], *, is_async: bool) -> Callable[..., object]:
+    async def update(_run: object, _request: Message) -> Message:
+        return response()
+
+    def query(_run: object, _request: Message) -> Message:
+        return response()
+
+    return update if is_async else query
+
+
+def _activities(service: Any, elements: dict[str, Any]) -> object:
+    described: contract.Service = service.__protopact__()
+
+    def method(element: contract.Activity[Any, Any]) -> Callable[..., object]:
+        async def act(_self: object, _request: Message) -> Message:
+            return fill(Random(element.name), elements[element.method].response.type())
+
+        return act
+
+    members = {each.method: method(each) for each in described.activities}
+    base = service.Activities
+    return type(base)("Acts", (base,), members)()
+
+
+# -- values
+
+
+def fill(random: Random, message: Message, depth: int = 2) -> Message:
+    """Fill a message with random values."""
+    for each in message.DESCRIPTOR.fields:
+        if random.random() < 0.8 and (depth or each.message_type is None):  # noqa: PLR2004 - most of them
+            if each.is_repeated:
+                for _ in range(random.randint(1, 2)):
+                    if each.message_type is not None:
+                        fill(random, getattr(message, each.name).add(), depth - 1)
+                    else:
+                        getattr(message, each.name).append(_value(random, each))
+            elif each.message_type is not None:
+                getattr(message, each.name).SetInParent()
+                fill(random, getattr(message, each.name), depth - 1)
+            else:
+                setattr(message, each.name, _value(random, each))
+    return message
+
+
+def _value(random: Random, each: FieldDescriptor) -> object:
+    if each.enum_type is not None:
+        return random.choice(each.enum_type.values).number
+    if each.cpp_type in _INTEGERS:
+        low, high = _INTEGERS[each.cpp_type]
+        return random.choice((low, high, 1, random.randint(low, high), random.randint(0, 100)))
+    if each.type == FieldDescriptor.TYPE_BYTES:
+        return random.choice((b"text", b"\xff\xfe", b"12"))
+    if each.type == FieldDescriptor.TYPE_STRING:
+        return random.choice(("text", "12", "é", ""))
+    if each.type == FieldDescriptor.TYPE_BOOL:
+        return True
+    return random.choice((1.5, -2.0, 1e30, 0.1))
+
+
+# -- meaning
+
+
+def compare(written: Message, writer: tuple[Version, int], read: Message, reader: tuple[Version, int]) -> None:
+    """Compare what was read with what was written, by what fields and values are, not by what they are called.
+
+    Raises:
+        Loss: They differ.
+    """
+    old, new = writer[0].message(writer[1]), reader[0].message(reader[1])
+    by_number = writer[1] != reader[1]  # another message of the same shape
+    known = {each.number if by_number else each.id: each for each in old.fields}
+    for each in new.fields:
+        before = known.get(each.number if by_number else each.id)
+        got = _plain(read, each)
+        if before is None:
+            if got:
+                raise Loss(f"{new.name}.{each.name} is {got}, and nobody wrote it")
+        elif not _same(_plain(written, before), (writer[0], before), got, (reader[0], each), []):
+            raise Loss(f"{new.name}.{each.name} is {got!r:.80}, and was written as {_plain(written, before)!r:.80}")
+    for oneof in {each.oneof for each in new.fields if each.oneof} & {each.oneof for each in old.fields}:
+        if written.WhichOneof(oneof) and not read.WhichOneof(oneof):
+            raise Loss(f"{new.name}.{oneof} has no case")
+
+
+def _plain(message: Message, each: Field) -> list[Any]:
+    value: Any = getattr(message, each.name)
+    if each.label == "repeated":
+        return list(value)
+    if message.DESCRIPTOR.fields_by_name[each.name].message_type is not None:
+        return [value] if message.HasField(each.name) else []
+    return [value] if value else []
+
+
+def _same(wrote: list[Any], writer: tuple[Version, Field], got: list[Any], reader: tuple[Version, Field], path: list[str]) -> bool:
+    wrote, got = ([each for each in values if _is_something(each)] for values in (wrote, got))
+    if len(wrote) != len(got):
+        return False
+    return all(_same_value(a, writer, b, reader) for a, b in zip(wrote, got, strict=True))
+
+
+def _is_something(value: object) -> bool:
+    return bool(value) or isinstance(value, Message)
+
+
+def _same_value(a: Any, writer: tuple[Version, Field], b: Any, reader: tuple[Version, Field]) -> bool:
+    types = writer[1].type, reader[1].type
+    kinds = [version.find(each) if isinstance(each, int) else None for version, each in zip((writer[0], reader[0]), types, strict=True)]
+    if isinstance(a, Message) and isinstance(b, Message):
+        compare(a, (writer[0], int(types[0])), b, (reader[0], int(types[1])))
+        return True
+    if isinstance(kinds[0], Enum) and isinstance(kinds[1], Enum) and types[0] == types[1]:
+        return _same_member(a, kinds[0], b, kinds[1])
+    if isinstance(a, float) or isinstance(b, float):
+        return abs(float(a) - float(b)) <= 1e-6 * abs(float(a))  # noqa: PLR2004 - a float of 32 bits
+    if isinstance(a, str) and isinstance(b, bytes):
+        return a.encode() == b
+    if isinstance(b, str) and not isinstance(a, str):
+        return str(a) == b
+    return bool(a == b)
+
+
+def _same_member(a: int, old: Enum, b: int, new: Enum) -> bool:
+    wrote = next((each.id for each in old.values if each.number == a), None)
+    got = next((each.id for each in new.values if each.number == b), None)
+    if wrote is None or all(each.id != wrote for each in new.values):
+        return a == b and got is None
+    return wrote == got
+
+
+def pairs(old: Version, new: Version) -> Iterator[tuple[Rpc, Rpc]]:
+    """The rpcs that are in both versions, and still of one kind."""
+    for rpc in old.rpcs:
+        other = new.rpc(rpc.id)
+        if other is not None and other.kind == rpc.kind:
+            yield rpc, other

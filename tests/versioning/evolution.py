@@ -1,0 +1,435 @@
+"""Random contracts that evolve: what they hold keeps an identity through every edit, so that what was meant is known.
+
+A `Version` is a contract with the code on it. An edit changes a copy of it, as a developer would: the contract, and the
+code as far as it has to follow.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+
+__all__ = ["EDITS", "NO_EDITS", "Enum", "Field", "Message", "Rpc", "Step", "Value", "Version", "first"]
+
+SCALARS = (
+    *("int32", "int64", "uint32", "uint64", "sint32", "sint64", "fixed32", "fixed64", "sfixed32", "sfixed64"),
+    *("bool", "string", "bytes", "float", "double"),
+)
+_IDS = count(1)
+
+
+@dataclass
+class Value:
+    """A value of an enum."""
+
+    id: int
+    name: str
+    number: int
+
+
+@dataclass
+class Enum:
+    """An open enum."""
+
+    id: int
+    name: str
+    values: list[Value]
+    reserved: list[int] = field(default_factory=list[int])
+
+
+@dataclass
+class Field:
+    """A field; `type` is a scalar, or the id of a message or an enum; `label` is empty, `optional` or `repeated`."""
+
+    id: int
+    name: str
+    number: int
+    type: str | int
+    label: str = ""
+    oneof: str = ""
+    json_name: str = ""
+
+
+@dataclass
+class Message:
+    """A message."""
+
+    id: int
+    name: str
+    fields: list[Field]
+    aliases: list[str] = field(default_factory=list[str])
+    reserved: list[str] = field(default_factory=list[str])
+
+
+@dataclass
+class Rpc:
+    """An element; `handles` are the ids of what a workflow answers."""
+
+    id: int
+    kind: str
+    name: str
+    request: int
+    response: int
+    registered: str = ""
+    aliases: list[str] = field(default_factory=list[str])
+    options: dict[str, str] = field(default_factory=dict[str, str])
+    handles: list[int] = field(default_factory=list[int])
+    changes: dict[str, str] = field(default_factory=dict[str, str])
+    steps: list[Step] = field(default_factory=list["Step"])
+
+
+@dataclass
+class Step:
+    """What a workflow's code does: calls an activity or a child, receives a signal, sleeps.
+
+    Attributes:
+        what: `call`, `child`, `receive` or `sleep`.
+        target: Id of the rpc; 0 for a sleep.
+        change: The change that brings it; empty for what was always there.
+    """
+
+    what: str
+    target: int = 0
+    change: str = ""
+
+
+@dataclass
+class Version:
+    """A contract and the code on it."""
+
+    rpcs: list[Rpc]
+    messages: list[Message]
+    enums: list[Enum]
+    package: str = "shop.v1"
+
+    def message(self, id_: int) -> Message:
+        return next(each for each in self.messages if each.id == id_)
+
+    def rpc(self, id_: int) -> Rpc | None:
+        return next((each for each in self.rpcs if each.id == id_), None)
+
+    def of_kind(self, *kinds: str) -> list[Rpc]:
+        return [each for each in self.rpcs if each.kind in kinds]
+
+    def find(self, type_: int) -> Message | Enum:
+        return next(each for each in (*self.messages, *self.enums) if each.id == type_)
+
+    def text(self, random: Random | None = None) -> str:
+        """The proto file; with `random`, in another order and with comments."""
+        parts = [self._service(random), *map(self._message, self.messages), *map(self._enum, self.enums)]
+        if random is not None:
+            random.shuffle(parts)
+            parts = [f"// Said.\n\n\n{part}" for part in parts]
+        imports = 'import "google/protobuf/empty.proto";\nimport "protopact/v1/annotations.proto";'
+        return "\n\n".join(('syntax = "proto3";', f"package {self.package};", imports, *parts)) + "\n"
+
+    def _service(self, random: Random | None) -> str:
+        rpcs = [self._rpc(each) for each in self.rpcs]
+        if random is not None:
+            random.shuffle(rpcs)
+        inside = "\n".join(rpcs)
+        return f'service ShopService {{\n  option (protopact.v1.service) = {{task_queue: "shop"}};\n{inside}\n}}'
+
+    def _rpc(self, rpc: Rpc) -> str:
+        said = [f"{name}: {value}" for name, value in rpc.options.items()]
+        said += [f'name: "{rpc.registered}"'] if rpc.registered else []
+        said += [f'aliases: "{alias}"' for alias in rpc.aliases]
+        for each in map(self.rpc, rpc.handles):
+            said += [f'{each.kind}: {{ref: "{each.name}"}}'] if each is not None else []
+        for id_, state in rpc.changes.items():
+            said.append(f'change: {{id: "{id_}" since: "next"{" deprecated: true" if state == "deprecated" else ""}}}')
+        response = "google.protobuf.Empty" if rpc.kind == "signal" else self.message(rpc.response).name
+        head = f"  rpc {rpc.name}({self.message(rpc.request).name}) returns ({response})"
+        return f"{head} {{ option (protopact.v1.method).{rpc.kind} = {{{' '.join(said)}}}; }}"
+
+    def _message(self, message: Message) -> str:
+        lines = [f'option (protopact.v1.message).aliases = "{self.package}.{alias}";' for alias in message.aliases]
+        lines += [f"reserved {each};" for each in message.reserved]
+        oneofs: dict[str, list[str]] = {}
+        for each in message.fields:
+            named = each.type if isinstance(each.type, str) else self.find(each.type).name
+            json = f' [json_name = "{each.json_name}"]' if each.json_name else ""
+            line = f"{named} {each.name} = {each.number}{json};"
+            if each.oneof:
+                oneofs.setdefault(each.oneof, []).append(line)
+            else:
+                lines.append(f"{each.label} {line}".strip())
+        lines += [f"oneof {name} {{ {' '.join(inside)} }}" for name, inside in oneofs.items()]
+        return f"message {message.name} {{\n  " + "\n  ".join(lines) + "\n}"
+
+    def _enum(self, enum: Enum) -> str:
+        lines = [f"{each.name} = {each.number};" for each in enum.values] + [f"reserved {each};" for each in enum.reserved]
+        return f"enum {enum.name} {{\n  " + "\n  ".join(lines) + "\n}"
+
+
+def first(random: Random) -> Version:
+    """Draw a contract with two workflows, two activities, a signal, a query and an update."""
+    version = Version([], [], [])
+    for _ in range(2):
+        id_ = next(_IDS)
+        values = [Value(next(_IDS), f"E{id_}_V{number}", number) for number in range(3)]
+        version.enums.append(Enum(id_, f"E{id_}", values))
+    version.messages += [_message(random, version, "Part") for _ in range(2)]
+    for kind in ("signal", "query", "update", "activity", "activity", "workflow", "workflow"):
+        request, response = (_message(random, version, "Root") for _ in range(2))
+        version.messages += [request, response]
+        id_ = next(_IDS)
+        rpc = Rpc(id_, kind, f"{kind.title()}{id_}", request.id, response.id)
+        if kind == "activity":
+            rpc.options["start_to_close_timeout"] = "{seconds: 60}"
+        if kind == "workflow":
+            rpc.handles = [each.id for each in version.of_kind("signal", "query", "update")]
+            rpc.steps = _steps(random, version, rpc)
+        version.rpcs.append(rpc)
+    return version
+
+
+def _steps(random: Random, version: Version, workflow: Rpc) -> list[Step]:
+    known = [Step("call", each.id) for each in version.of_kind("activity")]
+    known += [Step("receive", each.id) for each in version.of_kind("signal")]
+    known += [Step("child", each.id) for each in version.of_kind("workflow") if each is not workflow]
+    return [random.choice([*known, Step("sleep")]) for _ in range(random.randint(2, 4))] + [Step("sleep")]
+
+
+def _message(random: Random, version: Version, stem: str) -> Message:
+    id_ = next(_IDS)
+    message = Message(id_, f"{stem}{id_}", [])
+    for _ in range(random.randint(1, 4)):
+        _add_field(random, version, message)
+    return message
+
+
+def _add_field(random: Random, version: Version, message: Message) -> None:
+    id_ = next(_IDS)
+    types: list[str | int] = [random.choice(SCALARS), random.choice(("int32", "string"))]
+    types += [each.id for each in version.enums]
+    types += [each.id for each in version.messages if each.name.startswith("Part") and each is not message]
+    taken = {each.number for each in message.fields} | {int(each) for each in message.reserved if each.isdigit()}
+    number = next(each for each in count(random.randint(1, 3)) if each not in taken)
+    message.fields.append(Field(id_, f"f{id_}", number, random.choice(types), random.choice(("", "", "optional", "repeated"))))
+
+
+# -- edits
+
+Edit = Callable[[Random, Version], bool]
+"""Changes a version; False where it holds nothing of the kind."""
+
+
+def _with_field(random: Random, version: Version) -> tuple[Message, Field] | None:
+    pairs = [(message, each) for message in version.messages for each in message.fields]
+    return random.choice(pairs) if pairs else None
+
+
+def add_field(random: Random, version: Version) -> bool:
+    message = random.choice(version.messages)
+    _add_field(random, version, message)
+    if random.random() < 0.2:  # noqa: PLR2004 - now and then
+        message.fields[-1].oneof, message.fields[-1].label = f"o{message.id}", ""
+    return True
+
+
+def delete_field(random: Random, version: Version) -> bool:
+    found = _with_field(random, version)
+    if found is None:
+        return False
+    message, each = found
+    message.fields.remove(each)
+    if random.random() < 0.8:  # noqa: PLR2004 - as a rule
+        message.reserved += [str(each.number), f'"{each.name}"']
+    return True
+
+
+def rename_field(random: Random, version: Version) -> bool:
+    found = _with_field(random, version)
+    if found is None:
+        return False
+    _, each = found
+    old, each.name = each.name, f"f{next(_IDS)}"
+    if random.random() < 0.5:  # noqa: PLR2004 - half of them
+        each.json_name = each.json_name or old
+    return True
+
+
+def rename_key(random: Random, version: Version) -> bool:
+    found = _with_field(random, version)
+    if found is not None:
+        found[1].json_name = f"key{next(_IDS)}"
+    return found is not None
+
+
+def renumber(random: Random, version: Version) -> bool:
+    found = _with_field(random, version)
+    if found is not None:
+        found[1].number = 100 + next(_IDS) % 1000
+    return found is not None
+
+
+_LIKELY: Mapping[str, tuple[str, ...]] = {
+    "int32": ("int64", "sint32", "fixed32", "uint32", "string"),
+    "int64": ("int32", "string", "sint64", "uint64"),
+    "string": ("bytes",),
+    "bool": ("int32", "int64"),
+    "float": ("double",),
+}
+
+
+def retype(random: Random, version: Version) -> bool:
+    found = _with_field(random, version)
+    if found is None:
+        return False
+    _, each = found
+    if isinstance(each.type, str):
+        each.type = random.choice([*_LIKELY.get(each.type, ()), random.choice(SCALARS)])
+    else:
+        same = version.enums if isinstance(version.find(each.type), Enum) else version.messages
+        parts = [other.id for other in same if other.name[0] == "E" or other.name.startswith("Part")]
+        each.type = random.choice([*parts, "int32", "string"])
+    return True
+
+
+def relabel(random: Random, version: Version) -> bool:
+    found = _with_field(random, version)
+    if found is not None:
+        found[1].label, found[1].oneof = random.choice(("", "optional", "repeated")), ""
+    return found is not None
+
+
+def into_oneof(random: Random, version: Version) -> bool:
+    message = random.choice([each for each in version.messages if each.fields] or [version.messages[0]])
+    singular = [each for each in message.fields if each.label != "repeated"]
+    for each in random.sample(singular, min(len(singular), random.randint(1, 2))):
+        each.label, each.oneof = "", f"o{message.id}"
+    return bool(singular)
+
+
+def add_value(random: Random, version: Version) -> bool:
+    enum, id_ = random.choice(version.enums), next(_IDS)
+    enum.values.append(Value(id_, f"E{enum.id}_V{id_}", id_))
+    return True
+
+
+def remove_value(random: Random, version: Version) -> bool:
+    enum = random.choice(version.enums)
+    if len(enum.values) > 1:
+        enum.reserved.append(enum.values.pop().number)
+        return True
+    return False
+
+
+def rename_value(random: Random, version: Version) -> bool:
+    enum = random.choice(version.enums)
+    random.choice(enum.values).name = f"E{enum.id}_R{next(_IDS)}"
+    return True
+
+
+def renumber_value(random: Random, version: Version) -> bool:
+    enum = random.choice(version.enums)
+    if len(enum.values) > 1:
+        random.choice(enum.values[1:]).number = 1000 + next(_IDS)
+        return True
+    return False
+
+
+def rename_message(random: Random, version: Version) -> bool:
+    message = random.choice(version.messages)
+    old, message.name = message.name, f"{message.name[:4]}{next(_IDS)}"
+    if random.random() < 0.5:  # noqa: PLR2004 - half of them
+        message.aliases.append(old)
+    return True
+
+
+def rename_rpc(random: Random, version: Version) -> bool:
+    rpc = random.choice(version.rpcs)
+    old, rpc.name = rpc.name, f"{rpc.kind.title()}{next(_IDS)}"
+    full = f"{version.package}.ShopService.{old}"
+    way = random.choice(("alias", "name", "none"))
+    if way == "alias" and not rpc.registered:
+        rpc.aliases.append(full)
+    elif way == "name":
+        rpc.registered = rpc.registered or full
+    return True
+
+
+def remove_rpc(random: Random, version: Version) -> bool:
+    rpc = random.choice(version.rpcs)
+    if len(version.of_kind("workflow")) == 1 and rpc.kind == "workflow":
+        return False
+    version.rpcs.remove(rpc)
+    for each in version.rpcs:
+        each.handles = [id_ for id_ in each.handles if id_ != rpc.id]
+        each.steps = [step for step in each.steps if step.target != rpc.id]
+    return True
+
+
+def add_rpc(random: Random, version: Version) -> bool:
+    kind = random.choice(("signal", "query", "update", "activity", "workflow"))
+    request, response = (_message(random, version, "Root") for _ in range(2))
+    version.messages += [request, response]
+    id_ = next(_IDS)
+    rpc = Rpc(id_, kind, f"{kind.title()}{id_}", request.id, response.id)
+    if kind == "activity":
+        rpc.options["start_to_close_timeout"] = "{seconds: 60}"
+    elif kind == "workflow":
+        rpc.steps = [Step("sleep")]
+    else:
+        random.choice(version.of_kind("workflow")).handles.append(id_)
+    version.rpcs.append(rpc)
+    return True
+
+
+def set_option(random: Random, version: Version) -> bool:
+    rpc = random.choice(version.of_kind("workflow", "activity"))
+    options = [("task_queue", f'"q{next(_IDS)}"'), ("retry_policy", f"{{max_attempts: {random.randint(1, 9)}}}")]
+    if rpc.kind == "workflow":
+        options += [("id", f'"{rpc.kind}-{next(_IDS)}"'), ("run_timeout", "{seconds: 36000}")]
+    else:
+        options.append(("heartbeat_timeout", "{seconds: 5}"))
+    name, value = random.choice(options)
+    rpc.options[name] = value
+    return True
+
+
+def add_change(random: Random, version: Version) -> bool:
+    rpc = random.choice(version.of_kind("workflow"))
+    id_ = f"change-{next(_IDS)}"
+    rpc.changes[id_] = "active"
+    activities = version.of_kind("activity")
+    step = Step("call", random.choice(activities).id, id_) if activities else Step("sleep", 0, id_)
+    rpc.steps.insert(random.randrange(len(rpc.steps) + 1), step)
+    return True
+
+
+def end_change(random: Random, version: Version) -> bool:
+    """Deprecates a change, or removes it."""
+    changed = [(rpc, id_) for rpc in version.of_kind("workflow") for id_ in rpc.changes]
+    if not changed:
+        return add_change(random, version)
+    rpc, id_ = random.choice(changed)
+    if random.random() < 0.5:  # noqa: PLR2004 - half of them
+        rpc.changes[id_] = "deprecated"
+    else:
+        del rpc.changes[id_]
+    return True
+
+
+EDITS: tuple[Edit, ...] = (
+    *(add_field, delete_field, rename_field, rename_key, renumber, retype, retype, relabel, into_oneof),
+    *(add_value, remove_value, rename_value, renumber_value, rename_message, rename_rpc, remove_rpc, add_rpc),
+    *(set_option, add_change, end_change),
+)
+
+
+def edited(random: Random, version: Version) -> tuple[str, Version]:
+    """A copy with one edit, and the name of the edit."""
+    while True:
+        edit = random.choice(EDITS)
+        after = copy.deepcopy(version)
+        if edit(random, after):
+            return edit.__name__, after
+
+
+def fields_of(version: Version, message: int) -> Iterator[Field]:
+    yield from version.message(message).fields

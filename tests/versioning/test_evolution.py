@@ -1,0 +1,180 @@
+"""Random contracts, random edits, random live releases: what the check calls safe is safe, and what it refuses is not.
+
+Payloads are really written by one version and read by another, histories really recorded and replayed. `make prove`
+draws more: `PROGRAMS=1000 SEED=random make prove`.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from tests.differential.shards import PROGRAMS, SEED
+from tests.versioning.built import Built, Loss, compare, fill, pairs
+from tests.versioning.evolution import edited, first
+
+from protopact_codegen.versioning.capture import capture
+from protopact_codegen.versioning.check import check
+from protopact_codegen.versioning.flows import Role, flows
+from protopact_codegen.versioning.rules import Direction
+from protopact_codegen.versioning.settings import Clients, Deployment, Encoding, ServiceSettings, Settings
+
+_VALUES = 12
+_ROLES = {
+    "workflow": (Role.WORKFLOW_REQUEST, Role.WORKFLOW_RESPONSE),
+    "activity": (Role.ACTIVITY_REQUEST, Role.ACTIVITY_RESPONSE),
+    "signal": (Role.SIGNAL,),
+    "query": (Role.QUERY_REQUEST, Role.QUERY_RESPONSE),
+    "update": (Role.UPDATE_REQUEST, Role.UPDATE_RESPONSE),
+}
+
+UNWITNESSED = {
+    "P3": "what is there is read; harm comes with whoever uses the number or the name again",
+    "C14": "tasks wait on a queue that nobody polls: nothing fails",
+    "C15": "runs wait on a queue that nobody polls: nothing fails",
+    "C17": "look-ups miss, and starts are not refused: nothing of a payload or a history fails",
+    "C18": "only children without an id of the code's choice: a program may have none",
+    "C19": "only children: a program may have none",
+    "C26": "other SDKs compare the name of a signal to another workflow, Core does not",
+    "C28": "queries are in no history",
+    "C28b": "queries are in no history",
+    "C3b": "new clients and older workers: nothing of a payload or a history fails",
+    "C24b": "new clients and older workers: nothing of a payload or a history fails",
+    "C31b": "new clients and older workers: nothing of a payload or a history fails",
+    "P28": "it is read; what an unset value means is the code's",
+}
+"""Rules without a witness, or with one only now and then, and why."""
+
+
+def settings_of(random: Random) -> ServiceSettings:
+    return ServiceSettings(
+        (random.choice([*Encoding]),), random.choice([*Deployment]), random.choice([*Clients])
+    )
+
+
+def losses(old: Built, new: Built, settings: ServiceSettings, random: Random) -> Iterator[str]:
+    """What goes wrong between two versions, as far as random payloads show."""
+    (encoding,) = settings.encodings
+    for before, after in pairs(old.version, new.version):
+        for role in _ROLES[before.kind]:
+            side = "request" if role.request else "response"
+            for direction in flows(role, settings):
+                forward = direction is Direction.FORWARD
+                writer, reader = (old, new) if forward else (new, old)
+                wrote, reads = (before, after) if forward else (after, before)
+                ends = [each.described(rpc, request=role.request) for each, rpc in ((writer, wrote), (reader, reads))]
+                if ends[0] is None or ends[1] is None:
+                    continue
+                for _ in range(_VALUES):
+                    value = fill(random, ends[0].type())
+                    try:
+                        got = reader.read(ends[1], writer.write(ends[0], value, encoding), encoding)
+                        compare(
+                            value, (writer.version, getattr(wrote, side)), got, (reader.version, getattr(reads, side))
+                        )
+                    except Loss as loss:
+                        yield f"{role.value} {before.name}, {direction.value}: {loss}"
+                        break
+
+
+def replay_problem(old: Built, new: Built, settings: ServiceSettings, random: Random) -> str:
+    if settings.deployment is Deployment.PINNED:
+        return ""
+    try:
+        new.replay(old.record(settings.encodings[0], random))
+    except Loss as loss:
+        return str(loss)
+    return ""
+
+
+@pytest.mark.parametrize("seed", range(SEED, SEED + 24))
+def test_what_is_called_safe_is_safe(seed: int, tmp_path: Path) -> None:
+    prove_safe(seed, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", range(8))
+def test_what_is_called_safe_is_safe_at_length(shard: int, tmp_path: Path) -> None:
+    for seed in range(PROGRAMS // 20):
+        prove_safe(1000 * SEED + 100_000 * shard + seed, tmp_path / str(seed))
+
+
+def prove_safe(seed: int, folder: Path) -> None:
+    random = Random(seed)
+    versions = [first(random)]
+    names: list[str] = []
+    for _ in range(random.randint(1, 4)):
+        name, version = edited(random, versions[-1])
+        names.append(name)
+        versions.append(version)
+    built = [Built(version, folder, f"v{index}") for index, version in enumerate(versions)]
+    *older, new = built
+    live = [(f"v{index}", each) for index, each in enumerate(older) if random.random() < 0.7] or [("v0", older[0])]  # noqa: PLR2004 - most
+    settings = settings_of(random)
+    findings = check(new.contract, [each.release(name) for name, each in live], Settings(settings))
+    hit = {name for finding in findings for name in re.split(r", ", finding.message.partition("; live: ")[2])}
+    for name, each in live:
+        if name not in hit:
+            told = f"seed {seed}, {names}, {name}, {settings}"
+            assert [*losses(each, new, settings, random)] == [], told
+            assert replay_problem(each, new, settings, random) == "", told
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_edits_that_change_nothing_are_never_told(seed: int, tmp_path: Path) -> None:
+    """Comments, order, layout, and the name of the file."""
+    random = Random(seed)
+    version = first(random)
+    shuffled = copy.deepcopy(version)
+    shuffled.text = lambda *_: version.text(random)  # type: ignore[method-assign] # in another order
+    old, new = Built(version, tmp_path, "old"), Built(shuffled, tmp_path, "new")
+    assert capture(old.contract).messages == capture(new.contract).messages
+    for encoding in Encoding:
+        for deployment in Deployment:
+            settings = Settings(ServiceSettings((encoding,), deployment, Clients.OUTSIDE))
+            assert check(new.contract, [old.release("v0")], settings, complete=True) == []
+
+
+def witnesses(seeds: range, folder: Path) -> tuple[Counter[str], Counter[str]]:
+    """For each rule how often it was told, and how often without anything that went wrong."""
+    told, silent = Counter[str](), Counter[str]()
+    for seed in seeds:
+        random = Random(seed)
+        before = first(random)
+        for _ in range(random.randint(0, 2)):
+            _, before = edited(random, before)
+        _, after = edited(random, before)
+        old, new = (Built(each, folder / str(seed), name) for each, name in ((before, "old"), (after, "new")))
+        settings = ServiceSettings((random.choice([*Encoding]),), Deployment.ROLLING, Clients.OUTSIDE)
+        rules = {
+            rule
+            for finding in check(new.contract, [old.release("v0")], Settings(settings))
+            for rule in re.findall(r" \(([PC]\d+b?)\): ", finding.message)
+        }
+        wrong: dict[str, bool] = defaultdict(bool)
+        for rule in sorted(rules):
+            kind = rule[0]
+            if kind not in wrong:
+                wrong[kind] = any(losses(old, new, settings, random)) if kind == "P" else bool(
+                    replay_problem(old, new, settings, random)
+                )
+            told[rule] += 1
+            silent[rule] += not wrong[kind]
+    return told, silent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", range(4))
+def test_what_is_refused_goes_wrong(shard: int, tmp_path: Path) -> None:
+    """Every finding has a payload or a history that shows it, or its rule a reason why not."""
+    start = 1000 * SEED + 1_000_000 * (shard + 1)
+    told, silent = witnesses(range(start, start + PROGRAMS // 8), tmp_path)
+    for rule in sorted(told, key=lambda rule: (rule[0], int(re.sub(r"\D", "", rule)), rule)):
+        reason = f": {UNWITNESSED[rule]}" if silent[rule] and rule in UNWITNESSED else ""
+        print(f"{rule}: told {told[rule]} times, {silent[rule]} without a witness{reason}")  # noqa: T201 - with -s
+    assert {rule for rule, times in silent.items() if times} <= set(UNWITNESSED)
