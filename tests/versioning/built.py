@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from random import Random
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
@@ -18,7 +18,10 @@ from tests.versioning.conftest import compile_image
 from tests.versioning.evolution import Enum, Field, Rpc, Step, Version
 from tests.versioning.modules import load
 
-from protopact import ProtopactError, contract, workflow
+from protopact import ProtopactError, workflow
+from protopact.activity import Activities
+from protopact.contract import Activity, Service
+from protopact.contract import Message as Described
 from protopact.engine import WorkflowRef
 from protopact.errors import PayloadError
 from protopact.history import History
@@ -34,7 +37,7 @@ from protopact_codegen.versioning.lock import Release
 from protopact_codegen.versioning.settings import Encoding
 from protopact_codegen.versioning.sources import from_input
 
-__all__ = ["Built", "Loss"]
+__all__ = ["Built", "LossError"]
 
 _INTEGERS = {
     FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
@@ -44,7 +47,11 @@ _INTEGERS = {
 }
 
 
-class Loss(Exception):
+# Generated classes that are loaded here, their values, and the descriptors of two implementations have no types.
+_Any: TypeAlias = Any
+
+
+class LossError(Exception):
     """What was read is not what was written; the message says where."""
 
 
@@ -73,35 +80,39 @@ class Built:
     @cached_property
     def _elements(self) -> dict[str, Any]:  # Any: elements of every kind, by the rpc's name in the contract
         found: dict[str, Any] = {}
-        service: contract.Service = self._module.ShopService.__protopact__()
+        service: Service = self._module.ShopService.__protopact__()
         for each in service.workflows:
-            handlers = (*each.queries, *(ref.signal for ref in each.signals), *(ref.update for ref in each.updates))
-            found |= {element.method: element for element in (each, *handlers)}
+            found |= {each.method: each} | {query.method: query for query in each.queries}
+            found |= {ref.signal.method: ref.signal for ref in each.signals}
+            found |= {ref.update.method: ref.update for ref in each.updates}
         return found | {each.method: each for each in service.activities}
 
-    def described(self, rpc: Rpc, *, request: bool) -> contract.Message[Message] | None:
+    def described(self, rpc: Rpc, *, request: bool) -> Described[Message] | None:
         """The request or response of an rpc; None for a handler that no workflow has."""
         element = self._elements.get(snake_case(rpc.name))
-        return None if element is None else (element.request if request else element.response)
+        found: Described[Message] | None = None
+        if element is not None:
+            found = element.request if request else element.response
+        return found
 
     # -- payloads
 
-    def write(self, message: contract.Message[Message], value: Message, encoding: Encoding) -> Payloads:
+    def write(self, message: Described[Message], value: Message, encoding: Encoding) -> Payloads:
         converter = PayloadConverter("binary/protobuf" if encoding is Encoding.BINARY else "json/protobuf")
         return converter.to_payloads(message, value)
 
-    def read(self, message: contract.Message[Message], payloads: Payloads, encoding: Encoding) -> Message:
+    def read(self, message: Described[Message], payloads: Payloads, encoding: Encoding) -> Message:
         """What was written, or None where it cannot be read.
 
         Raises:
-            Loss: It cannot be read.
+            LossError: It cannot be read.
         """
         try:
             read = PayloadConverter().from_payloads(message, payloads)
             if encoding is Encoding.STRICT_JSON:
                 return json_format.Parse(payloads[0].data, message.type())
         except (PayloadError, DecodeError, json_format.ParseError) as error:
-            raise Loss(str(error)) from error
+            raise LossError(str(error)) from error
         return read
 
     # -- histories
@@ -113,10 +124,11 @@ class Built:
         service = self._module.ShopService
         steps = [self._step(rpc, step) for step in rpc.steps]
 
-        async def run(self: Any, request: Message) -> Message:  # noqa: ARG001 - as generated
+        async def run(self: _Any, request: Message) -> Message:
             for step in steps:
                 await step(self)
-            return described.response.type()
+            made: Message = described.response.type()
+            return made
 
         described = self._elements[snake_case(rpc.name)]
         members: dict[str, object] = {"run": run}
@@ -125,7 +137,8 @@ class Built:
                 response = self._elements[snake_case(handler.name)].response.type
                 members[snake_case(handler.name)] = _answer(response, is_async=handler.kind == "update")
         base = getattr(service, rpc.name)
-        return type(base)(rpc.name, (base,), members)
+        made: type[Workflow] = type(base)(rpc.name, (base,), members)
+        return made
 
     def _step(self, rpc: Rpc, step: Step) -> Callable[[Any], Awaitable[None]]:
         act = self._act(rpc, step)
@@ -133,7 +146,7 @@ class Built:
         if not step.change or state is None:
             return act
 
-        async def changed(run: Any) -> None:
+        async def changed(run: _Any) -> None:
             taken = getattr(run.changed, snake_case(step.change))()
             if taken or state == "deprecated":
                 await act(run)
@@ -143,7 +156,7 @@ class Built:
     def _act(self, rpc: Rpc, step: Step) -> Callable[[Any], Awaitable[None]]:
         service, target = self._module.ShopService, self.version.rpc(step.target)
 
-        async def act(run: Any) -> None:
+        async def act(run: _Any) -> None:
             if step.what == "sleep":
                 await workflow.sleep(10)
             elif target is None:
@@ -194,14 +207,14 @@ class Built:
         """Replay histories.
 
         Raises:
-            Loss: One of them does not replay.
+            LossError: One of them does not replay.
         """
         classes = self._classes()
         for history in histories:
             try:
                 Replayer(workflows=classes, strict=False).replay(history)
             except ProtopactError as error:
-                raise Loss(f"{type(error).__name__}: {error}") from error
+                raise LossError(f"{type(error).__name__}: {error}") from error
 
 
 def _answer(response: type[Message], *, is_async: bool) -> Callable[..., object]:
@@ -214,18 +227,19 @@ def _answer(response: type[Message], *, is_async: bool) -> Callable[..., object]
     return update if is_async else query
 
 
-def _activities(service: Any, elements: dict[str, Any]) -> object:
-    described: contract.Service = service.__protopact__()
+def _activities(service: _Any, elements: dict[str, Any]) -> Activities:
+    described: Service = service.__protopact__()
 
-    def method(element: contract.Activity[Any, Any]) -> Callable[..., object]:
+    def method(element: Activity[Any, Any]) -> Callable[..., object]:
         async def act(_self: object, _request: Message) -> Message:
-            return fill(Random(element.name), elements[element.method].response.type())
+            return fill(Random(element.name), elements[element.method].response.type())  # noqa: S311 - the same ones again
 
         return act
 
     members = {each.method: method(each) for each in described.activities}
     base = service.Activities
-    return type(base)("Acts", (base,), members)()
+    made: Activities = type(base)("Acts", (base,), members)()
+    return made
 
 
 # -- values
@@ -234,7 +248,7 @@ def _activities(service: Any, elements: dict[str, Any]) -> object:
 def fill(random: Random, message: Message, depth: int = 2) -> Message:
     """Fill a message with random values."""
     for each in message.DESCRIPTOR.fields:
-        if random.random() < 0.8 and (depth or each.message_type is None):  # noqa: PLR2004 - most of them
+        if random.random() < 0.8 and (depth or each.message_type is None):
             if each.is_repeated:
                 for _ in range(random.randint(1, 2)):
                     if each.message_type is not None:
@@ -249,7 +263,7 @@ def fill(random: Random, message: Message, depth: int = 2) -> Message:
     return message
 
 
-def _value(random: Random, each: FieldDescriptor) -> object:
+def _value(random: Random, each: _Any) -> object:
     if each.enum_type is not None:
         return random.choice(each.enum_type.values).number
     if each.cpp_type in _INTEGERS:
@@ -271,7 +285,7 @@ def compare(written: Message, writer: tuple[Version, int], read: Message, reader
     """Compare what was read with what was written, by what fields and values are, not by what they are called.
 
     Raises:
-        Loss: They differ.
+        LossError: They differ.
     """
     old, new = writer[0].message(writer[1]), reader[0].message(reader[1])
     by_number = writer[1] != reader[1]  # another message of the same shape
@@ -281,15 +295,17 @@ def compare(written: Message, writer: tuple[Version, int], read: Message, reader
         got = _plain(read, each)
         if before is None:
             if got:
-                raise Loss(f"{new.name}.{each.name} is {got}, and nobody wrote it")
-        elif not _same(_plain(written, before), (writer[0], before), got, (reader[0], each), []):
-            raise Loss(f"{new.name}.{each.name} is {got!r:.80}, and was written as {_plain(written, before)!r:.80}")
+                raise LossError(f"{new.name}.{each.name} is {got}, and nobody wrote it")
+        elif not _same(_plain(written, before), (writer[0], before), got, (reader[0], each)):
+            raise LossError(
+                f"{new.name}.{each.name} is {got!r:.80}, and was written as {_plain(written, before)!r:.80}"
+            )
     for oneof in {each.oneof for each in new.fields if each.oneof} & {each.oneof for each in old.fields}:
         if written.WhichOneof(oneof) and not read.WhichOneof(oneof):
-            raise Loss(f"{new.name}.{oneof} has no case")
+            raise LossError(f"{new.name}.{oneof} has no case")
 
 
-def _plain(message: Message, each: Field) -> list[Any]:
+def _plain(message: Message, each: Field) -> list[_Any]:
     value: Any = getattr(message, each.name)
     if each.label == "repeated":
         return list(value)
@@ -298,7 +314,7 @@ def _plain(message: Message, each: Field) -> list[Any]:
     return [value] if value else []
 
 
-def _same(wrote: list[Any], writer: tuple[Version, Field], got: list[Any], reader: tuple[Version, Field], path: list[str]) -> bool:
+def _same(wrote: list[_Any], writer: tuple[Version, Field], got: list[_Any], reader: tuple[Version, Field]) -> bool:
     wrote, got = ([each for each in values if _is_something(each)] for values in (wrote, got))
     if len(wrote) != len(got):
         return False
@@ -309,16 +325,19 @@ def _is_something(value: object) -> bool:
     return bool(value) or isinstance(value, Message)
 
 
-def _same_value(a: Any, writer: tuple[Version, Field], b: Any, reader: tuple[Version, Field]) -> bool:
+def _same_value(a: _Any, writer: tuple[Version, Field], b: _Any, reader: tuple[Version, Field]) -> bool:
     types = writer[1].type, reader[1].type
-    kinds = [version.find(each) if isinstance(each, int) else None for version, each in zip((writer[0], reader[0]), types, strict=True)]
+    kinds = [
+        version.find(each) if isinstance(each, int) else None
+        for version, each in zip((writer[0], reader[0]), types, strict=True)
+    ]
     if isinstance(a, Message) and isinstance(b, Message):
         compare(a, (writer[0], int(types[0])), b, (reader[0], int(types[1])))
         return True
     if isinstance(kinds[0], Enum) and isinstance(kinds[1], Enum) and types[0] == types[1]:
-        return _same_member(a, kinds[0], b, kinds[1])
-    if isinstance(a, float) or isinstance(b, float):
-        return abs(float(a) - float(b)) <= 1e-6 * abs(float(a))  # noqa: PLR2004 - a float of 32 bits
+        return isinstance(a, int) and isinstance(b, int) and _same_member(a, kinds[0], b, kinds[1])
+    if isinstance(a, float) and isinstance(b, float):
+        return abs(a - b) <= 1e-6 * abs(a)
     if isinstance(a, str) and isinstance(b, bytes):
         return a.encode() == b
     if isinstance(b, str) and not isinstance(a, str):

@@ -7,12 +7,12 @@ code as far as it has to follow.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 
-__all__ = ["EDITS", "NO_EDITS", "Enum", "Field", "Message", "Rpc", "Step", "Value", "Version", "first"]
+__all__ = ["EDITS", "Enum", "Field", "Message", "Rpc", "Step", "Value", "Version", "edited", "first"]
 
 SCALARS = (
     *("int32", "int64", "uint32", "uint64", "sint32", "sint64", "fixed32", "fixed64", "sfixed32", "sfixed64"),
@@ -115,7 +115,8 @@ class Version:
         return [each for each in self.rpcs if each.kind in kinds]
 
     def find(self, type_: int) -> Message | Enum:
-        return next(each for each in (*self.messages, *self.enums) if each.id == type_)
+        known: list[Message | Enum] = [*self.messages, *self.enums]
+        return next(each for each in known if each.id == type_)
 
     def text(self, random: Random | None = None) -> str:
         """The proto file; with `random`, in another order and with comments."""
@@ -161,7 +162,9 @@ class Version:
         return f"message {message.name} {{\n  " + "\n  ".join(lines) + "\n}"
 
     def _enum(self, enum: Enum) -> str:
-        lines = [f"{each.name} = {each.number};" for each in enum.values] + [f"reserved {each};" for each in enum.reserved]
+        lines = [f"{each.name} = {each.number};" for each in enum.values] + [
+            f"reserved {each};" for each in enum.reserved
+        ]
         return f"enum {enum.name} {{\n  " + "\n  ".join(lines) + "\n}"
 
 
@@ -209,7 +212,9 @@ def _add_field(random: Random, version: Version, message: Message) -> None:
     types += [each.id for each in version.messages if each.name.startswith("Part") and each is not message]
     taken = {each.number for each in message.fields} | {int(each) for each in message.reserved if each.isdigit()}
     number = next(each for each in count(random.randint(1, 3)) if each not in taken)
-    message.fields.append(Field(id_, f"f{id_}", number, random.choice(types), random.choice(("", "", "optional", "repeated"))))
+    message.fields.append(
+        Field(id_, f"f{id_}", number, random.choice(types), random.choice(("", "", "optional", "repeated")))
+    )
 
 
 # -- edits
@@ -226,7 +231,7 @@ def _with_field(random: Random, version: Version) -> tuple[Message, Field] | Non
 def add_field(random: Random, version: Version) -> bool:
     message = random.choice(version.messages)
     _add_field(random, version, message)
-    if random.random() < 0.2:  # noqa: PLR2004 - now and then
+    if random.random() < 0.2:
         message.fields[-1].oneof, message.fields[-1].label = f"o{message.id}", ""
     return True
 
@@ -237,7 +242,7 @@ def delete_field(random: Random, version: Version) -> bool:
         return False
     message, each = found
     message.fields.remove(each)
-    if random.random() < 0.8:  # noqa: PLR2004 - as a rule
+    if random.random() < 0.8:
         message.reserved += [str(each.number), f'"{each.name}"']
     return True
 
@@ -248,7 +253,7 @@ def rename_field(random: Random, version: Version) -> bool:
         return False
     _, each = found
     old, each.name = each.name, f"f{next(_IDS)}"
-    if random.random() < 0.5:  # noqa: PLR2004 - half of them
+    if random.random() < 0.5:
         each.json_name = each.json_name or old
     return True
 
@@ -286,7 +291,8 @@ def retype(random: Random, version: Version) -> bool:
     else:
         same = version.enums if isinstance(version.find(each.type), Enum) else version.messages
         parts = [other.id for other in same if other.name[0] == "E" or other.name.startswith("Part")]
-        each.type = random.choice([*parts, "int32", "string"])
+        types: list[str | int] = [*parts, "int32", "string"]
+        each.type = random.choice(types)
     return True
 
 
@@ -336,7 +342,7 @@ def renumber_value(random: Random, version: Version) -> bool:
 def rename_message(random: Random, version: Version) -> bool:
     message = random.choice(version.messages)
     old, message.name = message.name, f"{message.name[:4]}{next(_IDS)}"
-    if random.random() < 0.5:  # noqa: PLR2004 - half of them
+    if random.random() < 0.5:
         message.aliases.append(old)
     return True
 
@@ -408,7 +414,7 @@ def end_change(random: Random, version: Version) -> bool:
     if not changed:
         return add_change(random, version)
     rpc, id_ = random.choice(changed)
-    if random.random() < 0.5:  # noqa: PLR2004 - half of them
+    if random.random() < 0.5:
         rpc.changes[id_] = "deprecated"
     else:
         del rpc.changes[id_]
@@ -429,7 +435,3 @@ def edited(random: Random, version: Version) -> tuple[str, Version]:
         after = copy.deepcopy(version)
         if edit(random, after):
             return edit.__name__, after
-
-
-def fields_of(version: Version, message: int) -> Iterator[Field]:
-    yield from version.message(message).fields
