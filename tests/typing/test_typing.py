@@ -42,6 +42,9 @@ def name(case: str, library: str) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with each case for each library."""
     folder = tmp_path_factory.mktemp("typing")
+    outputs = [f"--{each}_out={folder}" for each in ("python", "mypy")] + [f"--protopact_out=messages=google:{folder}"]
+    includes = [f"--proto_path={HERE}", f"--proto_path={ROOT / 'runtime'}"]
+    run(folder, "python", "-m", "grpc_tools.protoc", *includes, *outputs, "changes.proto")
     for case in CASES:
         text = (HERE / f"cases/{case}.txt").read_text()
         for library, modules in MODULES.items():

@@ -248,8 +248,9 @@ class _Checker:
         verdict, happens, hint = judge_element(rule, settings)
         if verdict is Verdict.SAFE:
             return
+        is_renamed = change.element not in self._elements and not change.element.startswith(f"{change.place}.")
         found = _Found(
-            element=change.element,
+            element=change.place if is_renamed else change.element,
             what=f"{change.subject} {change.what}",
             place=self._element_place(change.place, home),
             rule=rule.name,
@@ -258,7 +259,7 @@ class _Checker:
             hint=hint.format(old=change.old_name),
             seen=rule.seen,
         )
-        self._add(found.what, found, release, change.place)
+        self._add(found.what, found, release, change.element)
 
     def _payload(self, change: Change, uses: Sequence[_Use], release: str) -> None:
         rule = PAYLOAD[change.rule]
@@ -284,8 +285,8 @@ class _Checker:
         found = _Found(subject, what, self._place(change.place), rule.name, verdict, happens, hint, first, hits - 1)
         self._add(change.subject, found, release, change.place)
 
-    def _add(self, key: str, found: _Found, release: str, place: str) -> None:
-        if self._allowances.passes(found.rule, (found.element, place), release):
+    def _add(self, key: str, found: _Found, release: str, other: str) -> None:
+        if self._allowances.passes(found.rule, (found.element, other), release):
             return
         known = self._found.setdefault((found.rule, key), found)
         if found.verdict.rank > known.verdict.rank:
