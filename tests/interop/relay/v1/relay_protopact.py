@@ -105,6 +105,7 @@ _RELAY = _contract.Workflow(
     queries=(_GET_NOTES, _FIND_NOTE),
     signals=(_contract.SignalRef(_HURRY, start=True), _contract.SignalRef(_NOTE)),
     updates=(_contract.UpdateRef(_AMEND, start=True, validate=True), _contract.UpdateRef(_CLOSE)),
+    closure=_contract.Closure("2ff6689e1135b0abaefece157a8be2b6"),
 )
 _PING = _contract.Workflow(
     name="relay.v1.RelayService.Ping",
@@ -114,6 +115,7 @@ _PING = _contract.Workflow(
     service="relay.v1.RelayService",
     task_queue="relay",
     execution_timeout=_timedelta(seconds=60),
+    closure=_contract.Closure("12203ec6565b3b54da895b016af7b5ff"),
 )
 _BREAK = _contract.Workflow(
     name="relay.v1.RelayService.Break",
@@ -124,6 +126,7 @@ _BREAK = _contract.Workflow(
     id=_contract.Template("break/{message}", ("break/", _contract.Field(("message",), "message"))),
     task_queue="relay",
     execution_timeout=_timedelta(seconds=60),
+    closure=_contract.Closure("b62ad95e93c034a1c36ff5ec83ab2500"),
 )
 _RELAY_SERVICE = _contract.Service(
     name="relay.v1.RelayService",

@@ -389,9 +389,11 @@ func (SearchAttributeType) EnumDescriptor() ([]byte, []int) {
 	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{5}
 }
 
-// Reserved for versioning.
+// Options of a file.
 type FileOptions struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Findings to pass about services that are gone; `element` is the full name of what was there.
+	Allow         []*Allow `protobuf:"bytes,1,rep,name=allow,proto3" json:"allow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -426,9 +428,20 @@ func (*FileOptions) Descriptor() ([]byte, []int) {
 	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{0}
 }
 
-// Reserved for versioning.
+func (x *FileOptions) GetAllow() []*Allow {
+	if x != nil {
+		return x.Allow
+	}
+	return nil
+}
+
+// Options of a message.
 type MessageOptions struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Findings to pass about this message, and about fields that are gone.
+	Allow []*Allow `protobuf:"bytes,1,rep,name=allow,proto3" json:"allow,omitempty"`
+	// Full names that this message had: payloads of them are read as this one.
+	Aliases       []string `protobuf:"bytes,2,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -463,9 +476,25 @@ func (*MessageOptions) Descriptor() ([]byte, []int) {
 	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{1}
 }
 
-// Reserved for versioning.
+func (x *MessageOptions) GetAllow() []*Allow {
+	if x != nil {
+		return x.Allow
+	}
+	return nil
+}
+
+func (x *MessageOptions) GetAliases() []string {
+	if x != nil {
+		return x.Aliases
+	}
+	return nil
+}
+
+// Options of a field.
 type FieldOptions struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Findings to pass about this field.
+	Allow         []*Allow `protobuf:"bytes,1,rep,name=allow,proto3" json:"allow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -500,9 +529,18 @@ func (*FieldOptions) Descriptor() ([]byte, []int) {
 	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{2}
 }
 
-// Reserved for versioning.
+func (x *FieldOptions) GetAllow() []*Allow {
+	if x != nil {
+		return x.Allow
+	}
+	return nil
+}
+
+// Options of an enum.
 type EnumOptions struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Findings to pass about this enum, and about values that are gone.
+	Allow         []*Allow `protobuf:"bytes,1,rep,name=allow,proto3" json:"allow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -537,9 +575,18 @@ func (*EnumOptions) Descriptor() ([]byte, []int) {
 	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{3}
 }
 
-// Reserved for versioning.
+func (x *EnumOptions) GetAllow() []*Allow {
+	if x != nil {
+		return x.Allow
+	}
+	return nil
+}
+
+// Options of a value of an enum.
 type EnumValueOptions struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Findings to pass about this value.
+	Allow         []*Allow `protobuf:"bytes,1,rep,name=allow,proto3" json:"allow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -574,18 +621,101 @@ func (*EnumValueOptions) Descriptor() ([]byte, []int) {
 	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{4}
 }
 
+func (x *EnumValueOptions) GetAllow() []*Allow {
+	if x != nil {
+		return x.Allow
+	}
+	return nil
+}
+
+// A finding of the check against releases that is passed, because somebody knows better. It stands on what the finding is
+// about, or, when that is gone, on what it was in. One that passes nothing is an error.
+type Allow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The rule, as the finding names it: `P7`.
+	Rule string `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The releases that the finding names, and that this is for.
+	Releases []string `protobuf:"bytes,2,rep,name=releases,proto3" json:"releases,omitempty"`
+	// Why no harm is done.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What is gone, by the name that it had in what this stands on.
+	Element       string `protobuf:"bytes,4,opt,name=element,proto3" json:"element,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Allow) Reset() {
+	*x = Allow{}
+	mi := &file_protopact_v1_annotations_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Allow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Allow) ProtoMessage() {}
+
+func (x *Allow) ProtoReflect() protoreflect.Message {
+	mi := &file_protopact_v1_annotations_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Allow.ProtoReflect.Descriptor instead.
+func (*Allow) Descriptor() ([]byte, []int) {
+	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Allow) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Allow) GetReleases() []string {
+	if x != nil {
+		return x.Releases
+	}
+	return nil
+}
+
+func (x *Allow) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Allow) GetElement() string {
+	if x != nil {
+		return x.Element
+	}
+	return ""
+}
+
 // Defaults of everything in a service.
 type ServiceOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Task queue of the service's workflows and activities, unless they name another.
-	TaskQueue     string `protobuf:"bytes,1,opt,name=task_queue,json=taskQueue,proto3" json:"task_queue,omitempty"`
+	TaskQueue string `protobuf:"bytes,1,opt,name=task_queue,json=taskQueue,proto3" json:"task_queue,omitempty"`
+	// Findings to pass about rpcs that are gone.
+	Allow         []*Allow `protobuf:"bytes,2,rep,name=allow,proto3" json:"allow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ServiceOptions) Reset() {
 	*x = ServiceOptions{}
-	mi := &file_protopact_v1_annotations_proto_msgTypes[5]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +727,7 @@ func (x *ServiceOptions) String() string {
 func (*ServiceOptions) ProtoMessage() {}
 
 func (x *ServiceOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_protopact_v1_annotations_proto_msgTypes[5]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +740,7 @@ func (x *ServiceOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceOptions.ProtoReflect.Descriptor instead.
 func (*ServiceOptions) Descriptor() ([]byte, []int) {
-	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{5}
+	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ServiceOptions) GetTaskQueue() string {
@@ -620,7 +750,14 @@ func (x *ServiceOptions) GetTaskQueue() string {
 	return ""
 }
 
-// What an rpc is. Exactly one of the fields is set.
+func (x *ServiceOptions) GetAllow() []*Allow {
+	if x != nil {
+		return x.Allow
+	}
+	return nil
+}
+
+// What an rpc is: exactly one of the first five is set.
 type MethodOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The rpc is a workflow: its request starts it, its response is its result.
@@ -632,14 +769,16 @@ type MethodOptions struct {
 	// The rpc is a signal: it has no response.
 	Signal *SignalOptions `protobuf:"bytes,4,opt,name=signal,proto3" json:"signal,omitempty"`
 	// The rpc is an update: a request that a running workflow accepts or rejects, and answers.
-	Update        *UpdateOptions `protobuf:"bytes,5,opt,name=update,proto3" json:"update,omitempty"`
+	Update *UpdateOptions `protobuf:"bytes,5,opt,name=update,proto3" json:"update,omitempty"`
+	// Findings to pass about this rpc.
+	Allow         []*Allow `protobuf:"bytes,6,rep,name=allow,proto3" json:"allow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MethodOptions) Reset() {
 	*x = MethodOptions{}
-	mi := &file_protopact_v1_annotations_proto_msgTypes[6]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +790,7 @@ func (x *MethodOptions) String() string {
 func (*MethodOptions) ProtoMessage() {}
 
 func (x *MethodOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_protopact_v1_annotations_proto_msgTypes[6]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +803,7 @@ func (x *MethodOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MethodOptions.ProtoReflect.Descriptor instead.
 func (*MethodOptions) Descriptor() ([]byte, []int) {
-	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{6}
+	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MethodOptions) GetWorkflow() *WorkflowOptions {
@@ -698,6 +837,13 @@ func (x *MethodOptions) GetSignal() *SignalOptions {
 func (x *MethodOptions) GetUpdate() *UpdateOptions {
 	if x != nil {
 		return x.Update
+	}
+	return nil
+}
+
+func (x *MethodOptions) GetAllow() []*Allow {
+	if x != nil {
+		return x.Allow
 	}
 	return nil
 }
@@ -742,14 +888,16 @@ type WorkflowOptions struct {
 	// The first workflow task may be given to the starter's own worker.
 	EnableEagerStart bool `protobuf:"varint,18,opt,name=enable_eager_start,json=enableEagerStart,proto3" json:"enable_eager_start,omitempty"`
 	// Order among the tasks of a queue.
-	Priority      *Priority `protobuf:"bytes,19,opt,name=priority,proto3" json:"priority,omitempty"`
+	Priority *Priority `protobuf:"bytes,19,opt,name=priority,proto3" json:"priority,omitempty"`
+	// Changes of the workflow's code.
+	Change        []*WorkflowOptions_Change `protobuf:"bytes,20,rep,name=change,proto3" json:"change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WorkflowOptions) Reset() {
 	*x = WorkflowOptions{}
-	mi := &file_protopact_v1_annotations_proto_msgTypes[7]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +909,7 @@ func (x *WorkflowOptions) String() string {
 func (*WorkflowOptions) ProtoMessage() {}
 
 func (x *WorkflowOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_protopact_v1_annotations_proto_msgTypes[7]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +922,7 @@ func (x *WorkflowOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowOptions.ProtoReflect.Descriptor instead.
 func (*WorkflowOptions) Descriptor() ([]byte, []int) {
-	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{7}
+	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WorkflowOptions) GetQuery() []*WorkflowOptions_Query {
@@ -910,6 +1058,13 @@ func (x *WorkflowOptions) GetPriority() *Priority {
 	return nil
 }
 
+func (x *WorkflowOptions) GetChange() []*WorkflowOptions_Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
 // Options of an activity. One of `start_to_close_timeout` and `schedule_to_close_timeout` is required.
 type ActivityOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -939,7 +1094,7 @@ type ActivityOptions struct {
 
 func (x *ActivityOptions) Reset() {
 	*x = ActivityOptions{}
-	mi := &file_protopact_v1_annotations_proto_msgTypes[8]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1106,7 @@ func (x *ActivityOptions) String() string {
 func (*ActivityOptions) ProtoMessage() {}
 
 func (x *ActivityOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_protopact_v1_annotations_proto_msgTypes[8]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,7 +1119,7 @@ func (x *ActivityOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActivityOptions.ProtoReflect.Descriptor instead.
 func (*ActivityOptions) Descriptor() ([]byte, []int) {
-	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{8}
+	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ActivityOptions) GetName() string {
@@ -1050,7 +1205,7 @@ type QueryOptions struct {
 
 func (x *QueryOptions) Reset() {
 	*x = QueryOptions{}
-	mi := &file_protopact_v1_annotations_proto_msgTypes[9]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1062,7 +1217,7 @@ func (x *QueryOptions) String() string {
 func (*QueryOptions) ProtoMessage() {}
 
 func (x *QueryOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_protopact_v1_annotations_proto_msgTypes[9]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1075,7 +1230,7 @@ func (x *QueryOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryOptions.ProtoReflect.Descriptor instead.
 func (*QueryOptions) Descriptor() ([]byte, []int) {
-	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{9}
+	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *QueryOptions) GetName() string {
@@ -1105,7 +1260,7 @@ type SignalOptions struct {
 
 func (x *SignalOptions) Reset() {
 	*x = SignalOptions{}
-	mi := &file_protopact_v1_annotations_proto_msgTypes[10]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1272,7 @@ func (x *SignalOptions) String() string {
 func (*SignalOptions) ProtoMessage() {}
 
 func (x *SignalOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_protopact_v1_annotations_proto_msgTypes[10]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1285,7 @@ func (x *SignalOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalOptions.ProtoReflect.Descriptor instead.
 func (*SignalOptions) Descriptor() ([]byte, []int) {
-	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{10}
+	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SignalOptions) GetName() string {
@@ -1166,7 +1321,7 @@ type UpdateOptions struct {
 
 func (x *UpdateOptions) Reset() {
 	*x = UpdateOptions{}
-	mi := &file_protopact_v1_annotations_proto_msgTypes[11]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1178,7 +1333,7 @@ func (x *UpdateOptions) String() string {
 func (*UpdateOptions) ProtoMessage() {}
 
 func (x *UpdateOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_protopact_v1_annotations_proto_msgTypes[11]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1191,7 +1346,7 @@ func (x *UpdateOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateOptions.ProtoReflect.Descriptor instead.
 func (*UpdateOptions) Descriptor() ([]byte, []int) {
-	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{11}
+	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UpdateOptions) GetName() string {
@@ -1248,7 +1403,7 @@ type RetryPolicy struct {
 
 func (x *RetryPolicy) Reset() {
 	*x = RetryPolicy{}
-	mi := &file_protopact_v1_annotations_proto_msgTypes[12]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1415,7 @@ func (x *RetryPolicy) String() string {
 func (*RetryPolicy) ProtoMessage() {}
 
 func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_protopact_v1_annotations_proto_msgTypes[12]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1428,7 @@ func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
 func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{12}
+	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RetryPolicy) GetInitialInterval() *durationpb.Duration {
@@ -1326,7 +1481,7 @@ type SearchAttribute struct {
 
 func (x *SearchAttribute) Reset() {
 	*x = SearchAttribute{}
-	mi := &file_protopact_v1_annotations_proto_msgTypes[13]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1493,7 @@ func (x *SearchAttribute) String() string {
 func (*SearchAttribute) ProtoMessage() {}
 
 func (x *SearchAttribute) ProtoReflect() protoreflect.Message {
-	mi := &file_protopact_v1_annotations_proto_msgTypes[13]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1506,7 @@ func (x *SearchAttribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchAttribute.ProtoReflect.Descriptor instead.
 func (*SearchAttribute) Descriptor() ([]byte, []int) {
-	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{13}
+	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SearchAttribute) GetName() string {
@@ -1390,7 +1545,7 @@ type Priority struct {
 
 func (x *Priority) Reset() {
 	*x = Priority{}
-	mi := &file_protopact_v1_annotations_proto_msgTypes[14]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1557,7 @@ func (x *Priority) String() string {
 func (*Priority) ProtoMessage() {}
 
 func (x *Priority) ProtoReflect() protoreflect.Message {
-	mi := &file_protopact_v1_annotations_proto_msgTypes[14]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1570,7 @@ func (x *Priority) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Priority.ProtoReflect.Descriptor instead.
 func (*Priority) Descriptor() ([]byte, []int) {
-	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{14}
+	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Priority) GetPriorityKey() int32 {
@@ -1450,7 +1605,7 @@ type WorkflowOptions_Query struct {
 
 func (x *WorkflowOptions_Query) Reset() {
 	*x = WorkflowOptions_Query{}
-	mi := &file_protopact_v1_annotations_proto_msgTypes[15]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1617,7 @@ func (x *WorkflowOptions_Query) String() string {
 func (*WorkflowOptions_Query) ProtoMessage() {}
 
 func (x *WorkflowOptions_Query) ProtoReflect() protoreflect.Message {
-	mi := &file_protopact_v1_annotations_proto_msgTypes[15]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1630,7 @@ func (x *WorkflowOptions_Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowOptions_Query.ProtoReflect.Descriptor instead.
 func (*WorkflowOptions_Query) Descriptor() ([]byte, []int) {
-	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{7, 0}
+	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{8, 0}
 }
 
 func (x *WorkflowOptions_Query) GetRef() string {
@@ -1498,7 +1653,7 @@ type WorkflowOptions_Signal struct {
 
 func (x *WorkflowOptions_Signal) Reset() {
 	*x = WorkflowOptions_Signal{}
-	mi := &file_protopact_v1_annotations_proto_msgTypes[16]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1665,7 @@ func (x *WorkflowOptions_Signal) String() string {
 func (*WorkflowOptions_Signal) ProtoMessage() {}
 
 func (x *WorkflowOptions_Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_protopact_v1_annotations_proto_msgTypes[16]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1678,7 @@ func (x *WorkflowOptions_Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowOptions_Signal.ProtoReflect.Descriptor instead.
 func (*WorkflowOptions_Signal) Descriptor() ([]byte, []int) {
-	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{7, 1}
+	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{8, 1}
 }
 
 func (x *WorkflowOptions_Signal) GetRef() string {
@@ -1557,7 +1712,7 @@ type WorkflowOptions_Update struct {
 
 func (x *WorkflowOptions_Update) Reset() {
 	*x = WorkflowOptions_Update{}
-	mi := &file_protopact_v1_annotations_proto_msgTypes[17]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1569,7 +1724,7 @@ func (x *WorkflowOptions_Update) String() string {
 func (*WorkflowOptions_Update) ProtoMessage() {}
 
 func (x *WorkflowOptions_Update) ProtoReflect() protoreflect.Message {
-	mi := &file_protopact_v1_annotations_proto_msgTypes[17]
+	mi := &file_protopact_v1_annotations_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1582,7 +1737,7 @@ func (x *WorkflowOptions_Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowOptions_Update.ProtoReflect.Descriptor instead.
 func (*WorkflowOptions_Update) Descriptor() ([]byte, []int) {
-	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{7, 2}
+	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{8, 2}
 }
 
 func (x *WorkflowOptions_Update) GetRef() string {
@@ -1611,6 +1766,79 @@ func (x *WorkflowOptions_Update) GetValidate() bool {
 		return *x.Validate
 	}
 	return false
+}
+
+// A change of the workflow's code, which runs from before it must not notice.
+type WorkflowOptions_Change struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the change, for ever: `switch-activities` is `self.changed.switch_activities()` in the code.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The release that brings it.
+	Since string `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	// The old branch is gone from the code; runs that noted the change are still there.
+	Deprecated bool `protobuf:"varint,3,opt,name=deprecated,proto3" json:"deprecated,omitempty"`
+	// Rpcs that the new branch calls or answers differently or no more: of this service, or full names.
+	Covers        []string `protobuf:"bytes,4,rep,name=covers,proto3" json:"covers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkflowOptions_Change) Reset() {
+	*x = WorkflowOptions_Change{}
+	mi := &file_protopact_v1_annotations_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkflowOptions_Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkflowOptions_Change) ProtoMessage() {}
+
+func (x *WorkflowOptions_Change) ProtoReflect() protoreflect.Message {
+	mi := &file_protopact_v1_annotations_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkflowOptions_Change.ProtoReflect.Descriptor instead.
+func (*WorkflowOptions_Change) Descriptor() ([]byte, []int) {
+	return file_protopact_v1_annotations_proto_rawDescGZIP(), []int{8, 3}
+}
+
+func (x *WorkflowOptions_Change) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *WorkflowOptions_Change) GetSince() string {
+	if x != nil {
+		return x.Since
+	}
+	return ""
+}
+
+func (x *WorkflowOptions_Change) GetDeprecated() bool {
+	if x != nil {
+		return x.Deprecated
+	}
+	return false
+}
+
+func (x *WorkflowOptions_Change) GetCovers() []string {
+	if x != nil {
+		return x.Covers
+	}
+	return nil
 }
 
 var file_protopact_v1_annotations_proto_extTypes = []protoimpl.ExtensionInfo{
@@ -1674,7 +1902,7 @@ var file_protopact_v1_annotations_proto_extTypes = []protoimpl.ExtensionInfo{
 
 // Extension fields to descriptorpb.FileOptions.
 var (
-	// Reserved for versioning.
+	// What the check against releases passes of what is gone with its file.
 	//
 	// optional protopact.v1.FileOptions file = 77686;
 	E_File = &file_protopact_v1_annotations_proto_extTypes[0]
@@ -1698,7 +1926,7 @@ var (
 
 // Extension fields to descriptorpb.MessageOptions.
 var (
-	// Reserved for versioning.
+	// Former names of a message, and what the check against releases passes.
 	//
 	// optional protopact.v1.MessageOptions message = 77686;
 	E_Message = &file_protopact_v1_annotations_proto_extTypes[3]
@@ -1706,7 +1934,7 @@ var (
 
 // Extension fields to descriptorpb.FieldOptions.
 var (
-	// Reserved for versioning.
+	// What the check against releases passes.
 	//
 	// optional protopact.v1.FieldOptions field = 77686;
 	E_Field = &file_protopact_v1_annotations_proto_extTypes[4]
@@ -1714,7 +1942,7 @@ var (
 
 // Extension fields to descriptorpb.EnumOptions.
 var (
-	// Reserved for versioning.
+	// What the check against releases passes.
 	//
 	// optional protopact.v1.EnumOptions enum = 77686;
 	E_Enum = &file_protopact_v1_annotations_proto_extTypes[5]
@@ -1722,7 +1950,7 @@ var (
 
 // Extension fields to descriptorpb.EnumValueOptions.
 var (
-	// Reserved for versioning.
+	// What the check against releases passes.
 	//
 	// optional protopact.v1.EnumValueOptions enum_value = 77686;
 	E_EnumValue = &file_protopact_v1_annotations_proto_extTypes[6]
@@ -1732,22 +1960,34 @@ var File_protopact_v1_annotations_proto protoreflect.FileDescriptor
 
 const file_protopact_v1_annotations_proto_rawDesc = "" +
 	"\n" +
-	"\x1eprotopact/v1/annotations.proto\x12\fprotopact.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\r\n" +
-	"\vFileOptions\"\x10\n" +
-	"\x0eMessageOptions\"\x0e\n" +
-	"\fFieldOptions\"\r\n" +
-	"\vEnumOptions\"\x12\n" +
-	"\x10EnumValueOptions\"/\n" +
+	"\x1eprotopact/v1/annotations.proto\x12\fprotopact.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"8\n" +
+	"\vFileOptions\x12)\n" +
+	"\x05allow\x18\x01 \x03(\v2\x13.protopact.v1.AllowR\x05allow\"U\n" +
+	"\x0eMessageOptions\x12)\n" +
+	"\x05allow\x18\x01 \x03(\v2\x13.protopact.v1.AllowR\x05allow\x12\x18\n" +
+	"\aaliases\x18\x02 \x03(\tR\aaliases\"9\n" +
+	"\fFieldOptions\x12)\n" +
+	"\x05allow\x18\x01 \x03(\v2\x13.protopact.v1.AllowR\x05allow\"8\n" +
+	"\vEnumOptions\x12)\n" +
+	"\x05allow\x18\x01 \x03(\v2\x13.protopact.v1.AllowR\x05allow\"=\n" +
+	"\x10EnumValueOptions\x12)\n" +
+	"\x05allow\x18\x01 \x03(\v2\x13.protopact.v1.AllowR\x05allow\"i\n" +
+	"\x05Allow\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x1a\n" +
+	"\breleases\x18\x02 \x03(\tR\breleases\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
+	"\aelement\x18\x04 \x01(\tR\aelement\"Z\n" +
 	"\x0eServiceOptions\x12\x1d\n" +
 	"\n" +
-	"task_queue\x18\x01 \x01(\tR\ttaskQueue\"\xa1\x02\n" +
+	"task_queue\x18\x01 \x01(\tR\ttaskQueue\x12)\n" +
+	"\x05allow\x18\x02 \x03(\v2\x13.protopact.v1.AllowR\x05allow\"\xcc\x02\n" +
 	"\rMethodOptions\x129\n" +
 	"\bworkflow\x18\x01 \x01(\v2\x1d.protopact.v1.WorkflowOptionsR\bworkflow\x129\n" +
 	"\bactivity\x18\x02 \x01(\v2\x1d.protopact.v1.ActivityOptionsR\bactivity\x120\n" +
 	"\x05query\x18\x03 \x01(\v2\x1a.protopact.v1.QueryOptionsR\x05query\x123\n" +
 	"\x06signal\x18\x04 \x01(\v2\x1b.protopact.v1.SignalOptionsR\x06signal\x123\n" +
-	"\x06update\x18\x05 \x01(\v2\x1b.protopact.v1.UpdateOptionsR\x06update\"\xf4\n" +
-	"\n" +
+	"\x06update\x18\x05 \x01(\v2\x1b.protopact.v1.UpdateOptionsR\x06update\x12)\n" +
+	"\x05allow\x18\x06 \x03(\v2\x13.protopact.v1.AllowR\x05allow\"\x9a\f\n" +
 	"\x0fWorkflowOptions\x129\n" +
 	"\x05query\x18\x01 \x03(\v2#.protopact.v1.WorkflowOptions.QueryR\x05query\x12<\n" +
 	"\x06signal\x18\x02 \x03(\v2$.protopact.v1.WorkflowOptions.SignalR\x06signal\x12<\n" +
@@ -1770,7 +2010,8 @@ const file_protopact_v1_annotations_proto_rawDesc = "" +
 	"\x11search_attributes\x18\x10 \x03(\v2\x1d.protopact.v1.SearchAttributeR\x10searchAttributes\x12Q\n" +
 	"\x13versioning_behavior\x18\x11 \x01(\x0e2 .protopact.v1.VersioningBehaviorR\x12versioningBehavior\x12,\n" +
 	"\x12enable_eager_start\x18\x12 \x01(\bR\x10enableEagerStart\x122\n" +
-	"\bpriority\x18\x13 \x01(\v2\x16.protopact.v1.PriorityR\bpriority\x1a\x19\n" +
+	"\bpriority\x18\x13 \x01(\v2\x16.protopact.v1.PriorityR\bpriority\x12<\n" +
+	"\x06change\x18\x14 \x03(\v2$.protopact.v1.WorkflowOptions.ChangeR\x06change\x1a\x19\n" +
 	"\x05Query\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\x1a0\n" +
 	"\x06Signal\x12\x10\n" +
@@ -1781,7 +2022,14 @@ const file_protopact_v1_annotations_proto_rawDesc = "" +
 	"\x05start\x18\x02 \x01(\bR\x05start\x12e\n" +
 	"\x1bworkflow_id_conflict_policy\x18\x03 \x01(\x0e2&.protopact.v1.WorkflowIdConflictPolicyR\x18workflowIdConflictPolicy\x12\x1f\n" +
 	"\bvalidate\x18\x04 \x01(\bH\x00R\bvalidate\x88\x01\x01B\v\n" +
-	"\t_validate\"\xc8\x04\n" +
+	"\t_validate\x1af\n" +
+	"\x06Change\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05since\x18\x02 \x01(\tR\x05since\x12\x1e\n" +
+	"\n" +
+	"deprecated\x18\x03 \x01(\bR\n" +
+	"deprecated\x12\x16\n" +
+	"\x06covers\x18\x04 \x03(\tR\x06covers\"\xc8\x04\n" +
 	"\x0fActivityOptions\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaliases\x18\x02 \x03(\tR\aaliases\x12\x1d\n" +
@@ -1876,7 +2124,7 @@ func file_protopact_v1_annotations_proto_rawDescGZIP() []byte {
 }
 
 var file_protopact_v1_annotations_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_protopact_v1_annotations_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_protopact_v1_annotations_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_protopact_v1_annotations_proto_goTypes = []any{
 	(WorkflowIdReusePolicy)(0),            // 0: protopact.v1.WorkflowIdReusePolicy
 	(WorkflowIdConflictPolicy)(0),         // 1: protopact.v1.WorkflowIdConflictPolicy
@@ -1889,77 +2137,87 @@ var file_protopact_v1_annotations_proto_goTypes = []any{
 	(*FieldOptions)(nil),                  // 8: protopact.v1.FieldOptions
 	(*EnumOptions)(nil),                   // 9: protopact.v1.EnumOptions
 	(*EnumValueOptions)(nil),              // 10: protopact.v1.EnumValueOptions
-	(*ServiceOptions)(nil),                // 11: protopact.v1.ServiceOptions
-	(*MethodOptions)(nil),                 // 12: protopact.v1.MethodOptions
-	(*WorkflowOptions)(nil),               // 13: protopact.v1.WorkflowOptions
-	(*ActivityOptions)(nil),               // 14: protopact.v1.ActivityOptions
-	(*QueryOptions)(nil),                  // 15: protopact.v1.QueryOptions
-	(*SignalOptions)(nil),                 // 16: protopact.v1.SignalOptions
-	(*UpdateOptions)(nil),                 // 17: protopact.v1.UpdateOptions
-	(*RetryPolicy)(nil),                   // 18: protopact.v1.RetryPolicy
-	(*SearchAttribute)(nil),               // 19: protopact.v1.SearchAttribute
-	(*Priority)(nil),                      // 20: protopact.v1.Priority
-	(*WorkflowOptions_Query)(nil),         // 21: protopact.v1.WorkflowOptions.Query
-	(*WorkflowOptions_Signal)(nil),        // 22: protopact.v1.WorkflowOptions.Signal
-	(*WorkflowOptions_Update)(nil),        // 23: protopact.v1.WorkflowOptions.Update
-	(*durationpb.Duration)(nil),           // 24: google.protobuf.Duration
-	(*descriptorpb.FileOptions)(nil),      // 25: google.protobuf.FileOptions
-	(*descriptorpb.ServiceOptions)(nil),   // 26: google.protobuf.ServiceOptions
-	(*descriptorpb.MethodOptions)(nil),    // 27: google.protobuf.MethodOptions
-	(*descriptorpb.MessageOptions)(nil),   // 28: google.protobuf.MessageOptions
-	(*descriptorpb.FieldOptions)(nil),     // 29: google.protobuf.FieldOptions
-	(*descriptorpb.EnumOptions)(nil),      // 30: google.protobuf.EnumOptions
-	(*descriptorpb.EnumValueOptions)(nil), // 31: google.protobuf.EnumValueOptions
+	(*Allow)(nil),                         // 11: protopact.v1.Allow
+	(*ServiceOptions)(nil),                // 12: protopact.v1.ServiceOptions
+	(*MethodOptions)(nil),                 // 13: protopact.v1.MethodOptions
+	(*WorkflowOptions)(nil),               // 14: protopact.v1.WorkflowOptions
+	(*ActivityOptions)(nil),               // 15: protopact.v1.ActivityOptions
+	(*QueryOptions)(nil),                  // 16: protopact.v1.QueryOptions
+	(*SignalOptions)(nil),                 // 17: protopact.v1.SignalOptions
+	(*UpdateOptions)(nil),                 // 18: protopact.v1.UpdateOptions
+	(*RetryPolicy)(nil),                   // 19: protopact.v1.RetryPolicy
+	(*SearchAttribute)(nil),               // 20: protopact.v1.SearchAttribute
+	(*Priority)(nil),                      // 21: protopact.v1.Priority
+	(*WorkflowOptions_Query)(nil),         // 22: protopact.v1.WorkflowOptions.Query
+	(*WorkflowOptions_Signal)(nil),        // 23: protopact.v1.WorkflowOptions.Signal
+	(*WorkflowOptions_Update)(nil),        // 24: protopact.v1.WorkflowOptions.Update
+	(*WorkflowOptions_Change)(nil),        // 25: protopact.v1.WorkflowOptions.Change
+	(*durationpb.Duration)(nil),           // 26: google.protobuf.Duration
+	(*descriptorpb.FileOptions)(nil),      // 27: google.protobuf.FileOptions
+	(*descriptorpb.ServiceOptions)(nil),   // 28: google.protobuf.ServiceOptions
+	(*descriptorpb.MethodOptions)(nil),    // 29: google.protobuf.MethodOptions
+	(*descriptorpb.MessageOptions)(nil),   // 30: google.protobuf.MessageOptions
+	(*descriptorpb.FieldOptions)(nil),     // 31: google.protobuf.FieldOptions
+	(*descriptorpb.EnumOptions)(nil),      // 32: google.protobuf.EnumOptions
+	(*descriptorpb.EnumValueOptions)(nil), // 33: google.protobuf.EnumValueOptions
 }
 var file_protopact_v1_annotations_proto_depIdxs = []int32{
-	13, // 0: protopact.v1.MethodOptions.workflow:type_name -> protopact.v1.WorkflowOptions
-	14, // 1: protopact.v1.MethodOptions.activity:type_name -> protopact.v1.ActivityOptions
-	15, // 2: protopact.v1.MethodOptions.query:type_name -> protopact.v1.QueryOptions
-	16, // 3: protopact.v1.MethodOptions.signal:type_name -> protopact.v1.SignalOptions
-	17, // 4: protopact.v1.MethodOptions.update:type_name -> protopact.v1.UpdateOptions
-	21, // 5: protopact.v1.WorkflowOptions.query:type_name -> protopact.v1.WorkflowOptions.Query
-	22, // 6: protopact.v1.WorkflowOptions.signal:type_name -> protopact.v1.WorkflowOptions.Signal
-	23, // 7: protopact.v1.WorkflowOptions.update:type_name -> protopact.v1.WorkflowOptions.Update
-	0,  // 8: protopact.v1.WorkflowOptions.id_reuse_policy:type_name -> protopact.v1.WorkflowIdReusePolicy
-	1,  // 9: protopact.v1.WorkflowOptions.workflow_id_conflict_policy:type_name -> protopact.v1.WorkflowIdConflictPolicy
-	24, // 10: protopact.v1.WorkflowOptions.execution_timeout:type_name -> google.protobuf.Duration
-	24, // 11: protopact.v1.WorkflowOptions.run_timeout:type_name -> google.protobuf.Duration
-	24, // 12: protopact.v1.WorkflowOptions.task_timeout:type_name -> google.protobuf.Duration
-	18, // 13: protopact.v1.WorkflowOptions.retry_policy:type_name -> protopact.v1.RetryPolicy
-	2,  // 14: protopact.v1.WorkflowOptions.parent_close_policy:type_name -> protopact.v1.ParentClosePolicy
-	19, // 15: protopact.v1.WorkflowOptions.search_attributes:type_name -> protopact.v1.SearchAttribute
-	3,  // 16: protopact.v1.WorkflowOptions.versioning_behavior:type_name -> protopact.v1.VersioningBehavior
-	20, // 17: protopact.v1.WorkflowOptions.priority:type_name -> protopact.v1.Priority
-	24, // 18: protopact.v1.ActivityOptions.schedule_to_close_timeout:type_name -> google.protobuf.Duration
-	24, // 19: protopact.v1.ActivityOptions.schedule_to_start_timeout:type_name -> google.protobuf.Duration
-	24, // 20: protopact.v1.ActivityOptions.start_to_close_timeout:type_name -> google.protobuf.Duration
-	24, // 21: protopact.v1.ActivityOptions.heartbeat_timeout:type_name -> google.protobuf.Duration
-	18, // 22: protopact.v1.ActivityOptions.retry_policy:type_name -> protopact.v1.RetryPolicy
-	20, // 23: protopact.v1.ActivityOptions.priority:type_name -> protopact.v1.Priority
-	4,  // 24: protopact.v1.UpdateOptions.wait_for_stage:type_name -> protopact.v1.WaitForStage
-	24, // 25: protopact.v1.RetryPolicy.initial_interval:type_name -> google.protobuf.Duration
-	24, // 26: protopact.v1.RetryPolicy.max_interval:type_name -> google.protobuf.Duration
-	5,  // 27: protopact.v1.SearchAttribute.type:type_name -> protopact.v1.SearchAttributeType
-	1,  // 28: protopact.v1.WorkflowOptions.Update.workflow_id_conflict_policy:type_name -> protopact.v1.WorkflowIdConflictPolicy
-	25, // 29: protopact.v1.file:extendee -> google.protobuf.FileOptions
-	26, // 30: protopact.v1.service:extendee -> google.protobuf.ServiceOptions
-	27, // 31: protopact.v1.method:extendee -> google.protobuf.MethodOptions
-	28, // 32: protopact.v1.message:extendee -> google.protobuf.MessageOptions
-	29, // 33: protopact.v1.field:extendee -> google.protobuf.FieldOptions
-	30, // 34: protopact.v1.enum:extendee -> google.protobuf.EnumOptions
-	31, // 35: protopact.v1.enum_value:extendee -> google.protobuf.EnumValueOptions
-	6,  // 36: protopact.v1.file:type_name -> protopact.v1.FileOptions
-	11, // 37: protopact.v1.service:type_name -> protopact.v1.ServiceOptions
-	12, // 38: protopact.v1.method:type_name -> protopact.v1.MethodOptions
-	7,  // 39: protopact.v1.message:type_name -> protopact.v1.MessageOptions
-	8,  // 40: protopact.v1.field:type_name -> protopact.v1.FieldOptions
-	9,  // 41: protopact.v1.enum:type_name -> protopact.v1.EnumOptions
-	10, // 42: protopact.v1.enum_value:type_name -> protopact.v1.EnumValueOptions
-	43, // [43:43] is the sub-list for method output_type
-	43, // [43:43] is the sub-list for method input_type
-	36, // [36:43] is the sub-list for extension type_name
-	29, // [29:36] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	11, // 0: protopact.v1.FileOptions.allow:type_name -> protopact.v1.Allow
+	11, // 1: protopact.v1.MessageOptions.allow:type_name -> protopact.v1.Allow
+	11, // 2: protopact.v1.FieldOptions.allow:type_name -> protopact.v1.Allow
+	11, // 3: protopact.v1.EnumOptions.allow:type_name -> protopact.v1.Allow
+	11, // 4: protopact.v1.EnumValueOptions.allow:type_name -> protopact.v1.Allow
+	11, // 5: protopact.v1.ServiceOptions.allow:type_name -> protopact.v1.Allow
+	14, // 6: protopact.v1.MethodOptions.workflow:type_name -> protopact.v1.WorkflowOptions
+	15, // 7: protopact.v1.MethodOptions.activity:type_name -> protopact.v1.ActivityOptions
+	16, // 8: protopact.v1.MethodOptions.query:type_name -> protopact.v1.QueryOptions
+	17, // 9: protopact.v1.MethodOptions.signal:type_name -> protopact.v1.SignalOptions
+	18, // 10: protopact.v1.MethodOptions.update:type_name -> protopact.v1.UpdateOptions
+	11, // 11: protopact.v1.MethodOptions.allow:type_name -> protopact.v1.Allow
+	22, // 12: protopact.v1.WorkflowOptions.query:type_name -> protopact.v1.WorkflowOptions.Query
+	23, // 13: protopact.v1.WorkflowOptions.signal:type_name -> protopact.v1.WorkflowOptions.Signal
+	24, // 14: protopact.v1.WorkflowOptions.update:type_name -> protopact.v1.WorkflowOptions.Update
+	0,  // 15: protopact.v1.WorkflowOptions.id_reuse_policy:type_name -> protopact.v1.WorkflowIdReusePolicy
+	1,  // 16: protopact.v1.WorkflowOptions.workflow_id_conflict_policy:type_name -> protopact.v1.WorkflowIdConflictPolicy
+	26, // 17: protopact.v1.WorkflowOptions.execution_timeout:type_name -> google.protobuf.Duration
+	26, // 18: protopact.v1.WorkflowOptions.run_timeout:type_name -> google.protobuf.Duration
+	26, // 19: protopact.v1.WorkflowOptions.task_timeout:type_name -> google.protobuf.Duration
+	19, // 20: protopact.v1.WorkflowOptions.retry_policy:type_name -> protopact.v1.RetryPolicy
+	2,  // 21: protopact.v1.WorkflowOptions.parent_close_policy:type_name -> protopact.v1.ParentClosePolicy
+	20, // 22: protopact.v1.WorkflowOptions.search_attributes:type_name -> protopact.v1.SearchAttribute
+	3,  // 23: protopact.v1.WorkflowOptions.versioning_behavior:type_name -> protopact.v1.VersioningBehavior
+	21, // 24: protopact.v1.WorkflowOptions.priority:type_name -> protopact.v1.Priority
+	25, // 25: protopact.v1.WorkflowOptions.change:type_name -> protopact.v1.WorkflowOptions.Change
+	26, // 26: protopact.v1.ActivityOptions.schedule_to_close_timeout:type_name -> google.protobuf.Duration
+	26, // 27: protopact.v1.ActivityOptions.schedule_to_start_timeout:type_name -> google.protobuf.Duration
+	26, // 28: protopact.v1.ActivityOptions.start_to_close_timeout:type_name -> google.protobuf.Duration
+	26, // 29: protopact.v1.ActivityOptions.heartbeat_timeout:type_name -> google.protobuf.Duration
+	19, // 30: protopact.v1.ActivityOptions.retry_policy:type_name -> protopact.v1.RetryPolicy
+	21, // 31: protopact.v1.ActivityOptions.priority:type_name -> protopact.v1.Priority
+	4,  // 32: protopact.v1.UpdateOptions.wait_for_stage:type_name -> protopact.v1.WaitForStage
+	26, // 33: protopact.v1.RetryPolicy.initial_interval:type_name -> google.protobuf.Duration
+	26, // 34: protopact.v1.RetryPolicy.max_interval:type_name -> google.protobuf.Duration
+	5,  // 35: protopact.v1.SearchAttribute.type:type_name -> protopact.v1.SearchAttributeType
+	1,  // 36: protopact.v1.WorkflowOptions.Update.workflow_id_conflict_policy:type_name -> protopact.v1.WorkflowIdConflictPolicy
+	27, // 37: protopact.v1.file:extendee -> google.protobuf.FileOptions
+	28, // 38: protopact.v1.service:extendee -> google.protobuf.ServiceOptions
+	29, // 39: protopact.v1.method:extendee -> google.protobuf.MethodOptions
+	30, // 40: protopact.v1.message:extendee -> google.protobuf.MessageOptions
+	31, // 41: protopact.v1.field:extendee -> google.protobuf.FieldOptions
+	32, // 42: protopact.v1.enum:extendee -> google.protobuf.EnumOptions
+	33, // 43: protopact.v1.enum_value:extendee -> google.protobuf.EnumValueOptions
+	6,  // 44: protopact.v1.file:type_name -> protopact.v1.FileOptions
+	12, // 45: protopact.v1.service:type_name -> protopact.v1.ServiceOptions
+	13, // 46: protopact.v1.method:type_name -> protopact.v1.MethodOptions
+	7,  // 47: protopact.v1.message:type_name -> protopact.v1.MessageOptions
+	8,  // 48: protopact.v1.field:type_name -> protopact.v1.FieldOptions
+	9,  // 49: protopact.v1.enum:type_name -> protopact.v1.EnumOptions
+	10, // 50: protopact.v1.enum_value:type_name -> protopact.v1.EnumValueOptions
+	51, // [51:51] is the sub-list for method output_type
+	51, // [51:51] is the sub-list for method input_type
+	44, // [44:51] is the sub-list for extension type_name
+	37, // [37:44] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_protopact_v1_annotations_proto_init() }
@@ -1967,14 +2225,14 @@ func file_protopact_v1_annotations_proto_init() {
 	if File_protopact_v1_annotations_proto != nil {
 		return
 	}
-	file_protopact_v1_annotations_proto_msgTypes[17].OneofWrappers = []any{}
+	file_protopact_v1_annotations_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protopact_v1_annotations_proto_rawDesc), len(file_protopact_v1_annotations_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 7,
 			NumServices:   0,
 		},
