@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from tests.versioning.conftest import HEADER, PROTOC, ROOT, WELL_KNOWN
 
+from protopact import workflow
 from protopact_codegen.versioning.capture import capture
 from protopact_codegen.versioning.lock import Lock
 from protopact_codegen.versioning.sources import from_input
@@ -122,8 +123,10 @@ def workflows(shop: Service) -> list[type]:
     class Sell(shop.Sell):  # type: ignore[misc]  # as above
         async def run(self, request: Any) -> Any:  # noqa: ANN401 - as above
             if request.rounds:
-                self.continue_as_new(message(sell, item=request.item, rounds=request.rounds - 1), memo={"left": "1"})
-            bought = await shop.Buy.execute_child(message(buy, item=request.item), id="child")
+                kept = workflow.memo()
+                again = message(sell, item=request.item, rounds=request.rounds - 1)
+                self.continue_as_new(again, memo={**kept, "left": str(request.rounds)})
+            bought = await shop.Buy.execute_child(message(buy, item=request.item), id=f"child-{request.item}")
             return sell.response.type(receipt=bought.receipt)
 
     return [Buy, Sell]

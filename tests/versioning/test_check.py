@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.versioning.conftest import HEADER, Compile, Protopact
@@ -24,6 +26,11 @@ from protopact_codegen.versioning.settings import (
     SettingsError,
 )
 from protopact_codegen.versioning.sources import from_input
+
+# Any: fastjsonschema comes without types.
+SARIF: Any = import_module("fastjsonschema").compile(
+    json.loads((Path(__file__).parent / "sarif-schema-2.1.0.json").read_text()), use_default=False
+)
 
 SHOP = (
     HEADER
@@ -327,9 +334,52 @@ def test_formats_and_exit_codes(protopact: Protopact, image: Compile) -> None:
     ]
     github = protopact("check", new, "--format", "github")
     assert github.output == f"::error file=shop.proto,line=16,col=5,title=PP802::{said}%0Ahint: {hint}\n"
+    log = json.loads(protopact("check", new, "--format", "sarif").output)
+    SARIF(log)
+    ((result,), driver) = log["runs"][0]["results"], log["runs"][0]["tool"]["driver"]
+    assert [driver["rules"][result["ruleIndex"]][name] for name in ("id", "name")] == ["PP802", "UndrainedChange"]
+    assert (result["ruleId"], result["level"], result["message"]["text"]) == ("PP802", "error", f"{said}\nhint: {hint}")
+    assert result["locations"][0]["physicalLocation"] == {
+        "artifactLocation": {"uri": "shop.proto"},
+        "region": {"startLine": 16, "startColumn": 5},
+    }
     warned = image("warned", edited((LOOK, ""), ('query: {ref: "Look"} ', "")))
     assert protopact("check", warned).exit_code == 0
     assert protopact("check", warned, "--strict").exit_code == 1
+
+
+def test_what_could_not_be_checked_is_told_apart(protopact: Protopact, image: Compile) -> None:
+    """From what was checked and would do harm, by the exit code; errors of the contract itself are findings."""
+    old = image("old", SHOP)
+    assert protopact("check", old).exit_code == 3
+    protopact("release", "cut", "v1", old)
+    assert protopact("check", "nothing.binpb").exit_code == 3
+    assert protopact("check", old, "--against", "nothing.binpb").exit_code == 3
+    assert protopact("check", old, "--format", "xml").exit_code == 2
+    wrong = image("wrong", edited(('task_queue: "shop"', "")))
+    assert protopact("check", old, "--against", wrong).exit_code == 3
+    answer = protopact("check", wrong, "--format", "sarif")
+    assert answer.exit_code == 1
+    log = json.loads(answer.output)
+    SARIF(log)
+    assert log["runs"][0]["results"][0]["ruleId"] == "PP601"
+    clean = json.loads(protopact("check", old, "--format", "sarif").output)
+    SARIF(clean)
+    assert clean["runs"][0]["results"] == []
+
+
+def test_places_are_those_of_the_working_tree(protopact: Protopact, tmp_path: Path) -> None:
+    """GitHub and code scanning look for files from the repository's root, contracts import them from their module's."""
+    protopact("proto", "export", "proto files")
+    (tmp_path / "buf.yaml").write_text("version: v2\nmodules: [{path: proto files}]\n")
+    (tmp_path / "proto files/shop.proto").write_text(SHOP)
+    protopact("release", "cut", "v1")
+    (tmp_path / "proto files/shop.proto").write_text(edited(("buy/{item}", "buying/{item}")))
+    assert protopact("check", "--format", "github").output.startswith("::error file=proto files/shop.proto,line=10,")
+    assert json.loads(protopact("check", "--format", "json").output)[0]["path"] == "proto files/shop.proto"
+    result = json.loads(protopact("check", "--format", "sarif").output)["runs"][0]["results"][0]
+    location = result["locations"][0]["physicalLocation"]["artifactLocation"]
+    assert location == {"uri": "proto%20files/shop.proto"}
 
 
 def test_against_one_release_or_another_contract(protopact: Protopact, image: Compile) -> None:

@@ -1,22 +1,28 @@
-"""Which runs a worker takes: deployments forth and back, with code that is generated against a lock."""
+"""Which runs a worker takes: deployments forth and back, with code that is generated against a lock, on each engine."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from uuid import uuid4
 
 import pytest
-from tests.embedded.bench import open_engine, soon
 from tests.versioning.deployment import V1, V2, V3, Service, Shop, buying, paying, selling, workflows
 
-from protopact.embedded.clock import VirtualClock
-from protopact.embedded.engine import EmbeddedEngine
-from protopact.engine import WorkflowDescription
-from protopact.errors import OptionError, QueryError
+import protopact
+from protopact.engine import Engine, WorkflowDescription
+from protopact.errors import NotFoundError, OptionError, QueryError
+from protopact.origin import Origin
+from protopact.temporal import TemporalWorkerOptions
+
+UNSANDBOXED = TemporalWorkerOptions(sandboxed=False)  # for classes that stand in functions
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """Two releases, one after the other."""
+    """A lock with one release."""
     made = Shop(tmp_path_factory.mktemp("shop"))
     made.cut("v1", V1)
     return made
@@ -43,112 +49,129 @@ def third(shop: Shop, second: Service) -> Service:
     return shop.generate(V3)
 
 
-@pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
+class Stage:
+    """An engine on which versions of the shop are deployed one after the other."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def serving(self, shop: Service) -> AbstractAsyncContextManager[None]:
+        """A worker of a version."""
+        return self.engine.worker(workflows=workflows(shop), temporal=UNSANDBOXED)
+
+    async def deploy(self, starter: Service, worker: Service) -> str | None:
+        """Start a run with one version, and pay it; have a worker of another one take it. Why it could not."""
+        handle = await starter.Client(self.engine).start_buy(buying(starter, "tea"), id=f"w-{uuid4()}")
+        await handle.pay(paying(starter, "a penny"))
+        async with self.serving(worker):
+            result = asyncio.ensure_future(handle.result())
+            failure = asyncio.ensure_future(self.parked(handle))
+            await asyncio.wait((result, failure), timeout=20, return_when=asyncio.FIRST_COMPLETED)
+            if failure.done():
+                result.cancel()
+                return await failure
+            failure.cancel()
+            assert (await asyncio.wait_for(result, 1)).receipt == "tea for a penny"
+        return None
+
+    async def parked(self, handle: Any) -> str:  # noqa: ANN401 - of a class that is generated while the tests run
+        """Wait until a run is parked, and say why."""
+        while True:
+            description: WorkflowDescription = await handle.describe()
+            if description.task_failure is not None:
+                return description.task_failure
+            await asyncio.sleep(0.02)
+
+    async def origin(self, workflow_id: str, release: str) -> Origin:
+        """Where the latest run of an id comes from, once that is a release."""
+        while True:
+            try:
+                found = await self.engine.describe_workflow(protopact.engine.WorkflowRef(workflow_id))
+            except NotFoundError:
+                pass
+            else:
+                if found.origin is not None and found.origin.release == release:
+                    return found.origin
+            await asyncio.sleep(0.02)
 
 
-@pytest.fixture
-async def engine(clock: VirtualClock) -> AsyncIterator[EmbeddedEngine]:
-    async with open_engine(clock=clock) as opened:
-        yield opened
+@pytest.fixture(params=["embedded", pytest.param("temporal", marks=pytest.mark.temporal)])
+async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    url = "sqlite://" if request.param == "embedded" else request.getfixturevalue("temporal_server").url
+    async with protopact.connect(url) as engine:
+        yield Stage(engine)
 
 
-async def _describe(engine: EmbeddedEngine, workflow_id: str) -> WorkflowDescription:
-    (found,) = [each async for each in engine.list_workflows(workflow_id=workflow_id, status=None)][:1]
-    return found
-
-
-async def _deploy(engine: EmbeddedEngine, clock: VirtualClock, starter: Service, worker: Service) -> str | None:
-    """Start a run with one version, have a worker of another one take it; why it could not."""
-    handle = await starter.Client(engine).start_buy(buying(starter, "tea"), id="w")
-    async with engine.worker(workflows=workflows(worker)):
-        await clock.settle()
-        description: WorkflowDescription = await handle.describe()
-        if description.task_failure is None:
-            await handle.pay(paying(starter, "a penny"))
-            assert (await soon(handle.result())).receipt == "tea for a penny"
-    return description.task_failure
-
-
-async def test_a_rollout_parks_nothing(
-    engine: EmbeddedEngine, clock: VirtualClock, first: Service, second: Service
-) -> None:
+async def test_a_rollout_parks_nothing(stage: Stage, first: Service, second: Service) -> None:
     """Workers first: the new ones take what older clients start. Clients first, or a way back: the older ones do."""
     for starter, worker in ((first, second), (second, first), (first, first)):
-        assert await _deploy(engine, clock, starter, worker) is None
+        assert await stage.deploy(starter, worker) is None
 
 
-async def test_a_run_is_handed_over_and_back(
-    engine: EmbeddedEngine, clock: VirtualClock, first: Service, second: Service
-) -> None:
-    handle = await first.Client(engine).start_buy(buying(first, "tea"), id="w")
+async def test_a_run_is_handed_over_and_back(stage: Stage, first: Service, second: Service) -> None:
+    handle = await first.Client(stage.engine).start_buy(buying(first, "tea"), id=f"w-{uuid4()}")
+    ask = first.Buy.__protopact__().queries[0].request.type()
     for version in (first, second, first, second):
-        async with engine.worker(workflows=workflows(version)):
-            assert (await soon(handle.paid(first.Buy.__protopact__().queries[0].request.type()))).coins == ""
+        async with stage.serving(version):
+            assert (await asyncio.wait_for(handle.paid(ask), 20)).coins == ""
     await handle.pay(paying(first, "a penny"))
-    async with engine.worker(workflows=workflows(first)):
-        assert (await soon(handle.result())).receipt == "tea for a penny"
+    async with stage.serving(first):
+        assert (await asyncio.wait_for(handle.result(), 20)).receipt == "tea for a penny"
 
 
 @pytest.mark.usefixtures("second")
 async def test_a_worker_that_does_not_know_the_contract_parks_the_run(
-    engine: EmbeddedEngine, clock: VirtualClock, first: Service, third: Service, caplog: pytest.LogCaptureFixture
+    stage: Stage, first: Service, third: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("CRITICAL")
-    handle = await first.Client(engine).start_buy(buying(first, "tea"), id="w")
-    async with engine.worker(workflows=workflows(first)):
-        await clock.settle()
+    handle = await first.Client(stage.engine).start_buy(buying(first, "tea"), id=f"w-{uuid4()}")
+    ask = first.Buy.__protopact__().queries[0].request.type()
+    async with stage.serving(first):
+        await handle.paid(ask)
     digest = first.Buy.__protopact__().closure.digest
-    async with engine.worker(workflows=workflows(third)):
+    async with stage.serving(third):
         with pytest.raises(QueryError, match=rf"started under release v1 \(contract {digest[:12]}\)"):
-            await soon(handle.paid(first.Buy.__protopact__().queries[0].request.type()))
+            await asyncio.wait_for(handle.paid(ask), 20)
         await handle.pay(paying(first, "a penny"))
-        await clock.settle()
-        failure = (await handle.describe()).task_failure
-        assert failure is not None
+        failure = await asyncio.wait_for(stage.parked(handle), 20)
         assert failure.startswith(
             f"ContractMismatchError: the run was started under release v1 (contract {digest[:12]}) of "
             "shop.v1.ShopService.Buy, which this worker does not know: its own is release v3 "
         )
         assert "was checked against v2, v3. A worker that knows it takes the run" in failure
-    async with engine.worker(workflows=workflows(first)):
-        assert (await soon(handle.result())).receipt == "tea for a penny"
-    assert await _deploy(engine, clock, third, first) is not None
+    async with stage.serving(first):
+        assert (await asyncio.wait_for(handle.result(), 20)).receipt == "tea for a penny"
+    assert await stage.deploy(third, first) is not None
 
 
-async def test_whatever_is_not_known_is_taken(
-    engine: EmbeddedEngine, clock: VirtualClock, shop: Shop, first: Service, third: Service
-) -> None:
+async def test_whatever_is_not_known_is_taken(stage: Stage, shop: Shop, first: Service, third: Service) -> None:
     """Without a lock on either side, there is nothing to go by."""
     bare = shop.generate(V2, checked=False)
     for starter, worker in ((bare, third), (first, bare)):
-        assert await _deploy(engine, clock, starter, worker) is None
+        assert await stage.deploy(starter, worker) is None
 
 
-async def test_who_starts_a_run_records_its_contract(
-    engine: EmbeddedEngine, clock: VirtualClock, first: Service, second: Service
-) -> None:
+async def test_who_starts_a_run_records_its_contract(stage: Stage, first: Service, second: Service) -> None:
     """A client, a run that goes on as a new one, and a parent: each says what it was generated from."""
-    handle = await first.Client(engine).start_sell(selling(first, "tea", rounds=1), id="w", memo={"who": "me"})
+    workflow_id = f"w-{uuid4()}"
+    handle = await first.Client(stage.engine).start_sell(
+        selling(first, workflow_id, rounds=1), id=workflow_id, memo={"who": "me"}
+    )
     before = await handle.describe()
     sell, buy = (each.__protopact__().closure for each in (first.Sell, first.Buy))
     assert before.memo == {"who": "me"}
-    assert before.origin is not None
-    assert (before.origin.digest, before.origin.release) == (sell.digest, "v1")
-    assert before.origin.checked == frozenset({sell.digest})
-    async with engine.worker(workflows=workflows(second)):
-        await clock.settle()
+    assert before.origin == Origin(sell.digest, "v1", frozenset({sell.digest}))
+    async with stage.serving(second):
         new_sell, new_buy = (each.__protopact__().closure for each in (second.Sell, second.Buy))
-        goes_on, child = await _describe(engine, "w"), await _describe(engine, "child")
-        assert goes_on.memo == {"left": "1"}
-        for found, closure in ((goes_on, new_sell), (child, new_buy)):
-            assert found.origin is not None
-            assert (found.origin.digest, found.origin.release) == (closure.digest, "v2")
-        assert child.origin is not None
-        assert child.origin.checked == frozenset({buy.digest, new_buy.digest})
+        goes_on = await asyncio.wait_for(stage.origin(workflow_id, "v2"), 20)
+        assert goes_on == Origin(new_sell.digest, "v2", frozenset({sell.digest, new_sell.digest}))
+        child = await asyncio.wait_for(stage.origin(f"child-{workflow_id}", "v2"), 20)
+        assert child == Origin(new_buy.digest, "v2", frozenset({buy.digest, new_buy.digest}))
+        description = await handle.describe()
+        assert description.memo == {"who": "me", "left": "1"}
+        await handle.terminate()
 
 
-async def test_the_keys_are_not_for_others(engine: EmbeddedEngine, first: Service) -> None:
+async def test_the_keys_are_not_for_others(stage: Stage, first: Service) -> None:
     with pytest.raises(OptionError, match=r"option memo: 'protopact.contract' is protopact's own"):
-        await first.Client(engine).start_buy(buying(first, "tea"), memo={"protopact.contract": "x"})
+        await first.Client(stage.engine).start_buy(buying(first, "tea"), memo={"protopact.contract": "x"})

@@ -154,7 +154,10 @@ def test_retiring_wants_a_reason_that_stays(protopact: Protopact, image: Compile
     protopact("release", "cut", "v1", one)
     refused = protopact("release", "retire", "v1")
     assert refused.exit_code == 1
-    assert "engines are not asked yet whether runs that began under it are open or retained" in refused.output
+    assert refused.output == (
+        "protopact: v1 is not retired: say which engine to ask whether runs that began under it are left (protopact "
+        'release retire v1 --engine URL), or that you know that none are (--force "REASON")\n'
+    )
     assert protopact("release", "retire", "v1", "--force", " ").exit_code == 1
     assert protopact("release", "retire", "v1", "--force", "drained on\nFriday").output == "v1 is retired\n"
     assert protopact("release", "list").output == "v1  retired: drained on Friday\n"

@@ -1,4 +1,4 @@
-"""How the commands refuse: one sentence on standard error, and exit code 1."""
+"""How the commands refuse: one sentence on standard error, and an exit code."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["refusals"]
 
 
 @contextmanager
-def refusals() -> Generator[None]:
+def refusals(exit_code: int = 1) -> Generator[None]:
     """Tell what is wrong with a lock or a contract, and exit."""
     try:
         yield
     except (LockError, SourceError) as error:
         typer.echo(f"protopact: {error}", err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(exit_code) from error

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from protopact_codegen.cli.engines import runs
 from protopact_codegen.cli.refusal import refusals
 from protopact_codegen.contract import Contract
 from protopact_codegen.versioning import notation
 from protopact_codegen.versioning.capture import capture
+from protopact_codegen.versioning.census import Census, counts, workflow_types
 from protopact_codegen.versioning.lock import DEFAULT, Lock, LockError
 from protopact_codegen.versioning.sources import from_git, from_input
 
@@ -21,6 +23,9 @@ app = typer.Typer(help="The releases that contracts are checked against.", no_ar
 _LockFolder = Annotated[Path, typer.Option("--lock", metavar="FOLDER", help="Where the lock is.")]
 _Source = Annotated[str, typer.Argument(metavar="INPUT", help="An image, or what `buf build` takes.")]
 _Ref = Annotated[str | None, typer.Option("--ref", metavar="REF", help="INPUT as it was at a git ref.")]
+_Engine = typer.Option("--engine", envvar="PROTOPACT_ENGINE", metavar="URL", help="Engine, may be repeated.")
+_Engines = Annotated[list[str], _Engine]
+_MaybeEngines = Annotated[list[str] | None, _Engine]
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the release.")]
 
 
@@ -80,9 +85,31 @@ def diff(
 
 
 @app.command()
+def status(engine: _Engines, *, lock: _LockFolder = DEFAULT) -> None:
+    """Show how many runs of each release are open, or closed and retained, on an engine.
+
+    Runs of the workflows of live releases are counted. A run whose contract several releases have alike counts for the
+    youngest of them. One that carries no contract, or one of no release, is unknown.
+    """
+    with refusals():
+        found = Lock.require(lock)
+        census = Census(found, runs(engine, workflow_types(found)))
+        for release in found.all:
+            left = census.runs[release.name]
+            state = "retired" if release.retired else "live"
+            typer.echo(f"{release.name}  {state}, {counts(left) if left else 'no run is left'}")
+        if census.unknown:
+            typer.echo(f"unknown  {counts(census.unknown)}")
+        for run in census.unknown:
+            if run.is_open:
+                typer.echo(f"    {run}")
+
+
+@app.command()
 def retire(
     name: _Name,
     *,
+    engine: _MaybeEngines = None,
     force: Annotated[
         str | None, typer.Option("--force", metavar="REASON", help="Why you are sure that nothing of it is left.")
     ] = None,
@@ -90,16 +117,22 @@ def retire(
 ) -> None:
     """Check contracts against a release no more: no run, history, client or worker of it is left.
 
-    No engine is asked whether that is so; `--force` says that you know it, and the reason stays in the lock.
+    The engines are asked whether runs that began under it are open or retained, and unknown ones open. With `--force`
+    they are not; the reason stays in the lock.
     """
     with refusals():
-        found = Lock(lock)
-        found.find(name)
-        if force is None:
+        found = Lock.require(lock)
+        release = found.find_live(name)
+        if force is None and not engine:
             raise LockError(
-                f"{name} is not retired: engines are not asked yet whether runs that began under it are open or "
-                f'retained; when you know that none are: protopact release retire {name} --force "REASON"'
+                f"{name} is not retired: say which engine to ask whether runs that began under it are left (protopact "
+                f'release retire {name} --engine URL), or that you know that none are (--force "REASON")'
             )
+        if force is None:
+            objection = Census(found, runs(engine or (), workflow_types(found))).objection(release, found.live)
+            if objection:
+                raise LockError(f"{name} is not retired: {objection}")
+            force = f"no run of it was left on {', '.join(url.partition('?')[0] for url in engine or ())}"
         found.retire(name, force)
         typer.echo(f"{name} is retired")
 

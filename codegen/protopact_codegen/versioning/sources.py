@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import subprocess
 import tarfile
@@ -19,9 +20,9 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from protopact_codegen import lint, reader, request
 from protopact_codegen.contract import Contract
-from protopact_codegen.diagnostics import Severity, render, summary
+from protopact_codegen.diagnostics import Diagnostic, Severity, render, summary
 
-__all__ = ["SourceError", "from_git", "from_input"]
+__all__ = ["SourceError", "from_git", "from_input", "paths"]
 
 # buf marks the files of an image that other modules bring: `buf.alpha.image.v1.ImageFileExtension.is_import`.
 _BUF_EXTENSION = 8042
@@ -32,7 +33,15 @@ _IMAGES = (".binpb", ".pb", ".desc", ".protoset")
 
 
 class SourceError(Exception):
-    """The contract could not be built, or has errors; the message is what the compiler or lint says."""
+    """The contract could not be built, or has errors; the message is what the compiler or lint says.
+
+    Attributes:
+        findings: The errors that it has; empty when it could not be built.
+    """
+
+    def __init__(self, message: str, findings: Sequence[Diagnostic] = ()) -> None:
+        super().__init__(message)
+        self.findings = tuple(findings)
 
 
 def from_input(source: str) -> Contract:
@@ -41,10 +50,29 @@ def from_input(source: str) -> Contract:
     Raises:
         SourceError: There is none, or it has errors.
     """
-    path = Path(source)
-    if path.suffix in _IMAGES and path.is_file():
-        return _contract(path.read_bytes(), source)
+    if _is_image(source):
+        return _contract(Path(source).read_bytes(), source)
     return _contract(_buf(source), source)
+
+
+def paths(source: str) -> dict[str, str]:
+    """Where the files of an input are, from the working directory, by the paths under which contracts import them.
+
+    An image does not say; what is not in the working tree is not there.
+
+    Raises:
+        SourceError: buf cannot tell.
+    """
+    if _is_image(source):
+        return {}
+    listed = _run(["buf", "ls-files", source, "--format=json"], f"buf cannot list the files of {source}")
+    files: list[dict[str, str]] = [json.loads(line) for line in listed.splitlines()]
+    return {file["import_path"]: file["path"] for file in files}
+
+
+def _is_image(source: str) -> bool:
+    path = Path(source)
+    return path.suffix in _IMAGES and path.is_file()
 
 
 def from_git(ref: str, source: str) -> Contract:
@@ -98,9 +126,10 @@ def _contract(image: bytes, source: str) -> Contract:
     asked = request.parse(CodeGeneratorRequest(file_to_generate=own, proto_file=files).SerializeToString())
     contract, findings = reader.read(asked)
     findings += lint.check(contract)
-    refused = render(finding for finding in findings if finding.code.severity is Severity.ERROR)
-    if refused:
-        raise SourceError("\n".join((summary(refused, Severity.ERROR).removeprefix("protopact: "), *refused)))
+    errors = [finding for finding in findings if finding.code.severity is Severity.ERROR]
+    if errors:
+        lines = render(errors)
+        raise SourceError("\n".join((summary(lines, Severity.ERROR).removeprefix("protopact: "), *lines)), errors)
     if not contract.files:
         raise SourceError(f"{source} has no service with an annotated rpc")
     return contract

@@ -192,7 +192,7 @@ class WorkflowTasks:
         """The workflow's coroutines; begun anew when they are not in memory."""
         if run.execution is None:
             definition = worker.definition(run.workflow_type)
-            run.execution = Execution(definition, workflow_id=run.workflow_id, run_id=run.run_id, checks_origin=True)
+            run.execution = Execution(definition, workflow_id=run.workflow_id, run_id=run.run_id)
         return run.execution
 
     def open(self, run: Run, worker: Worker, now: Timestamp) -> Task:

@@ -115,6 +115,7 @@ class Worker:
                 failures=self.failures,
                 failure_exception_types=self.options.workflow_failure_exception_types,
                 interceptors=self._interceptors,
+                checks_origin=True,
             )
         return definition
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from protopact import contract
-from protopact.payload.payload import Payload
+from protopact.options import RESERVED
+from protopact.payload.payload import PLAIN, Payload
 from protopact.policy import SearchAttributeType, SearchAttributeValue
 
 __all__ = [
@@ -24,13 +25,17 @@ _NULL = b"binary/null"
 
 
 def memo_to_payloads(memo: Mapping[str, str | None]) -> dict[str, Payload]:
-    """Encode a memo; None removes an entry that is there."""
-    return {
-        name: Payload({"encoding": _NULL})
-        if value is None
-        else Payload({"encoding": _JSON}, json.dumps(value).encode())
-        for name, value in memo.items()
-    }
+    """Encode a memo; None removes an entry that is there. No codec sees what is protopact's own."""
+    return {name: _entry(name, value) for name, value in memo.items()}
+
+
+def _entry(name: str, value: str | None) -> Payload:
+    if value is None:
+        return Payload({"encoding": _NULL})
+    metadata = {"encoding": _JSON}
+    if name.startswith(RESERVED):
+        metadata[PLAIN] = b"true"
+    return Payload(metadata, json.dumps(value).encode())
 
 
 def memo_from_payloads(payloads: Mapping[str, Payload]) -> dict[str, str]:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import msgspec
 
 from protopact.errors import PayloadError
-from protopact.options import RESERVED
-from protopact.payload.payload import Headers, Payload, Payloads
+from protopact.payload.payload import PLAIN, Headers, Payload, Payloads
 
 if TYPE_CHECKING:
     from protopact.history.failure import Failure
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["CodecChain", "PayloadCodec"]
 
 S = TypeVar("S", bound=msgspec.Struct)
-H = TypeVar("H")  # what holds payloads
 
 _PLAIN_DETAILS = frozenset({"data", "patch-data"})
 
@@ -56,28 +54,30 @@ class CodecChain:
         return bool(self._codecs)
 
     async def encode(self, payloads: Payloads) -> Payloads:
-        """Encode a batch of payloads.
+        """Encode a batch of payloads, but for those that are not for codecs.
 
         Raises:
             PayloadError: A codec returned another number of payloads.
         """
-        for codec in self._codecs:
+        payloads, place = _without_plain(payloads)
+        for codec in self._codecs if payloads else ():
             payloads = _same_number(codec, payloads, await codec.encode(payloads))
-        return payloads
+        return place(payloads)
 
     async def decode(self, payloads: Payloads) -> Payloads:
         """Decode a batch of payloads; see `encode`."""
-        for codec in reversed(self._codecs):
+        payloads, place = _without_plain(payloads)
+        for codec in reversed(self._codecs) if payloads else ():
             payloads = _same_number(codec, payloads, await codec.decode(payloads))
-        return payloads
+        return place(payloads)
 
     async def encode_headers(self, headers: Headers) -> Headers:
         """Encode the values of headers or of a memo."""
-        return (await _apply([headers], self.encode))[0]
+        return dict(zip(headers, await self.encode(tuple(headers.values())), strict=True)) if headers else {}
 
     async def decode_headers(self, headers: Headers) -> Headers:
         """Decode the values of headers or of a memo."""
-        return (await _apply([headers], self.decode))[0]
+        return dict(zip(headers, await self.decode(tuple(headers.values())), strict=True)) if headers else {}
 
     async def encode_structs(self, structs: Sequence[S]) -> list[S]:
         """`structs` with every payload in them encoded, in one batch.
@@ -100,6 +100,19 @@ class CodecChain:
         return (await self.decode_structs([failure]))[0]
 
 
+def _without_plain(payloads: Payloads) -> tuple[Payloads, Callable[[Payloads], Payloads]]:
+    """The payloads that codecs see, and what puts what becomes of them in their places."""
+    coded = tuple(payload for payload in payloads if PLAIN not in payload.metadata)
+    if len(coded) == len(payloads):
+        return payloads, lambda done: done
+
+    def place(done: Payloads) -> Payloads:
+        rest = iter(done)
+        return tuple(payload if PLAIN in payload.metadata else next(rest) for payload in payloads)
+
+    return coded, place
+
+
 def _same_number(codec: PayloadCodec, before: Payloads, after: Sequence[Payload]) -> Payloads:
     if len(before) != len(after):
         raise PayloadError(
@@ -109,7 +122,7 @@ def _same_number(codec: PayloadCodec, before: Payloads, after: Sequence[Payload]
     return tuple(after)
 
 
-async def _apply(structs: Sequence[H], transform: Callable[[Payloads], Awaitable[Payloads]]) -> list[H]:
+async def _apply(structs: Sequence[S], transform: Callable[[Payloads], Awaitable[Payloads]]) -> list[S]:
     payloads: list[Payload] = []
     _collect(structs, payloads)
     if not payloads:
@@ -138,8 +151,8 @@ def _values(value: _Held) -> Iterator[_Held]:
 
 
 def _is_plain(key: str, value: _Held) -> bool:
-    """Whether no codec sees it: a marker's detail that Temporal Core writes and reads, or protopact's own in a memo."""
-    return key.startswith(RESERVED) or (key in _PLAIN_DETAILS and not isinstance(value, Payload))
+    """Whether it is a detail of a marker that Temporal Core writes and reads, and that no codec sees."""
+    return key in _PLAIN_DETAILS and not isinstance(value, Payload)
 
 
 def _replace(value: _Held, payloads: Iterator[Payload]) -> _Held:

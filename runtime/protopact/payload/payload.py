@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Headers", "Payload", "Payloads"]
+__all__ = ["PLAIN", "Headers", "Payload", "Payloads"]
+
+PLAIN = "protopact-plain"
+"""Metadata of a payload that no codec sees: what engines and tools read of a run without knowing its codecs."""
 
 
 class Payload(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -59,6 +59,8 @@ class Definition:
         failure_exception_types: Exceptions that fail the run instead of its task, beside protopact's failures, the
             builtin `TimeoutError` and what the class lists.
         interceptors: Hooks around the workflow's code, the first one outermost.
+        checks_origin: Whether a run is refused that was started under a contract which is not known here: what workers
+            do, and replaying a stored history does not.
         contract: The contract that the class implements.
         failure_types: All exceptions that fail the run instead of its task.
         signals: Signals by name and alias.
@@ -76,6 +78,7 @@ class Definition:
     failures: FailureConverter
     failure_exception_types: Sequence[type[BaseException]] = ()
     interceptors: Sequence[Interceptor] = ()
+    checks_origin: bool = False
     contract: ct.Workflow[object, object] = field(init=False)
     failure_types: tuple[type[BaseException], ...] = field(init=False)
     signals: Mapping[str, ReceivedSignal] = field(init=False)

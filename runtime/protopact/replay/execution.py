@@ -65,7 +65,6 @@ class Execution:
         run_id: str,
         comparer: Comparer | None = None,
         trace: Trace | None = None,
-        checks_origin: bool = False,
     ) -> None:
         """A run of which nothing has happened yet.
 
@@ -75,8 +74,6 @@ class Execution:
             run_id: Id of the run.
             comparer: Compares commands with their events in full: strict mode.
             trace: Notes where commands come from; a traced run is for looking at: all of it counts as replay.
-            checks_origin: Refuse a run that was started under a contract that the definition's was not checked against,
-                as a worker does.
         """
         name = definition.contract.name
         self._ledger = (
@@ -85,7 +82,6 @@ class Execution:
         self._ledger.comparer = comparer
         self._instance = Instance(definition, workflow_id=workflow_id, run_id=run_id, ledger=self._ledger)
         self._instance.encodes_at_once = comparer is not None or trace is not None
-        self._instance.checks_origin = checks_origin
         self._trace = trace
         self._handlers = Handlers(definition, self._instance)
         self._machines = Machines(workflow_id, self._ledger, self._instance, self._handlers)
@@ -109,7 +105,7 @@ class Execution:
 
         Raises:
             NondeterminismError: The code does not produce the commands that the history holds.
-            ContractMismatchError: The run is not for this contract, if its origin is checked.
+            ContractMismatchError: The run was started under a contract that is not known here, if that is checked.
             HistoryError: The events cannot be: a gap, an event that fits no command.
             WorkflowTaskError: The code raised an exception that fails the task; it is the cause.
         """

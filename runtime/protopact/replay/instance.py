@@ -101,7 +101,6 @@ class Instance(Runtime):
         activities: What it asks of activities.
         memo_payloads: Its memo, encoded.
         search_attribute_payloads: Its search attributes, encoded; without the one that lists patches.
-        checks_origin: Whether it is refused when it was started under a contract that is not known here.
         encodes_at_once: Whether messages are encoded when the code hands them over, on replay too: it may change them
             later.
     """
@@ -121,7 +120,6 @@ class Instance(Runtime):
         self.activities = Activities(self, definition)
         self.memo_payloads: Mapping[str, Payload] = {}
         self.search_attribute_payloads: Mapping[str, Payload] = {}
-        self.checks_origin = False
         self.encodes_at_once = False
         self._definition = definition
         self._workflow_id = workflow_id
@@ -145,9 +143,9 @@ class Instance(Runtime):
         """The run has begun.
 
         Raises:
-            ContractMismatchError: It is not for this contract, if its origin is checked.
+            ContractMismatchError: It was started under a contract that is not known here, if that is checked.
         """
-        if self.checks_origin:
+        if self._definition.checks_origin:
             check_origin(self._definition.contract, memo_from_payloads(started.memo))
         self._started = started, at
         self.memo_payloads = started.memo

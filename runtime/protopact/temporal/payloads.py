@@ -14,6 +14,7 @@ from temporalio.converter import DataConverter
 from temporalio.converter import PayloadCodec as TemporalPayloadCodec
 
 from protopact.payload import CodecChain, Headers, Payload, PayloadCodec, Payloads
+from protopact.payload.attributes import memo_to_payloads
 
 __all__ = [
     "ChainCodec",
@@ -24,6 +25,7 @@ __all__ = [
     "from_raw_values",
     "headers_from_protos",
     "headers_to_protos",
+    "memo_to_raw_values",
     "to_proto",
     "to_protos",
     "to_raw_values",
@@ -68,6 +70,14 @@ def headers_to_protos(headers: Headers) -> dict[str, PayloadProto]:
 def headers_from_protos(headers: Mapping[str, PayloadProto]) -> Headers:
     """Headers of a call out of the SDK's."""
     return {name: from_proto(payload) for name, payload in headers.items()}
+
+
+def memo_to_raw_values(memo: Mapping[str, str | None]) -> dict[str, RawValue | None]:
+    """A memo, encoded, as the SDK takes it; None removes an entry that is there."""
+    return {
+        name: None if memo[name] is None else RawValue(to_proto(payload))
+        for name, payload in memo_to_payloads(memo).items()
+    }
 
 
 class ChainCodec(TemporalPayloadCodec):

@@ -8,7 +8,6 @@ from typing import Any, TypedDict
 
 from temporalio import common
 from temporalio.common import (
-    RawValue,
     SearchAttributeKey,
     SearchAttributePair,
     TypedSearchAttributes,
@@ -20,7 +19,7 @@ from protopact import contract
 from protopact.errors import OptionError
 from protopact.limits import LONGEST
 from protopact.origin import origin_to_memo
-from protopact.payload.attributes import memo_to_payloads, type_of
+from protopact.payload.attributes import type_of
 from protopact.policy import (
     Priority,
     RetryPolicy,
@@ -30,7 +29,7 @@ from protopact.policy import (
     WorkflowIdConflictPolicy,
     WorkflowIdReusePolicy,
 )
-from protopact.temporal.payloads import to_proto
+from protopact.temporal.payloads import memo_to_raw_values
 
 __all__ = ["Start", "conflict_policy", "priority", "retry_policy", "reuse_policy", "search_attributes", "start"]
 
@@ -75,7 +74,7 @@ def start(workflow: contract.Workflow[Any, Any], workflow_id: str, options: Star
     if not task_queue:
         raise OptionError(f"start of {workflow.name}: the contract names no task queue; give task_queue=")
     policy = options.get("retry_policy", workflow.retry_policy)
-    memo = memo_to_payloads({**options.get("memo", {}), **origin_to_memo(workflow)})
+    memo = {**options.get("memo", {}), **origin_to_memo(workflow)}
     attributes = options.get("search_attributes", {})
     return Start(
         id=workflow_id,
@@ -86,7 +85,7 @@ def start(workflow: contract.Workflow[Any, Any], workflow_id: str, options: Star
         id_reuse_policy=reuse_policy(options.get("id_reuse_policy", workflow.id_reuse_policy)),
         id_conflict_policy=conflict_policy(options.get("id_conflict_policy", workflow.id_conflict_policy)),
         retry_policy=None if policy is None else retry_policy(policy),
-        memo={name: RawValue(to_proto(payload)) for name, payload in memo.items()} or None,
+        memo=memo_to_raw_values(memo) or None,
         search_attributes=search_attributes(attributes, workflow.search_attributes) if attributes else None,
         start_delay=options.get("start_delay"),
         priority=priority(options.get("priority", workflow.priority)),

@@ -14,7 +14,7 @@ from protopact.origin import Origin, without_origin
 from protopact.payload import CodecChain
 from protopact.payload.attributes import memo_from_payloads, search_attributes_from_payloads
 from protopact.temporal.failures import failure_from_proto
-from protopact.temporal.payloads import from_protos, headers_from_protos
+from protopact.temporal.payloads import headers_from_protos
 
 __all__ = ["describe", "status_of"]
 
@@ -45,9 +45,7 @@ async def describe(
         task_failure: Why its last workflow task failed.
     """
     info = run.raw_info
-    # All of it: the SDK's codecs are applied to every entry.
-    payloads = await codecs.decode(from_protos(tuple(info.memo.fields.values())))
-    memo = memo_from_payloads(dict(zip(info.memo.fields, payloads, strict=True)))
+    memo = memo_from_payloads(await codecs.decode_headers(headers_from_protos(info.memo.fields)))
     pending = run.raw_description.pending_activities if isinstance(run, WorkflowExecutionDescription) else ()
     return WorkflowDescription(
         workflow_id=run.id,
