@@ -12,7 +12,7 @@ import pytest
 from tests.versioning.deployment import V1, V2, V3, Service, Shop, buying, paying, selling, workflows
 
 import protopact
-from protopact.engine import Engine, WorkflowDescription
+from protopact.engine import Engine, WorkflowDescription, WorkflowRef
 from protopact.errors import NotFoundError, OptionError, QueryError
 from protopact.origin import Origin
 from protopact.temporal import TemporalWorkerOptions
@@ -86,7 +86,7 @@ class Stage:
         """Where the latest run of an id comes from, once that is a release."""
         while True:
             try:
-                found = await self.engine.describe_workflow(protopact.engine.WorkflowRef(workflow_id))
+                found = await self.engine.describe_workflow(WorkflowRef(workflow_id))
             except NotFoundError:
                 pass
             else:
