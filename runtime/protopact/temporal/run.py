@@ -23,6 +23,7 @@ from protopact.errors import (
     ApplicationError,
     ChildWorkflowError,
     ContinueAsNewError,
+    ContractMismatchError,
     FailureError,
     NondeterministicCallError,
     PayloadError,
@@ -95,8 +96,14 @@ class WorkflowRun:
         setattr(asyncio.get_running_loop(), RUNTIME_ATTRIBUTE, self._runtime)
         self._request: object = None
         self._is_read = False
+        self._refusal: ContractMismatchError | None = None
         if serving.checks_origin:
-            check_origin(definition.contract, self._runtime.memo_at_start())
+            try:
+                check_origin(definition.contract, self._runtime.memo_at_start())
+            except ContractMismatchError as error:
+                # Raised by whatever is asked of the run: a constructor that raises leaves the SDK a coroutine.
+                self._refusal = error
+                return
         try:
             create = cast("Callable[..., Workflow]", cls)
             self._object = create(self._read_request()) if definition.takes_request else create()
@@ -204,6 +211,8 @@ class WorkflowRun:
 
     def validate_update(self, ref: contract.UpdateRef[object, object], raw: RawValue) -> None:
         """Accept an update, or raise."""
+        if self._refusal is not None:
+            self._runtime.fail_task(self._refusal)  # it is for another worker to accept or reject
         try:
             handle = self._handle_update(ref.update, raw)
             if ref.validate:
@@ -376,6 +385,8 @@ class WorkflowRun:
     # -- payloads
 
     def _decode(self, message: contract.Message[T], raw: RawValue, name: str) -> T:
+        if self._refusal is not None:
+            raise self._refusal
         payloads: Payloads = () if raw is NO_REQUEST else (from_proto(raw.payload),)
         return self._definition.converter.from_payloads(message, payloads, request_of(name))
 
