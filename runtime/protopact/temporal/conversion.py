@@ -64,18 +64,27 @@ class _Payloads(TemporalPayloadConverter, WithSerializationContext):
     def __init__(self) -> None:
         self._inner = self.inner_class()
         self._is_for_activities = False
+        self._for_activities: Self | None = None
 
     def with_context(self, context: SerializationContext) -> Self:
         """The converter for activities, or for everything else."""
+        inner = _in_context(self._inner, context)
+        is_for_activities = isinstance(context, ActivitySerializationContext)
+        if inner is self._inner:  # the client's does not care, and there are two converters in all
+            if is_for_activities == self._is_for_activities:
+                return self
+            if is_for_activities and self._for_activities is not None:
+                return self._for_activities
         found = copy(self)
-        found._inner = _in_context(self._inner, context)  # noqa: SLF001 - its own
-        found._is_for_activities = isinstance(context, ActivitySerializationContext)  # noqa: SLF001 - its own
+        found._inner, found._is_for_activities = inner, is_for_activities  # noqa: SLF001 - its own
+        if inner is self._inner and is_for_activities:
+            self._for_activities = found
         return found
 
     def to_payloads(self, values: Sequence[Any]) -> list[PayloadProto]:
         """Write values."""
-        if all(type(value) is RawValue for value in values):
-            return [value.payload for value in values]
+        if len(values) == 1 and type(values[0]) is RawValue:
+            return [values[0].payload]
         return self._inner.to_payloads(values)
 
     # Hints are whatever the signature of a function says.
@@ -108,9 +117,12 @@ class _Failures(FailureConverter, WithSerializationContext):
         self._inner = self.inner_class()
 
     def with_context(self, context: SerializationContext) -> Self:
-        """The converter of a context, which matters to the client's."""
+        """The converter of a context, if that matters to the client's."""
+        inner = _in_context(self._inner, context)
+        if inner is self._inner:
+            return self
         found = copy(self)
-        found._inner = _in_context(self._inner, context)  # noqa: SLF001 - its own
+        found._inner = inner  # noqa: SLF001 - its own
         return found
 
     def to_failure(
