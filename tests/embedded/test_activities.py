@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from typing import ClassVar
 
 import pytest
 from tests.embedded.bench import Lab, Waiting, find, kinds, soon, text
@@ -237,32 +236,6 @@ async def test_heartbeats_extend_their_own_deadline_only(engine: EmbeddedEngine,
     assert failure.info.timeout_type == "START_TO_CLOSE"
 
 
-async def test_details_of_the_last_heartbeat_reach_the_next_attempt(
-    engine: EmbeddedEngine, clock: VirtualClock
-) -> None:
-    class Resuming(Lab):
-        found: ClassVar[list[Text | None]] = []
-
-        async def beat(self, request: Text) -> Text:
-            self.found.append(activity.heartbeat_details(Text))
-            activity.heartbeat(text("first"))
-            activity.heartbeat(text(f"after {activity.info().attempt}"))
-            if activity.info().attempt < 3:
-                raise ApplicationError("again")
-            return request
-
-    class Beating(Waiting):
-        async def run(self, request: Text) -> Text:
-            return await lab.beat(request)
-
-    resuming = Resuming()
-    async with engine.worker(workflows=[Beating], activities=[resuming]):
-        handle = await lab.Client(engine).start_free(text("a"))
-        await clock.advance(seconds(60))
-        await soon(handle.result())
-    assert resuming.found == [None, text("after 1"), text("after 2")]
-
-
 async def test_schedule_to_start_passes_without_a_worker_and_is_not_retried(
     engine: EmbeddedEngine, clock: VirtualClock
 ) -> None:
@@ -380,55 +353,6 @@ async def test_cancelling_between_attempts_closes_the_activity_at_once(
     history = await handle.history()
     assert find(history, ActivityTaskCanceled).started_event_id == 0
     assert "ActivityTaskStarted" not in kinds(history)
-
-
-async def test_a_run_that_closes_cancels_what_still_runs(engine: EmbeddedEngine) -> None:
-    stuck = Stuck()
-    async with engine.worker(workflows=[Call], activities=[stuck]):
-        handle = await lab.Client(engine).start_free(text("a"))
-        while not stuck.started:
-            await asyncio.sleep(0)
-        await handle.terminate()
-        while not stuck.reasons:
-            await asyncio.sleep(0)
-    assert stuck.reasons == [activity.CancellationReason.NOT_FOUND]
-
-
-async def test_slots_limit_how_many_run_at_once(engine: EmbeddedEngine) -> None:
-    class Counting(Lab):
-        running = most = 0
-
-        async def echo(self, request: Text) -> Text:
-            self.running += 1
-            self.most = max(self.most, self.running)
-            await asyncio.sleep(0)
-            self.running -= 1
-            return request
-
-    class Many(Waiting):
-        async def run(self, request: Text) -> Text:
-            replies = await asyncio.gather(*(lab.echo(text(str(number))) for number in range(20)))
-            return text(" ".join(reply.value for reply in replies))
-
-    counting = Counting()
-    async with engine.worker(workflows=[Many], activities=[counting], max_concurrent_activities=3):
-        reply = await soon(lab.Client(engine).execute_free(text("a")))
-    assert reply.value == " ".join(map(str, range(20)))
-    assert counting.most == 3
-
-
-async def test_a_plain_def_activity_runs_in_a_thread(engine: EmbeddedEngine) -> None:
-    class Threads(lab.Activities):
-        def echo(self, request: Text) -> Text:
-            with pytest.raises(RuntimeError):
-                asyncio.get_running_loop()
-            return text("thread")
-
-        def beat(self, request: Text) -> Text:
-            return request
-
-    async with engine.worker(workflows=[Call], activities=[Threads()]):
-        assert (await soon(lab.Client(engine).execute_free(text("a")))).value == "thread"
 
 
 async def test_a_parallel_activity_that_ends_wakes_the_workflow_at_once(

@@ -151,20 +151,6 @@ async def test_the_execution_timeout_spans_the_chain(engine: EmbeddedEngine, clo
     assert ends == ["WorkflowExecutionContinuedAsNew"] * 2 + ["WorkflowExecutionTimedOut"]
 
 
-async def test_it_may_go_on_as_another_workflow(engine: EmbeddedEngine, clock: VirtualClock) -> None:
-    class Free(Waiting):
-        async def run(self, request: Text) -> Text:
-            lab.Other.continue_as_new(text("other"))
-
-    class Other(lab.Other):
-        async def run(self, request: Text) -> Text:
-            return text(f"{request.value} {workflow.info().workflow_type}")
-
-    async with engine.worker(workflows=[Free, Other]):
-        handle = await lab.Client(engine).start_free(text("a"))
-        assert (await soon(handle.result())).value == "other lab.v1.LabService.Other"
-
-
 async def test_headers_come_from_interceptors(clock: VirtualClock) -> None:
     class Tagging(Interceptor):
         def continue_as_new(self, call: ContinueAsNew, next_hook: Callable[[ContinueAsNew], NoReturn]) -> NoReturn:
@@ -180,31 +166,6 @@ async def test_headers_come_from_interceptors(clock: VirtualClock) -> None:
         first, second = await chain(engine, handle)
     assert find(first, WorkflowExecutionContinuedAsNew).header["tag"].data == b"next"
     assert find(second, WorkflowExecutionStarted).header["tag"].data == b"next"
-
-
-async def test_no_signal_is_lost_or_doubled(engine: EmbeddedEngine) -> None:
-    class Free(Waiting):
-        """Notes in its request what it was told, and continues after every third."""
-
-        async def run(self, request: Text) -> Text:
-            told = request.value
-            for _ in range(3):
-                told += (await self.go.receive()).value
-                if told.endswith("."):
-                    return text(told)
-            while self.go.pending:
-                told += (await self.go.receive()).value
-                if told.endswith("."):
-                    return text(told)
-            self.continue_as_new(text(told))
-
-    words = [*"abcdefghijklmnopqrstuvwxyz", "."]
-    async with engine.worker(workflows=[Free]):
-        handle = await lab.Client(engine).start_free(text(""), id="a")
-        for word in words:
-            await lab.Client(engine).free_handle("a").go(text(word))
-        assert (await soon(handle.result())).value == "".join(words)
-    assert len(await chain(engine, handle)) > 5
 
 
 async def test_a_signal_while_it_is_committed_is_told_first(path: Path | None, clock: VirtualClock) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.embedded.bench import Lab, Waiting, kinds, open_engine, soon, text
+from tests.embedded.bench import Lab, Waiting, open_engine, soon, text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
 from tests.embedded.test_seams import Squeezing
@@ -17,12 +17,6 @@ from protopact.embedded.clock import VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
 from protopact.errors import OptionError, QueryError
 from protopact.history.event import WorkflowPropertiesModified
-
-
-class Before(Waiting):
-    async def run(self, request: Text) -> Text:
-        await self.go.receive()
-        return await lab.echo(text("old"))
 
 
 class After(Waiting):
@@ -52,19 +46,6 @@ async def run_of(engine: EmbeddedEngine, code: type[Waiting], workflow_id: str) 
         handle = await lab.Client(engine).start_free(text(workflow_id))
         await soon(handle.status(text("")))
     return handle
-
-
-async def test_each_run_keeps_the_branch_that_it_took(engine: EmbeddedEngine) -> None:
-    old = await run_of(engine, Before, "old")
-    new = await run_of(engine, After, "new")
-    deprecated = await run_of(engine, Later, "deprecated")
-    for handle, code, word in ((old, After, "old!"), (new, Later, "new!"), (deprecated, AtLast, "new!")):
-        async with engine.worker(workflows=[code], activities=[Lab()]):
-            await handle.go(text(""))
-            assert (await soon(handle.result())).value == word
-    assert "MarkerRecorded" not in kinds(await old.history())
-    attributes = (await new.describe()).search_attributes
-    assert attributes == {"TemporalChangeVersion": ["new-word"]}
 
 
 async def test_a_run_that_noted_a_patch_needs_the_call(

@@ -124,21 +124,6 @@ async def test_a_long_wait_between_attempts_is_a_timer(engine: EmbeddedEngine, c
     assert kinds(await handle.history())[1:5] == ["MarkerRecorded", "TimerStarted", "TimerFired", "MarkerRecorded"]
 
 
-class Both(Waiting):
-    async def run(self, request: Text) -> Text:
-        results = await asyncio.gather(
-            lab.Local.echo(text("good")), lab.Local.echo(text("bad fails 9"), retry_policy=ONCE), return_exceptions=True
-        )
-        return text(" ".join(each.value if isinstance(each, Text) else type(each).__name__ for each in results))
-
-
-async def test_one_succeeds_and_one_fails(engine: EmbeddedEngine) -> None:
-    async with engine.worker(workflows=[Both], activities=[Busy()]):
-        handle = await lab.Client(engine).start_free(text("a"))
-        assert (await soon(handle.result())).value == "good! ApplicationError"
-    assert kinds(await handle.history()).count("MarkerRecorded") == 2
-
-
 @pytest.mark.parametrize("limit", ["start_to_close", "schedule_to_close"])
 async def test_time_outs(engine: EmbeddedEngine, clock: VirtualClock, limit: str) -> None:
     class TimesOut(Waiting):

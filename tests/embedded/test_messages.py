@@ -7,54 +7,21 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.embedded.bench import Lab, Sleeper, Waiting, all_kinds, find, kinds, open_engine, soon, text
+from tests.embedded.bench import Lab, Sleeper, Waiting, all_kinds, open_engine, soon, text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
 
 from protopact import workflow
 from protopact.embedded.clock import VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
-from protopact.engine import SignalWorkflow, UpdateStarted, WorkflowRef
+from protopact.engine import UpdateStarted, WorkflowRef
 from protopact.errors import (
-    AlreadyStartedError,
     ApplicationError,
     NotFoundError,
     QueryError,
     UpdateFailedError,
 )
-from protopact.history.event import WorkflowExecutionUpdateAccepted, WorkflowExecutionUpdateCompleted
-from protopact.policy import UpdateWithStartOptions, WaitForStage, WorkflowIdConflictPolicy
-
-
-async def test_a_query_sees_what_signals_and_updates_before_it_did(engine: EmbeddedEngine) -> None:
-    async with engine.worker(workflows=[Waiting]):
-        handle = await lab.Client(engine).start_free(text("a"))
-        assert (await soon(handle.status(text("?")))).value == "new?"
-        await handle.set(text("changed"))
-        assert (await soon(handle.status(text("?")))).value == "changed?"
-    assert all_kinds(await handle.history()).count("WorkflowTaskCompleted") == 2, "queries leave no history"
-
-
-async def test_a_closed_run_still_answers(engine: EmbeddedEngine) -> None:
-    async with engine.worker(workflows=[Waiting]):
-        handle = await lab.Client(engine).start_free(text("a"))
-        await handle.set(text("changed"))
-        await handle.go(text("go"))
-        await soon(handle.result())
-        assert (await soon(handle.status(text("?")))).value == "changed?"
-    async with engine.worker(workflows=[Waiting]):
-        assert (await soon(handle.status(text("?")))).value == "changed?"
-
-
-async def test_an_evicted_run_answers_and_goes_on(engine: EmbeddedEngine) -> None:
-    async with engine.worker(workflows=[Waiting], max_cached_workflows=1):
-        handles = [await lab.Client(engine).start_free(text(str(number))) for number in range(5)]
-        for handle in handles:
-            await handle.set(text("x"))
-        assert [(await soon(handle.status(text("")))).value for handle in handles] == ["x"] * 5
-        for handle in handles:
-            await handle.go(text("go"))
-        assert [(await soon(handle.result())).value for handle in handles] == ["go x"] * 5
+from protopact.policy import UpdateWithStartOptions, WaitForStage
 
 
 async def test_a_query_that_raises(engine: EmbeddedEngine) -> None:
@@ -85,27 +52,6 @@ async def test_a_query_that_nobody_can_answer(engine: EmbeddedEngine, clock: Vir
         await soon(waiting)
 
 
-async def test_a_query_waits_for_a_worker_that_comes_in_time(engine: EmbeddedEngine, clock: VirtualClock) -> None:
-    handle = await lab.Client(engine).start_free(text("a"))
-    waiting = asyncio.create_task(handle.status(text("?")))
-    await clock.advance(timedelta(seconds=5))
-    async with engine.worker(workflows=[Waiting]):
-        assert (await soon(waiting)).value == "new?"
-
-
-async def test_an_update_is_accepted_completed_and_recorded(engine: EmbeddedEngine) -> None:
-    async with engine.worker(workflows=[Waiting]):
-        handle = await lab.Client(engine).start_free(text("a"))
-        assert (await soon(handle.set(text("x"), id="u1"))).value == "new"
-    history = await handle.history()
-    accepted = find(history, WorkflowExecutionUpdateAccepted)
-    assert accepted.protocol_instance_id == "u1"
-    assert accepted.accepted_request is not None
-    assert accepted.accepted_request.name == "lab.v1.LabService.Set"
-    completed = find(history, WorkflowExecutionUpdateCompleted)
-    assert history[completed.accepted_event_id - 1].attributes is accepted
-
-
 async def test_a_rejected_update_leaves_no_history_at_all(engine: EmbeddedEngine) -> None:
     async with engine.worker(workflows=[Waiting]):
         handle = await lab.Client(engine).start_free(text("a"))
@@ -132,14 +78,6 @@ async def test_update_ids_de_duplicate_across_restarts(tmp_path: Path, clock: Vi
         await handle.go(text("go"))
         await soon(handle.result())
         assert (await soon(handle.set(text("z"), id="u1"))).value == "new", "a closed run remembers too"
-
-
-async def test_many_callers_of_one_update(engine: EmbeddedEngine) -> None:
-    async with engine.worker(workflows=[Waiting]):
-        handle = await lab.Client(engine).start_free(text("a"))
-        answers = await soon(asyncio.gather(*(handle.set(text(str(n)), id="u1") for n in range(5))))
-    assert [answer.value for answer in answers] == ["new"] * 5
-    assert kinds(await handle.history()).count("WorkflowExecutionUpdateAccepted") == 1
 
 
 async def test_stages_of_an_update(engine: EmbeddedEngine, clock: VirtualClock) -> None:
@@ -191,23 +129,6 @@ async def test_an_unknown_update_id(engine: EmbeddedEngine) -> None:
             await soon(engine.update_result(unknown, handle.__protopact__.workflow.response))
 
 
-async def test_update_with_start(engine: EmbeddedEngine) -> None:
-    client = lab.Client(engine)
-    async with engine.worker(workflows=[Waiting]):
-        handle, update = await soon(client.start_free_with_set(text("a"), text("x")))
-        assert (await soon(update.result())).value == "new"
-        with pytest.raises(AlreadyStartedError):
-            await soon(client.start_free_with_set(text("a"), text("y")))
-        same, update = await soon(
-            client.start_free_with_set(text("a"), text("z"), id_conflict_policy=WorkflowIdConflictPolicy.USE_EXISTING)
-        )
-        assert same.run_id == handle.run_id
-        assert (await soon(update.result())).value == "x"
-        with pytest.raises(UpdateFailedError):
-            await soon(client.start_free_with_set(text("b"), text("")))
-        assert (await client.free_handle("b").describe()).status.value == "Running"
-
-
 @pytest.mark.parametrize("request_id", [None, "r"])
 async def test_update_with_start_sent_again_after_the_end_has_the_outcome(
     engine: EmbeddedEngine, request_id: str | None
@@ -233,44 +154,6 @@ async def test_update_with_start_sent_again_after_the_end_has_the_outcome(
         assert (await soon(handle.result())).value == "b"
         assert await send() == first
         assert len([each async for each in engine.list_workflows()]) == 2
-
-
-async def test_an_update_waits_for_a_worker(engine: EmbeddedEngine) -> None:
-    handle = await lab.Client(engine).start_free(text("a"))
-    waiting = asyncio.create_task(handle.set(text("x")))
-    await asyncio.sleep(0)
-    async with engine.worker(workflows=[Waiting]):
-        assert (await soon(waiting)).value == "new"
-
-
-async def test_the_same_signal_request_is_delivered_once(engine: EmbeddedEngine) -> None:
-    class Two(Waiting):
-        async def run(self, request: Text) -> Text:
-            return text((await self.go.receive()).value + (await self.go.receive()).value)
-
-    async with engine.worker(workflows=[Two]):
-        handle = await lab.Client(engine).start_free(text("a"))
-        target = handle.__protopact__
-        go = target.workflow.signals[0].signal
-        for value, request_id in (("1", "r1"), ("1", "r1"), ("2", "r2")):
-            await engine.signal_workflow(
-                SignalWorkflow(ref=WorkflowRef("a"), signal=go, request=text(value), request_id=request_id)
-            )
-        assert (await soon(handle.result())).value == "12"
-
-
-async def test_thousands_of_signals(engine: EmbeddedEngine) -> None:
-    class Counting(Waiting):
-        async def run(self, request: Text) -> Text:
-            total = 0
-            for _ in range(2000):
-                total += int((await self.go.receive()).value)
-            return text(str(total))
-
-    async with engine.worker(workflows=[Counting]):
-        handle = await lab.Client(engine).start_free(text("a"))
-        await asyncio.gather(*(handle.go(text("1")) for _ in range(2000)))
-        assert (await soon(handle.result())).value == "2000"
 
 
 async def test_things_of_one_instant_go_into_one_task(engine: EmbeddedEngine) -> None:

@@ -7,7 +7,7 @@ import contextlib
 from datetime import timedelta
 
 import pytest
-from tests.embedded.bench import Chain, Lab, Other, Sleeper, Waiting, find, kinds, open_engine, soon, text
+from tests.embedded.bench import Chain, Lab, Sleeper, Waiting, find, kinds, open_engine, soon, text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
 
@@ -26,31 +26,13 @@ from protopact.errors import (
     TerminatedError,
     WorkflowFailedError,
 )
-from protopact.history import policy
 from protopact.history.event import (
-    ActivityTaskScheduled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
     WorkflowTaskCompleted,
 )
-from protopact.policy import Priority, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
-
-
-async def test_a_workflow_calls_activities_and_returns(engine: EmbeddedEngine) -> None:
-    client = lab.Client(engine)
-    async with engine.worker(workflows=[Chain], activities=[Lab()]):
-        handle = await client.start_free(text("a"))
-        assert (await soon(handle.result())).value == "a!!!"
-    assert kinds(await handle.history()) == [
-        "WorkflowExecutionStarted",
-        *["ActivityTaskScheduled", "ActivityTaskStarted", "ActivityTaskCompleted"] * 3,
-        "WorkflowExecutionCompleted",
-    ]
-    description = await handle.describe()
-    assert description.status is WorkflowStatus.COMPLETED
-    assert description.workflow_type == "lab.v1.LabService.Free"
-    assert description.close_time is not None
+from protopact.policy import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 
 
 async def test_the_first_completed_task_names_the_sdk_and_its_flags(engine: EmbeddedEngine) -> None:
@@ -60,45 +42,6 @@ async def test_the_first_completed_task_names_the_sdk_and_its_flags(engine: Embe
     first = next(e.attributes for e in await handle.history() if isinstance(e.attributes, WorkflowTaskCompleted))
     assert (first.identity, first.build_id, first.sdk_name) == ("me", "b1", "protopact")
     assert set(first.core_used_flags) == {1, 2, 3, 4}
-
-
-async def test_priorities_stand_in_history(engine: EmbeddedEngine) -> None:
-    class Urgent(Waiting):
-        async def run(self, request: Text) -> Text:
-            return await lab.echo(request, priority=Priority(priority_key=1))
-
-    async with engine.worker(workflows=[Urgent], activities=[Lab()]):
-        handle = await lab.Client(engine).start_free(
-            text("a"), priority=Priority(priority_key=2, fairness_key="tenant", fairness_weight=0.5)
-        )
-        await soon(handle.result())
-    history = await handle.history()
-    assert find(history, WorkflowExecutionStarted).priority == policy.Priority(
-        priority_key=2, fairness_key="tenant", fairness_weight=0.5
-    )
-    assert find(history, ActivityTaskScheduled).priority == policy.Priority(priority_key=1)
-
-
-async def test_a_start_before_the_worker_waits_for_it(engine: EmbeddedEngine) -> None:
-    handle = await lab.Client(engine).start_free(text("a"))
-    assert (await handle.describe()).status is WorkflowStatus.RUNNING
-    assert kinds(await handle.history()) == ["WorkflowExecutionStarted"]
-    async with engine.worker(workflows=[Chain], activities=[Lab()]):
-        assert (await soon(handle.result())).value == "a!!!"
-
-
-async def test_signals_before_the_worker_are_kept_in_order(engine: EmbeddedEngine) -> None:
-    class Two(Waiting):
-        async def run(self, request: Text) -> Text:
-            first = await self.go.receive()
-            second = await self.go.receive()
-            return text(first.value + second.value)
-
-    handle = await lab.Client(engine).start_free(text("a"))
-    await handle.go(text("1"))
-    await handle.go(text("2"))
-    async with engine.worker(workflows=[Two]):
-        assert (await soon(handle.result())).value == "12"
 
 
 async def test_start_options_reach_history_and_description(engine: EmbeddedEngine) -> None:
@@ -134,20 +77,6 @@ async def test_the_same_request_id_starts_once(engine: EmbeddedEngine) -> None:
     assert raised.value.run_id == first.run_id
 
 
-async def test_of_many_starts_at_once_one_wins(engine: EmbeddedEngine) -> None:
-    client = lab.Client(engine)
-    answers = await asyncio.gather(*(client.start_free(text("a")) for _ in range(20)), return_exceptions=True)
-    assert sum(isinstance(answer, lab.Free.Handle) for answer in answers) == 1
-    assert sum(isinstance(answer, AlreadyStartedError) for answer in answers) == 19
-
-
-async def test_use_existing_returns_the_open_run(engine: EmbeddedEngine) -> None:
-    client = lab.Client(engine)
-    first = await client.start_free(text("a"))
-    second = await client.start_free(text("a"), id_conflict_policy=WorkflowIdConflictPolicy.USE_EXISTING)
-    assert first.run_id == second.run_id
-
-
 async def test_terminate_existing_starts_another_in_one_step(engine: EmbeddedEngine) -> None:
     client = lab.Client(engine)
     async with engine.worker(workflows=[Waiting]):
@@ -161,16 +90,6 @@ async def test_terminate_existing_starts_another_in_one_step(engine: EmbeddedEng
     old = client.free_handle("a", run_id=first.run_id)
     assert "id_conflict_policy TERMINATE_EXISTING" in find(await old.history(), WorkflowExecutionTerminated).reason
     assert (await client.free_handle("a").describe()).run_id == second.run_id
-
-
-async def test_terminate_existing_of_other_type_spares_its_own(engine: EmbeddedEngine) -> None:
-    client = lab.Client(engine)
-    policy = WorkflowIdConflictPolicy.TERMINATE_EXISTING_OF_OTHER_TYPE
-    await client.start_free(text("a"))
-    other = await client.start_other(text("a"), id_conflict_policy=policy)
-    with pytest.raises(AlreadyStartedError):
-        await client.start_other(text("a"), id_conflict_policy=policy)
-    assert (await other.describe()).status is WorkflowStatus.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -217,18 +136,6 @@ async def test_policies_that_contradict_each_other(engine: EmbeddedEngine) -> No
         )
 
 
-async def test_signal_with_start(engine: EmbeddedEngine) -> None:
-    client = lab.Client(engine)
-    async with engine.worker(workflows=[Waiting]):
-        handle = await client.start_free_with_go(text("a"), text("go"))
-        assert (await soon(handle.result())).value == "go new"
-        assert kinds(await handle.history())[:2] == ["WorkflowExecutionStarted", "WorkflowExecutionSignaled"]
-        open_run = await client.start_free(text("b"))
-        same = await client.start_free_with_go(text("b"), text("now"))
-        assert same.run_id == open_run.run_id
-        assert (await soon(open_run.result())).value == "now new"
-
-
 async def test_cancel_reaches_the_workflow_once(engine: EmbeddedEngine) -> None:
     async with engine.worker(workflows=[Sleeper]):
         handle = await lab.Client(engine).start_free(text("3600"))
@@ -239,24 +146,6 @@ async def test_cancel_reaches_the_workflow_once(engine: EmbeddedEngine) -> None:
     history = await handle.history()
     assert find(history, WorkflowExecutionCancelRequested).cause == "enough"
     assert kinds(history)[-1] == "WorkflowExecutionCanceled"
-
-
-async def test_a_second_request_to_cancel_changes_nothing(engine: EmbeddedEngine) -> None:
-    class Stubborn(Waiting):
-        async def run(self, request: Text) -> Text:
-            try:
-                await workflow.sleep(3600)
-            except asyncio.CancelledError:
-                await self.go.receive()
-            return text("done all the same")
-
-    async with engine.worker(workflows=[Stubborn]):
-        handle = await lab.Client(engine).start_free(text("a"))
-        await handle.cancel()
-        await handle.cancel()
-        await handle.go(text(""))
-        assert (await soon(handle.result())).value == "done all the same"
-    assert kinds(await handle.history()).count("WorkflowExecutionCancelRequested") == 1
 
 
 async def test_a_closed_run_takes_nothing_any_more(engine: EmbeddedEngine) -> None:
@@ -380,17 +269,6 @@ async def test_another_event_loop(engine: EmbeddedEngine) -> None:
             await lab.Client(engine).start_free(text("a"))
 
     await asyncio.to_thread(elsewhere)
-
-
-async def test_other_runs_on_the_same_id_after_the_first(engine: EmbeddedEngine) -> None:
-    client = lab.Client(engine)
-    async with engine.worker(workflows=[Other, Waiting]):
-        first = await client.start_free(text("a"))
-        await first.go(text("go"))
-        await soon(first.result())
-        second = await client.start_other(text("a"))
-        assert (await second.describe()).workflow_type == "lab.v1.LabService.Other"
-        assert (await soon(first.result())).value == "go new"
 
 
 @pytest.mark.parametrize("code", ["takes", "breaks", "sleeps"])
