@@ -111,14 +111,6 @@ class Sleeper(Waiting):
         return text("slept")
 
 
-class Other(lab.Other):
-    """Sleeps for an hour."""
-
-    async def run(self, request: Text) -> Text:
-        await workflow.sleep(3600)
-        return request
-
-
 class Lab(lab.Activities):
     """Does what the activities say."""
 
