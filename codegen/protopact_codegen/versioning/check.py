@@ -56,7 +56,7 @@ def check(
         generated: Paths of the files that the plugin was asked to generate; empty when nothing is generated.
         complete: Whether the releases are all that are live, so that what is about none of them is about nothing.
     """
-    checker = _Checker(contract, settings, generated)
+    checker = _Checker(contract, releases, settings, generated)
     for release in releases:
         checker.compare(release)
     return [*checker.diagnostics(), *(checker.idle() if complete else ())]
@@ -102,11 +102,13 @@ class _Use:
 class _Checker:
     """Gathers what is found, release after release."""
 
-    def __init__(self, contract: Contract, settings: Settings, generated: Sequence[str]) -> None:
+    def __init__(
+        self, contract: Contract, releases: Sequence[Release], settings: Settings, generated: Sequence[str]
+    ) -> None:
         self._contract = contract
         self._settings = settings
         self._generated = generated
-        self._new = capture(contract)
+        self._new = _shared(capture(contract), releases[-1].snapshot) if releases else capture(contract)
         self._found: dict[tuple[str, str], _Found] = {}
         self._missing: dict[str, dict[str, None]] = {}
         self._covered: set[str] = set()
@@ -329,6 +331,15 @@ class _Checker:
         return _nowhere(home)
 
 
+def _shared(new: Snapshot, old: Snapshot) -> Snapshot:
+    """A snapshot in which what is equal to something in another one is the same: all releases compare it faster."""
+    messages = {
+        name: old.messages[name] if name in old.messages and old.messages[name] == message else message
+        for name, message in new.messages.items()
+    }
+    return Snapshot(new.services, new.elements, messages, new.enums)
+
+
 def _nowhere(path: str) -> Place:
     """A place in a file that is not there."""
     return Place(Source(FileDescriptorProto(name=path)), ())
@@ -340,14 +351,11 @@ def _uses(old: Snapshot, roots: Sequence[_Root], names: Iterable[str]) -> Iterat
     Sets of roots are the bits of an integer: a contract may have thousands, each of which reaches nearly everything.
     """
     masks: dict[str, int] = defaultdict(int)
-    groups: dict[tuple[Role, ServiceSettings], int] = defaultdict(int)
+    groups: dict[tuple[str, int], int] = defaultdict(int)  # what is equal is nearly always the same: hashes cost more
     for index, root in enumerate(roots):
         masks[root.message] |= 1 << index
-        groups[root.role, root.settings] |= 1 << index
-    edges = [
-        (name, [field.type.name for field in old.messages[name].fields if field.type.name])
-        for name in _outer_first(old, list(masks))
-    ]
+        groups[root.role.value, id(root.settings)] |= 1 << index
+    edges = [(name, old.messages[name].inner) for name in _outer_first(old, list(masks))]
     changed = True
     while changed:  # once, and once more to see that it is done, where messages do not hold themselves
         changed = False
@@ -358,11 +366,11 @@ def _uses(old: Snapshot, roots: Sequence[_Root], names: Iterable[str]) -> Iterat
                     changed = True
     for name in names:
         uses: list[_Use] = []
-        for (role, settings), group in groups.items():
+        for group in groups.values():
             hit = masks.get(name, 0) & group
             if hit:
                 first = roots[(hit & -hit).bit_length() - 1]
-                uses.append(_Use(role, settings, first.rpc, hit.bit_count()))
+                uses.append(_Use(first.role, first.settings, first.rpc, hit.bit_count()))
         yield name, uses
 
 
@@ -378,7 +386,7 @@ def _outer_first(old: Snapshot, roots: Sequence[str]) -> list[str]:
         elif name not in seen and name in old.messages:
             seen.add(name)
             stack.append((name, True))
-            stack += [(field.type.name, False) for field in old.messages[name].fields if field.type.name]
+            stack += [(inner, False) for inner in old.messages[name].inner if inner not in seen]
     return inner_first[::-1]
 
 

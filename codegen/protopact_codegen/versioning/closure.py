@@ -148,8 +148,7 @@ def _enum_form(enum: EnumFacts) -> str:
 def _reached(snapshot: Snapshot, name: str) -> Iterator[str]:
     """The types of a type's fields, but for those that are names only."""
     message = snapshot.messages.get(name)
-    for field in message.fields if message is not None else ():
-        inner = field.type.name
+    for inner in message.inner if message is not None else ():
         if inner in snapshot.messages or inner in snapshot.enums:
             yield inner
 

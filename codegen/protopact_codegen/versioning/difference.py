@@ -86,7 +86,7 @@ class Difference:
         self.changes: dict[str, tuple[Change, ...]] = {}
         for name, before in old.messages.items():
             after = new.messages.get(name)
-            if after is not None and after != before:
+            if after is not None and after is not before and after != before:
                 self.changes[name] = tuple(self._message(before, after))
         for renamed in new.messages.values():
             for alias in renamed.aliases:

@@ -64,19 +64,21 @@ class Matcher:
 
     def __init__(self, old: Snapshot, new: Snapshot) -> None:
         self.old, self.new = old, new
+        # By values of kinds: their members hash in Python.
         self._registered = {
-            (each.kind, name): each for each in new.elements.values() for name in (*each.aliases, each.name)
+            (each.kind.value, name): each for each in new.elements.values() for name in (*each.aliases, each.name)
         }
-        names = {(each.kind, each.name) for each in old.elements.values()}
+        names = {(each.kind.value, each.name) for each in old.elements.values()}
         self._unknown = [
             each
             for each in new.elements.values()
-            if each.rpc not in old.elements and not names & {(each.kind, name) for name in (each.name, *each.aliases)}
+            if each.rpc not in old.elements
+            and not names & {(each.kind.value, name) for name in (each.name, *each.aliases)}
         ]
 
     def find(self, old: ElementFacts) -> ElementFacts | None:
         """What an old element is now: by registered name, else by rpc, else the one new element that looks like it."""
-        found = self._registered.get((old.kind, old.name)) or self.new.elements.get(old.rpc)
+        found = self._registered.get((old.kind.value, old.name)) or self.new.elements.get(old.rpc)
         if found is not None:
             return found
         alike = [

@@ -16,7 +16,7 @@ from pathlib import Path
 from protopact_codegen.contract import RELEASE
 from protopact_codegen.versioning import notation
 from protopact_codegen.versioning.closure import digests
-from protopact_codegen.versioning.notation import NotationError
+from protopact_codegen.versioning.notation import NotationError, Reader
 from protopact_codegen.versioning.settings import FILE as SETTINGS
 from protopact_codegen.versioning.settings import Settings, SettingsError
 from protopact_codegen.versioning.snapshot import Snapshot
@@ -33,6 +33,7 @@ _DIGESTED = re.compile(rf"\S+ {_DIGEST} [0-9a-f]+")
 _COMMENT = (
     "# A release that protopact checks contracts against. Written by `protopact release`; commit it, do not edit it."
 )
+_MARKS = "<=>|"
 _MARKER = re.compile(r"(<{7}|={7}|>{7}|\|{7})( |$)")
 _HEADER = ("format", "release", "after", "retired", "checksum")
 
@@ -52,6 +53,7 @@ class Release:
         digests: Digests of its workflows' closures by rpc, as code that was generated from it carries them; they stay
             when it is retired.
         retired: Why it was retired; empty while it is live.
+        reader: Reads its lines; one for all releases of a lock, which have most of them in common.
     """
 
     name: str
@@ -59,11 +61,12 @@ class Release:
     lines: tuple[str, ...]
     digests: Mapping[str, str] = field(default_factory=dict[str, str])
     retired: str = ""
+    reader: Reader = field(default_factory=Reader, compare=False, repr=False)
 
     @cached_property
     def snapshot(self) -> Snapshot:
         """Its contract."""
-        return notation.read(self.lines)
+        return self.reader.read(self.lines)
 
     @staticmethod
     def of(name: str, snapshot: Snapshot) -> Release:
@@ -93,7 +96,8 @@ class Lock:
         if folder.exists() and not self.exists:
             raise LockError(f"{folder} is a file; the lock is a folder, which `protopact release cut NAME` makes")
         paths = sorted(folder.glob(f"*{_SUFFIX}")) if self.exists else []
-        self.releases: Mapping[str, Release] = {path.name.removesuffix(_SUFFIX): _read(path) for path in paths}
+        reader = Reader()
+        self.releases: Mapping[str, Release] = {path.name.removesuffix(_SUFFIX): _read(path, reader) for path in paths}
         for release in self.releases.values():
             for name in release.after:
                 if name not in self.releases:
@@ -230,13 +234,14 @@ def _checksum(header: Sequence[str], lines: Sequence[str]) -> str:
     return sha256("\n".join((*header, "", *lines)).encode()).hexdigest()[:32]
 
 
-def _read(path: Path) -> Release:
+def _read(path: Path, reader: Reader) -> Release:
     try:
-        text = path.read_text(encoding="utf-8").splitlines()
+        whole = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise LockError(f"{path} is no text; bring it back from version control") from error
-    for number, line in enumerate(text, 1):
-        if _MARKER.match(line):
+    text = whole.splitlines()
+    if any(mark * 7 in whole for mark in _MARKS):
+        for number in (number for number, line in enumerate(text, 1) if _MARKER.match(line)):
             raise LockError(
                 f"{path}:{number}: markers of a merge conflict: two branches have cut or retired this release "
                 "differently; take one side whole (`git checkout --ours` or `--theirs`), or cut it under another name"
@@ -257,10 +262,11 @@ def _read(path: Path) -> Release:
     lines = tuple(text[blank + 1 :])
     if words.get("checksum") != _checksum([line for line in header if not line.startswith("checksum ")], lines):
         raise LockError(f"{path} was edited by hand, or merged: its checksum does not hold{edited}")
-    marked = [line for line in lines if _DIGESTED.fullmatch(line)]
-    digested = {rpc: digest for rpc, _, digest in (line.split(" ") for line in marked)}
-    contract = tuple(line for line in lines if line not in marked) if marked else lines
-    release = Release(name, tuple(words.get("after", "").split()), contract, digested, words.get("retired", ""))
+    marked = {line for line in lines if f" {_DIGEST} " in line and _DIGESTED.fullmatch(line)}
+    digested = {rpc: digest for rpc, _, digest in (line.split(" ") for line in sorted(marked))}
+    contract = tuple(line for line in lines if line not in marked)
+    after = tuple(words.get("after", "").split())
+    release = Release(name, after, contract, digested, words.get("retired", ""), reader)
     try:
         _ = release.snapshot
     except NotationError as error:

@@ -17,8 +17,9 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import TypeVar
 
 from protopact_codegen.contract import Kind
 from protopact_codegen.versioning.snapshot import (
@@ -36,7 +37,9 @@ from protopact_codegen.versioning.snapshot import (
     Type,
 )
 
-__all__ = ["NotationError", "read", "write"]
+__all__ = ["NotationError", "Reader", "read", "write"]
+
+T = TypeVar("T")
 
 _KINDS = {kind.value: kind for kind in Kind}
 _TEXT = r'"(?:[^"\\]|\\.)*"'
@@ -114,16 +117,66 @@ def read(lines: Sequence[str]) -> Snapshot:
     Raises:
         NotationError: A line is none of them.
     """
-    reader = _Reader()
-    for index, line in enumerate(lines):
-        try:
-            reader.line(line)
-        except (KeyError, ValueError) as error:
-            raise NotationError(index, line) from error
-    return reader.snapshot()
+    return Reader().read(lines)
 
 
-class _Reader:
+class Reader:
+    """Reads snapshots, one after the other: what has the lines that it had before is not read again, and is the same.
+
+    Releases have nearly all of their lines in common.
+    """
+
+    def __init__(self) -> None:
+        self._lines: AbstractSet[str] = frozenset()
+        self._of: dict[str, frozenset[str]] = {}  # the lines of each element, by its full name
+        self._last = Snapshot({}, {}, {}, {})
+
+    def read(self, lines: Sequence[str]) -> Snapshot:
+        """Read the lines of a snapshot.
+
+        Raises:
+            NotationError: A line is none of them.
+        """
+        now = frozenset(lines)
+        come: dict[str, set[str]] = defaultdict(set)
+        gone: dict[str, set[str]] = defaultdict(set)
+        for some, changed in ((now - self._lines, come), (self._lines - now, gone)):
+            for line in some:
+                changed[_name(line)].add(line)
+        elements = _Elements()
+        of = dict(self._of)
+        for name in (*come, *gone):
+            of[name] = (self._of.get(name, frozenset()) - gone.get(name, set())) | come.get(name, set())
+        for name in {**come, **gone}:
+            for line in sorted(of[name]):
+                try:
+                    elements.line(line)
+                except (KeyError, ValueError) as error:
+                    raise NotationError(lines.index(line), line) from error
+        read, last, again = elements.snapshot(), self._last, {*come, *gone}
+        self._lines, self._of = now, of
+        self._last = Snapshot(
+            _merged(last.services, read.services, again),
+            _merged(last.elements, read.elements, again),
+            _merged(last.messages, read.messages, again),
+            _merged(last.enums, read.enums, again),
+        )
+        return self._last
+
+
+def _name(line: str) -> str:
+    """Full name of what a line is about; a field's is that of its message."""
+    name, word, _ = _split(line)
+    return name.rpartition(".")[0] if word == "field" else name
+
+
+def _merged(last: Mapping[str, T], read: Mapping[str, T], again: AbstractSet[str]) -> dict[str, T]:
+    """What was read before and not again, and what was read now; sorted, as the lines are."""
+    kept = {name: facts for name, facts in last.items() if name not in again}
+    return dict(sorted({**kept, **read}.items())) if read or len(kept) != len(last) else dict(last)
+
+
+class _Elements:
     """Gathers what belongs to one element from its lines."""
 
     def __init__(self) -> None:
@@ -237,8 +290,6 @@ class _Reader:
         self._fields[message].append(field)
 
 
-# Releases have nearly all of their lines in common.
-@lru_cache(maxsize=1 << 16)
 def _read_field(name: str, rest: str) -> tuple[str, FieldFacts]:
     match = _FIELD.fullmatch(rest)
     if match is None:

@@ -102,12 +102,21 @@ class FieldFacts:
 
 @dataclass(frozen=True, slots=True)
 class MessageFacts:
-    """A message: its fields by number, what is reserved in it, and the names that it had."""
+    """A message: its fields by number, what is reserved in it, and the names that it had.
+
+    Attributes:
+        inner: Full names of the messages and enums of its fields.
+    """
 
     name: str
     fields: tuple[FieldFacts, ...]
     reserved: Reserved = Reserved()
     aliases: tuple[str, ...] = ()
+    inner: tuple[str, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Look up once what is asked for often."""
+        object.__setattr__(self, "inner", tuple(field.type.name for field in self.fields if field.type.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,4 +221,4 @@ class Snapshot:
             if found is not None and name not in seen:
                 seen.add(name)
                 yield found
-                pending += [field.type.name for field in found.fields if field.type.name]
+                pending += found.inner
