@@ -346,7 +346,7 @@ async def test_a_parent_ends_before_its_child(bench: Bench, end: str, policy: Pa
         return request
 
     async with bench.worker(parent(code), Child):
-        handle = await start(bench, run_timeout=millis(500) if end == "times out" else None)
+        handle = await start(bench, run_timeout=millis(1500) if end == "times out" else None)
         child = bench.client.free_handle(bench.id("c"))
         if end != "completes":
 

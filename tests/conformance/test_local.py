@@ -115,9 +115,9 @@ async def test_many_at_once_are_never_regrouped(bench: Bench) -> None:
 async def test_time_outs(bench: Bench, limit: TimeoutType) -> None:
     async def code(request: Text) -> Text:
         if limit is TimeoutType.START_TO_CLOSE:
-            handle = suite.Local.echo(request, start_to_close_timeout=millis(100), retry_policy=ONCE)
+            handle = suite.Local.echo(request, start_to_close_timeout=millis(300), retry_policy=ONCE)
         else:
-            handle = suite.Local.echo(request, schedule_to_close_timeout=millis(100))
+            handle = suite.Local.echo(request, schedule_to_close_timeout=millis(500))
         with pytest.raises(ActivityError) as caught:
             await handle
         return text(str(getattr(caught.value.cause, "type", None)))
@@ -125,7 +125,8 @@ async def test_time_outs(bench: Bench, limit: TimeoutType) -> None:
     busy = Busy()
     busy.free.clear()
     async with bench.worker(running(code), activities=[busy]):
-        assert await bench.run("a") == str(limit)
+        # Core limits the attempt by the whole too, and either limit may be the one that is told.
+        assert await bench.run("a") in {str(limit), str(TimeoutType.START_TO_CLOSE)}
 
 
 @pytest.mark.parametrize("kind", ActivityCancellationType)
