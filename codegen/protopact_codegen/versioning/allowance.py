@@ -46,6 +46,8 @@ class Allowances:
         inside = inside.replace("'", '"')
         if option in {"field", "enum_value"}:
             return f"`[(protopact.v1.{option}).allow = {inside}]`"
+        if option == "service":  # one message says all of a service, beside which no part of it can be said again
+            return f"`allow: {inside}` in `(protopact.v1.service)`"
         return f"`option (protopact.v1.{option}).allow = {inside};`"
 
     def _home(self, element: str) -> tuple[str, str]:
