@@ -6,7 +6,6 @@ failure of ours becomes an application failure whose type is the name of its cla
 
 from __future__ import annotations
 
-import asyncio
 import traceback
 from typing import TypeVar
 
@@ -144,8 +143,6 @@ class FailureConverter:
                 return TimeoutFailureInfo(timeout_type=_name(error.type), last_heartbeat_details=details)
             case CancelledError():
                 return CanceledFailureInfo(details=self._converter.to_details(error.details))
-            case asyncio.CancelledError():
-                return CanceledFailureInfo()
             case TerminatedError():
                 return TerminatedFailureInfo()
             case ServerError():
@@ -244,8 +241,6 @@ def _type(error: BaseException) -> str:
 
 
 def _str(error: BaseException) -> str:
-    if isinstance(error, asyncio.CancelledError):
-        return str(error) or "Cancelled"
     try:
         return str(error)
     except Exception:  # noqa: BLE001 - user code, which must not hide the error that it describes

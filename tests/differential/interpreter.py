@@ -60,7 +60,8 @@ class Interpreter:
 
     Args:
         sdk: The SDK.
-        run: Ids of the workflow and of its run; what stands before a colon in the first tells replays apart.
+        run: Ids of the workflow and of its run. What stands before a colon in the first tells replays apart, and what
+            stands before a dash is of all workflows that belong together.
 
     Attributes:
         tripped: Places where a task has failed, which it does only once; None in a replay, where none fails.
@@ -220,10 +221,14 @@ class Interpreter:
             await self._children[tell.child % len(self._children)](Nudge(note=p.to_text(tell.does)))
 
     async def _tell_other(self, tell: p.TellOther, _: str) -> None:
-        await self._sdk.tell_other(tell.whom, Nudge(note=p.to_text(tell.does)))
+        await self._sdk.tell_other(self._named(tell.whom), Nudge(note=p.to_text(tell.does)))
 
     async def _cancel_other(self, cancel: p.CancelOther, _: str) -> None:
-        await self._sdk.cancel_other(cancel.whom)
+        await self._sdk.cancel_other(self._named(cancel.whom))
+
+    def _named(self, whom: p.Whom) -> str:
+        space, dash, _ = self._id.rpartition("-")
+        return f"{space}{dash}{whom}"
 
     # Branches.
 
@@ -237,14 +242,18 @@ class Interpreter:
         return [_told(result) if isinstance(result, BaseException) else result for result in results]
 
     async def _group(self, group: p.Group, place: str) -> None:
+        raised: BaseException | None = None
         try:
             async with workflow.TaskGroup() as tasks:
                 for index, branch in enumerate(group.branches):
                     tasks.create_task(self._perform(branch, f"{place}.{index}"))
         except BaseExceptionGroup as errors:
-            # A run that ends with one of no Exception waits for ever on Temporal, without a word; ours fails its task.
             self.note(place, [_told(error) for error in errors.exceptions])
-            raise errors.exceptions[0] from None
+            raised = errors.exceptions[0]
+        if raised is not None:
+            # A run that ends with a group of no Exception waits for ever on Temporal, without a word; ours fails its
+            # task.
+            raise raised
 
     async def _first(self, first: p.First, place: str) -> int:
         tasks = [
@@ -424,3 +433,7 @@ class Theirs:
     def validate_add(self, request: Nudge) -> None:
         if request.by < 0:
             raise ValueError("refused")
+
+    @temporal.query(name=P + "Peek")
+    def peek(self, _: Nudge) -> Reading:
+        return Reading()

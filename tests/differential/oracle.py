@@ -13,7 +13,8 @@ from typing import TypeAlias
 from temporalio import workflow as temporal
 from temporalio.client import WorkflowHistory
 from temporalio.runtime import Runtime, TelemetryConfig
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from temporalio.worker import Replayer
+from tests.differential.activations import ACTIVATIONS, Activation, RecordingRunner, recording
 from tests.differential.interpreter import TRACES, Note, Ours, Theirs, Trace
 
 from protopact.errors import HistoryError, NondeterminismError, WorkflowTaskError
@@ -35,10 +36,11 @@ ACCEPTED, NONDETERMINISM, ERROR, SILENCE = "accepted", "nondeterminism", "error"
 
 @dataclass
 class Verdict:
-    """What is said of a history, and what the code saw while it was replayed."""
+    """What is said of a history, what the code saw while it was replayed, and what it was told and asked for."""
 
     verdict: str
     trace: Trace = field(default_factory=list[Note])
+    activations: list[Activation] = field(default_factory=list[Activation])
     why: str = field(default="", compare=False)
 
 
@@ -109,7 +111,8 @@ class Oracle:
 
         replayer = Replayer(
             workflows=[Theirs],
-            workflow_runner=UnsandboxedWorkflowRunner(),
+            workflow_runner=RecordingRunner(),
+            debug_mode=True,  # a machine with much to do is no deadlock
             runtime=Runtime(telemetry=TelemetryConfig(logging=None)),
         )
         async with replayer.workflow_replay_iterator(given()) as results:
@@ -119,7 +122,9 @@ class Oracle:
                 if failure is not None:
                     is_nondeterminism = isinstance(failure, temporal.NondeterminismError)
                     verdict = Verdict(NONDETERMINISM if is_nondeterminism else ERROR, why=str(failure))
-                verdict.trace = TRACES.pop((result.history.workflow_id, result.history.run_id), [[]])[-1]
+                run = result.history.workflow_id, result.history.run_id
+                verdict.trace = TRACES.pop(run, [[]])[-1]
+                verdict.activations = ACTIVATIONS.pop(run, [])
                 current[0].set_result(verdict)
 
 
@@ -153,18 +158,19 @@ def judged_by_us(history: Sequence[Event]) -> Verdict:
     """Our verdict. Whatever is raised but the errors that a replay may raise is not caught."""
     TRACES.clear()
     error: WorkflowTaskError | None
-    try:
-        error = _REPLAYER.replay(History(history), raise_on_failure=False).error
-    except HistoryError as damage:
-        error = damage
+    with recording() as activations:
+        try:
+            error = _REPLAYER.replay(History(history), raise_on_failure=False).error
+        except HistoryError as damage:
+            error = damage
     trace = TRACES.popitem()[1][-1] if TRACES else []
     if error is None:
-        return Verdict(ACCEPTED, trace)
+        return Verdict(ACCEPTED, trace, activations)
     if isinstance(error, NondeterminismError):
-        return Verdict(NONDETERMINISM, trace, why=str(error))
+        return Verdict(NONDETERMINISM, trace, activations, why=str(error))
     # That the code fails the task that is open is no matter of the history for Temporal's Replayer; nor is the first
     # task of a run that has ended without one.
     is_open = type(history[-1].attributes) is WorkflowTaskStarted
     is_unheard = not any(type(event.attributes) is WorkflowTaskCompleted for event in history)
     is_of_open_task = error.__cause__ is not None and (is_open or is_unheard)
-    return Verdict(ACCEPTED if is_of_open_task else ERROR, trace, why=str(error))
+    return Verdict(ACCEPTED if is_of_open_task else ERROR, trace, activations, why=str(error))

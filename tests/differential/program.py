@@ -269,8 +269,20 @@ _SECONDS = st.sampled_from([1.0, 0.0, 2.0, 0.25, 5.0, 30.0])
 _TASKS = st.integers(-1, 3)
 _NUMBERS = st.integers(0, 1)
 _SELDOM = st.sampled_from([False, False, False, True])
-_WHOM: st.SearchStrategy[Whom] = st.sampled_from(get_args(Whom))
-_MEANWHILE = st.lists(st.sampled_from([Pass(), Sleep(0.25), Sleep(1.5), JOINED, Cancel(-1)]), max_size=3)
+_WHOM: st.SearchStrategy[Whom] = st.sampled_from(["p.0", "p", "p.1", "nobody", "p.0"])
+_MEANWHILE: st.SearchStrategy[tuple[Statement, ...]] = st.sampled_from(
+    [
+        (Sleep(0.25),),
+        (Sleep(1.5),),
+        (Sleep(0.25),),
+        (),
+        (Pass(),),
+        (JOINED,),
+        (Sleep(1.5), Cancel(-1), Pass()),
+        (Pass(), Sleep(0.25), Sleep(1.5)),
+    ]
+)
+"""What happens before something is cancelled."""
 
 _ACTIVITIES = st.one_of(
     st.builds(Work, _KINDS, st.booleans(), _SELDOM),
@@ -297,7 +309,14 @@ _OTHERS = st.one_of(
     st.builds(Tell, st.just(Bump()), _NUMBERS),
     st.builds(TellOther, _WHOM, st.just(Bump())),
 )
-_ENDS = st.sampled_from([Fail(), Trip(), Continue(), Return()])
+_ENDS = st.sampled_from([Fail(), Trip(), Continue(), Continue(), Return()])
+
+
+def rescued(body: Statement) -> Rescue:
+    """The body, whose failure is no end."""
+    return Rescue(body, Pass())
+
+
 # What ends a run early is drawn seldom.
 _LEAVES: st.SearchStrategy[Statement] = st.one_of(
     _ACTIVITIES,
@@ -309,26 +328,38 @@ _LEAVES: st.SearchStrategy[Statement] = st.one_of(
     _WAITS,
     _STEPS,
     _OTHERS,
+    _OTHERS.map(rescued),
     st.builds(cancelled, _ACTIVITIES, _MEANWHILE),
     _ENDS,
 )
 
 
-def _child(body: st.SearchStrategy[Statement]) -> st.SearchStrategy[Child]:
+def _child(body: st.SearchStrategy[Statement], *, is_left: bool = False) -> st.SearchStrategy[Child]:
     return st.builds(
         Child,
-        body,
+        body | st.builds(Do, st.tuples(body, st.sampled_from([Wait(2), Sleep(30.0), Work()]))),
         _NUMBERS,
         st.sampled_from(get_args(ChildKind)),
         st.sampled_from(get_args(ParentClose)),
         st.sampled_from(get_args(Reuse)),
         st.none() | st.sampled_from([5.0, 30.0]),
-        st.booleans(),
+        st.just(is_left),
     )
+
+
+def _visited(child: Child, meanwhile: Sequence[Statement]) -> Do:
+    """A child that is started, what happens while it runs, and its end."""
+    return Do((rescued(child), *meanwhile, JOINED))
+
+
+def _started_and_cancelled(start: Start, meanwhile: Sequence[Statement]) -> Do:
+    """An activity that is cancelled by its handle."""
+    return Do((start, *meanwhile, Cancel(-1), JOINED))
 
 
 def _branches(inner: st.SearchStrategy[Statement]) -> st.SearchStrategy[Statement]:
     steps = st.lists(inner, min_size=2, max_size=4).map(tuple)
+    visits = st.lists(st.one_of(_MEANWHILE.map(Do), _OTHERS.map(rescued), inner), max_size=3)
     return st.one_of(
         st.builds(Do, steps),
         st.builds(Do, steps),
@@ -345,6 +376,7 @@ def _branches(inner: st.SearchStrategy[Statement]) -> st.SearchStrategy[Statemen
         st.builds(Locked, inner),
         st.builds(If, inner, inner, st.none() | st.integers(0, 2)),
         _child(inner),
+        st.builds(_visited, _child(inner, is_left=True), visits),
         st.builds(cancelled, _child(inner), _MEANWHILE),
         st.builds(Tell, inner, _NUMBERS) | st.builds(TellOther, _WHOM, inner),
     )
@@ -354,5 +386,18 @@ _STATEMENTS: st.SearchStrategy[Statement] = st.recursive(_LEAVES, _branches, max
 MESSAGES: st.SearchStrategy[Statement] = st.recursive(_LEAVES, _branches, max_leaves=4)
 """What a signal or an update does."""
 
-PROGRAMS: st.SearchStrategy[Statement] = st.builds(Do, st.lists(_STATEMENTS, min_size=1, max_size=5).map(tuple))
+_BODIES: st.SearchStrategy[Statement] = st.lists(_LEAVES, min_size=1, max_size=2).map(tuple).map(Do)
+_SCENES: st.SearchStrategy[Statement] = st.one_of(
+    st.builds(cancelled, st.builds(Work, _KINDS, st.booleans(), _SELDOM), _MEANWHILE),
+    st.builds(cancelled, st.builds(Local, _KINDS, st.booleans(), st.booleans()), _MEANWHILE),
+    st.builds(_started_and_cancelled, st.builds(Start, _KINDS, st.booleans(), _SELDOM), _MEANWHILE),
+    st.builds(cancelled, _child(_BODIES), _MEANWHILE),
+    st.builds(_visited, _child(_BODIES, is_left=True), st.lists(_OTHERS.map(rescued) | _LEAVES, max_size=3)),
+    st.just(Do((Wait(1), Continue()))),
+)
+"""What is cancelled, and children, which a tree of everything comes to too seldom."""
+
+PROGRAMS: st.SearchStrategy[Statement] = st.builds(
+    Do, st.lists(st.one_of(_STATEMENTS, _STATEMENTS.map(rescued), _SCENES), min_size=1, max_size=5).map(tuple)
+)
 """What a run does."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import itertools
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, TypeAlias
@@ -74,12 +75,22 @@ class Schedule(msgspec.Struct, frozen=True):
         early: What happens before the first worker is there.
         is_cached: Whether the run stays in memory between its tasks.
         rest: How the attempts end that are left after the turns; None lets time pass first. Those after them return.
+        hurries: Whether they do so before time goes on.
     """
 
     turns: tuple[Turn, ...] = ()
     early: tuple[Happening, ...] = ()
     is_cached: bool = True
     rest: tuple[Outcome | None, ...] = ()
+    hurries: bool = True
+
+    def ends(self) -> Iterator[Outcome | None]:
+        """How attempts end after the turns."""
+        yield from self.rest
+        while True:
+            if not self.hurries:
+                yield None
+            yield Outcome()
 
 
 _WHOM: st.SearchStrategy[p.Whom] = st.sampled_from(["p", "p", "p.0", "p.0", "p.1"])
@@ -103,7 +114,8 @@ SCHEDULES: st.SearchStrategy[Schedule] = st.builds(
     ).map(tuple),
     st.lists(_CALLS, max_size=2).map(tuple),
     st.booleans(),
-    st.lists(st.one_of(_OUTCOMES, st.none(), _OUTCOMES), max_size=8).map(tuple),
+    st.lists(st.one_of(_OUTCOMES, st.none()), max_size=8).map(tuple),
+    st.booleans(),
 )
 
 
@@ -187,7 +199,7 @@ class _Stage:
     outcomes: int = 0
     traces: dict[tuple[str, str], list[Trace]] = field(default_factory=dict[tuple[str, str], list[Trace]])
 
-    _ROUNDS = 40
+    _ROUNDS = 60
     """After so many, a run that goes on for ever is left alone."""
 
     async def play(self) -> list[Played]:
@@ -246,9 +258,7 @@ class _Stage:
             await self.clock.settle()
 
     async def _finish(self, activities: _Activities) -> None:
-        rest = iter(self.schedule.rest)
-        for _ in range(self._ROUNDS):
-            outcome = next(rest, Outcome())
+        for outcome in itertools.islice(self.schedule.ends(), self._ROUNDS):
             if activities.attempts and outcome is not None:
                 self._end(activities.attempts, outcome)
                 await self.clock.settle()

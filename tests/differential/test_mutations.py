@@ -79,10 +79,10 @@ def check(history: Sequence[Event], mutation: Mutation, oracle: Oracle) -> None:
 
 
 def damage(program: Statement, schedule: Schedule, mutations: Sequence[Mutation], oracle: Oracle) -> None:
-    history = play(program, schedule)[0].history
-    whole = history[: task_boundaries(history)[-1]]
-    for mutation in mutations:
-        check(whole, mutation, oracle)
+    for played in play(program, schedule)[:1]:
+        whole = played.history[: task_boundaries(played.history)[-1]]
+        for mutation in mutations:
+            check(whole, mutation, oracle)
 
 
 SEVERAL = st.lists(MUTATIONS, min_size=1, max_size=6)

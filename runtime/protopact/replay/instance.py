@@ -236,7 +236,7 @@ class Instance(Runtime):
     def _end(self, error: BaseException) -> None:
         failure = error
         if isinstance(error, asyncio.CancelledError):
-            failure = CancelledFailure(str(error) or "Cancelled")
+            failure = CancelledFailure(str(error))
         if self.is_cancel_requested and _is_cancellation(failure):
             self.close(WorkflowExecutionCanceled, CancelWorkflowExecution, error)
         elif self.is_failure(failure):
