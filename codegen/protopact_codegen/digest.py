@@ -30,9 +30,9 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class _Type:
-    """A message or enum: its canonical form and what its fields reach."""
+    """A message or enum: its canonical form as JSON and what its fields reach."""
 
-    form: Form
+    text: str
     reaches: tuple[Descriptor | EnumDescriptor, ...] = ()
 
 
@@ -55,14 +55,14 @@ class Digester:
             "service": service,
             "task_queue": task_queue or "",
             "elements": [_form(element) for element in elements],
-            "types": self._closure(elements),
         }
-        text = json.dumps(contract, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        return sha256(text.encode()).hexdigest()
+        # As the JSON of one object; each type is written once, however many services reach it.
+        types = ",".join(f"{_json(name)}:{text}" for name, text in sorted(self._closure(elements).items()))
+        return sha256(f'{_json(contract)[:-1]},"types":{{{types}}}}}'.encode()).hexdigest()
 
-    def _closure(self, elements: Iterable[Element]) -> dict[str, Form]:
+    def _closure(self, elements: Iterable[Element]) -> dict[str, str]:
         pending: list[Descriptor | EnumDescriptor] = [message.descriptor for message in _messages(elements)]
-        closure: dict[str, Form] = {}
+        closure: dict[str, str] = {}
         while pending:
             descriptor = pending.pop()
             name = descriptor.full_name
@@ -71,7 +71,7 @@ class Digester:
             known = self._types.get(name)
             if known is None:
                 known = self._types[name] = _type(descriptor)
-            closure[name] = known.form
+            closure[name] = known.text
             pending += known.reaches
         return closure
 
@@ -91,15 +91,18 @@ def _messages(elements: Iterable[Element]) -> Iterator[Message]:
 
 def _type(descriptor: Descriptor | EnumDescriptor) -> _Type:
     if isinstance(descriptor, EnumDescriptor):
-        return _Type(
-            [descriptor.is_closed, [[value.name, value.number] for value in sorted(descriptor.values, key=_number)]]
-        )
+        values: list[Form] = [[value.name, value.number] for value in sorted(descriptor.values, key=_number)]
+        return _Type(_json([descriptor.is_closed, values]))
     members = descriptor.fields
     reached = (member.message_type or member.enum_type for member in members)
     return _Type(
-        [_field(member) for member in sorted(members, key=_number)],
+        _json([_field(member) for member in sorted(members, key=_number)]),
         tuple(type_ for type_ in reached if type_ is not None),
     )
+
+
+def _json(form: Form) -> str:
+    return json.dumps(form, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def _number(item: FieldDescriptor | EnumValueDescriptor) -> int:
