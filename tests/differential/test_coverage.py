@@ -29,7 +29,6 @@ MEANT = {
     "cancel activity over",
     "cancel child over",
     "cancel local activity over",
-    "cancel local activity TRY_CANCEL replayed",
     "cancel signal unsent",
     "cancelled activity ActivityTaskCanceled in no attempt",
     "cancelled activity ActivityTaskCanceled in the first attempt",
