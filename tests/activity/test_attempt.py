@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 import pytest
+from google.protobuf.source_context_pb2 import SourceContext
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from tests.activity.bench import PING, SECOND, WORK, Bench
 
@@ -156,7 +157,7 @@ async def test_an_application_error_keeps_what_it_says(kind: str) -> None:
         except ValueError as error:
             raise ApplicationError(
                 "out of stock",
-                StringValue(value="screws"),
+                SourceContext(file_name="screws"),
                 {"left": 0},
                 type="OutOfStock",
                 non_retryable=True,
@@ -175,7 +176,7 @@ async def test_an_application_error_keeps_what_it_says(kind: str) -> None:
     assert isinstance(failure.info, ApplicationFailureInfo)
     assert (failure.info.type, failure.info.non_retryable) == ("OutOfStock", True)
     assert failure.info.next_retry_delay == Duration(7 * SECOND)
-    assert bench.converter.from_details(failure.info.details) == [StringValue(value="screws"), {"left": 0}]
+    assert bench.converter.from_details(failure.info.details) == [SourceContext(file_name="screws"), {"left": 0}]
     assert failure.cause is not None
     assert failure.cause.message == "invalid literal for int() with base 10: 'no such shelf'"
     assert failure.cause.info == ApplicationFailureInfo(type="ValueError")

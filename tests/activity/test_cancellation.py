@@ -9,6 +9,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from google.protobuf.source_context_pb2 import SourceContext
 from google.protobuf.wrappers_pb2 import StringValue
 from tests.activity.bench import Bench
 
@@ -104,13 +105,13 @@ async def test_details_of_a_cancellation(caplog: pytest.LogCaptureFixture) -> No
             gate.arrive()
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            raise CancelledError("stopped", StringValue(value="half way"), 2) from None
+            raise CancelledError("stopped", SourceContext(file_name="half way"), 2) from None
         raise AssertionError
 
     bench = Bench(work)
     outcome = await cancelled(bench, gate)
     assert isinstance(outcome, Cancelled)
-    assert bench.converter.from_details(outcome.details) == [StringValue(value="half way"), 2]
+    assert bench.converter.from_details(outcome.details) == [SourceContext(file_name="half way"), 2]
     assert caplog.messages == []
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import pytest
+from google.protobuf.source_context_pb2 import SourceContext
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -156,12 +157,12 @@ async def test_a_message_is_taken_as_it_is_at_the_call() -> None:
     heart = Heart()
     bench = Bench(heart.work)
     bench.start(key=KEY, heartbeat_timeout=10)
-    progress = Int32Value(value=1)
+    progress = SourceContext(file_name="a")
     await heart.beat(bench, "first")
     await heart.beat(bench, progress)
-    progress.value = 2
+    progress.file_name = "b"
     await bench.advance(8)
-    assert records(bench) == [(0, "first"), (8, Int32Value(value=1))]
+    assert records(bench) == [(0, "first"), (8, SourceContext(file_name="a"))]
     heart.end()
     await bench.outcome(KEY)
 
