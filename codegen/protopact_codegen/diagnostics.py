@@ -119,6 +119,11 @@ class Diagnostic:
         return self.place.option(*self.steps) if self.steps or self.place.option_path else self.place.position
 
     @property
+    def anchor(self) -> Path:
+        """Path in its file of what `position` is the position of; empty for the file."""
+        return self.place.anchor(*self.steps)
+
+    @property
     def order(self) -> tuple[Position, Path, str]:
         """Sorts by element, option field and code, which are the same under every compiler."""
         return self.place.position, self.place.numbers(*self.steps), self.code.value

@@ -64,10 +64,14 @@ class Source:
         """Comment of what stands at `path`, which is a service or an rpc; without comment marks and outer blank."""
         return self._comments.get(path, "")
 
-    def find(self, path: Path) -> Position | None:
-        """Position of what stands at `path`, else of the first thing inside of it; None when there is neither."""
-        start = self._starts.get(path) or min(map(self._starts.__getitem__, self._inside(path)), default=None)
-        return None if start is None else Position(self.path, start[0] + 1, start[1] + 1)
+    def locate(self, path: Path) -> Path | None:
+        """`path` if something stands there, else the path of the first thing inside of it; None without either."""
+        return path if path in self._starts else min(self._inside(path), key=self._starts.__getitem__, default=None)
+
+    def position(self, path: Path) -> Position:
+        """Position of what `locate` has found; the begin of the file for the file itself, which has the empty path."""
+        line, column = self._starts[path] if path else (0, 0)
+        return Position(self.path, line + 1, column + 1)
 
     def is_enum(self, full_name: str) -> bool:
         """Whether the type that is called `full_name` is an enum; it must be of this file."""
@@ -154,28 +158,37 @@ class Place:
     @property
     def position(self) -> Position:
         """Position of the element itself."""
-        for end in range(len(self.path), 0, -1):
-            found = self.source.find(self.path[:end])
-            if found is not None:
-                return found
-        return Position(self.source.path, 1, 1)
+        return self.source.position(self._element)
 
     def part(self, number: int) -> Place:
         """Place of a field of the element's own descriptor, for example its request type."""
         return Place(self.source, (*self.path, number))
 
     def option(self, *steps: str | int) -> Position:
-        """Position of an option field, given by names and list indexes.
+        """Position of an option field, given by names and list indexes, as `anchor` finds it."""
+        return self.source.position(self.anchor(*steps))
 
-        The finest that the compiler tells: the field, else what is around it up to the option, else the element.
+    def anchor(self, *steps: str | int) -> Path:
+        """Path of an option field, given by names and list indexes, or of what is told in its stead.
+
+        The finest that the compiler tells: the field, else what is around it up to the option, else the element; empty
+        for the file.
         """
         path = (*self.option_path, *self.numbers(*steps))
         # The first two numbers after the element are its `options` and the extension; only what is inside is ours.
         for end in range(len(path), len(self.path) + 1, -1):
-            found = self.source.find(path[:end])
+            found = self.source.locate(path[:end])
             if found is not None:
                 return found
-        return self.position
+        return self._element
+
+    @property
+    def _element(self) -> Path:
+        for end in range(len(self.path), 0, -1):
+            found = self.source.locate(self.path[:end])
+            if found is not None:
+                return found
+        return ()
 
     def numbers(self, *steps: str | int) -> Path:
         """Path of an option field within the options: its fields' numbers for their names."""
