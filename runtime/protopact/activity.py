@@ -21,15 +21,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from protopact import contract
-from protopact.errors import NotInActivityError
+from protopact.errors import NotInActivityError, OptionError
 from protopact.policy import Priority, RetryPolicy
 
 __all__ = [
     "Activities",
     "CancellationReason",
+    "CompleteAsync",
     "Context",
     "Info",
     "cancellation_reason",
@@ -41,6 +42,7 @@ __all__ = [
     "is_cancelled",
     "is_worker_shutdown",
     "logger",
+    "raise_complete_async",
     "shield_thread_cancel_exception",
     "wait_for_cancelled",
     "wait_for_cancelled_sync",
@@ -109,6 +111,8 @@ class Info:
         retry_policy: How it is retried.
         priority: Its place among the tasks of its queue.
         is_local: Whether it is a local activity, which its workflow task waits for.
+        task_token: Names this attempt to whoever completes it from outside, by `Engine.async_activity_handle`: bytes of
+            the engine's own. Empty for a local activity, which cannot be completed so.
     """
 
     activity_id: str
@@ -128,6 +132,14 @@ class Info:
     retry_policy: RetryPolicy | None
     priority: Priority
     is_local: bool = False
+    task_token: bytes = b""
+
+
+class CompleteAsync(BaseException):
+    """Raised by `raise_complete_async`; let it pass.
+
+    It is no `Exception`, so that code which handles failures does not take it for one.
+    """
 
 
 class Context(ABC):
@@ -243,6 +255,26 @@ def heartbeat_details(cls: type[T], /, *, index: int = 0) -> T | None:
         PayloadError: The detail is not of that class.
     """
     return _context().heartbeat_details(cls, index)
+
+
+def raise_complete_async() -> NoReturn:
+    """End the code of the activity and leave the activity open: `Engine.async_activity_handle` completes it later.
+
+    Hand `info().task_token` out before. The time-outs of the attempt go on: without its completion, or a heartbeat of
+    the handle, the attempt times out and is tried again, under another token.
+
+    Raises:
+        CompleteAsync: Always; let it pass.
+        NotInActivityError: Not in an activity.
+        OptionError: In a local activity, which its workflow task waits for.
+    """
+    known = _context().info
+    if known.is_local:
+        raise OptionError(
+            f"activity {known.activity_type} is called as a local activity, which cannot be completed from outside; "
+            "call it as an ordinary one"
+        )
+    raise CompleteAsync
 
 
 def is_cancelled() -> bool:

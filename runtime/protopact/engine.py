@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
 from protopact import contract
+from protopact.completion import ActivityRef, AsyncActivityHandle, contract_of
 from protopact.history.event import Event
 from protopact.origin import Origin
 from protopact.payload.payload import Headers, Payload
@@ -350,6 +351,54 @@ class Engine(ABC):
     @abstractmethod
     async def delete_workflow(self, ref: WorkflowRef) -> None:
         """Delete a run and its history; an open run is terminated first. Raises `NotFoundError`."""
+
+    @abstractmethod
+    async def complete_activity(self, ref: ActivityRef, activity: contract.Activity[Any, Resp], response: Resp) -> None:
+        """Complete an activity from outside; see `AsyncActivityHandle`, for the three below too."""
+
+    @abstractmethod
+    async def fail_activity(self, ref: ActivityRef, error: Exception, last_heartbeat_details: Sequence[object]) -> None:
+        """Fail an attempt of an activity from outside."""
+
+    @abstractmethod
+    async def report_activity_cancellation(self, ref: ActivityRef, details: Sequence[object]) -> None:
+        """End an activity whose cancellation was requested."""
+
+    @abstractmethod
+    async def heartbeat_activity(self, ref: ActivityRef, details: Sequence[object]) -> None:
+        """Record a heartbeat from outside."""
+
+    def async_activity_handle(
+        self,
+        activity: Callable[..., Awaitable[Resp] | Resp],
+        /,
+        *,
+        task_token: bytes | None = None,
+        workflow_id: str = "",
+        run_id: str | None = None,
+        activity_id: str = "",
+    ) -> AsyncActivityHandle[Resp]:
+        """A handle of an activity whose code has called `activity.raise_complete_async`.
+
+        ::
+
+            handle = engine.async_activity_handle(NodeProvisionerService.Activities.create_vm, task_token=token)
+            await handle.complete(CreateVmResponse(vm_id="vm-1"))
+
+        Nothing is asked of the engine until the handle is used.
+
+        Args:
+            activity: The method of the generated activities class: it says what the response is.
+            task_token: `activity.info().task_token` of the attempt; or else the ids.
+            workflow_id: Workflow that called it.
+            run_id: Run that called it; by default the latest of the workflow.
+            activity_id: Id of the activity, `activity.info().activity_id`.
+
+        Raises:
+            OptionError: `activity` is no such method, or what names it is missing or given twice.
+        """
+        ref = ActivityRef(task_token=task_token, workflow_id=workflow_id, run_id=run_id, activity_id=activity_id)
+        return AsyncActivityHandle(self, contract_of(activity), ref)
 
     @abstractmethod
     def run_worker(self, options: WorkerOptions) -> AbstractAsyncContextManager[None]:

@@ -68,6 +68,7 @@ __all__ = [
     "AlreadyClosedError",
     "AlreadyStartedError",
     "ApplicationError",
+    "AsyncActivityCancelledError",
     "CancelledError",
     "ChannelClosedError",
     "ChildWorkflowError",
@@ -407,7 +408,14 @@ class QueryError(ProtopactError):
 
 
 class NotFoundError(ProtopactError):
-    """There is no such workflow, run or update."""
+    """There is no such workflow, run, update or open activity."""
+
+
+class AsyncActivityCancelledError(ProtopactError):
+    """An activity that is completed from outside was cancelled: its handle's heartbeat says so.
+
+    Clean up and answer with `report_cancellation`; completing it all the same is possible.
+    """
 
 
 class AlreadyStartedError(FailureError):

@@ -25,6 +25,7 @@ from protopact.embedded.clock import Clock
 from protopact.embedded.context import Flag, LocalContext
 from protopact.embedded.heartbeat import Heartbeats, throttle_interval
 from protopact.embedded.retry import next_attempt, what_follows, with_defaults
+from protopact.embedded.tokens import TaskToken
 from protopact.embedded.watchdog import Watchdog
 from protopact.errors import ApplicationError, CancelledError, FailureError, PayloadSizeError, ServerError
 from protopact.executor import ThreadExecutor
@@ -38,7 +39,17 @@ from protopact.payload.payload import Headers, Payload, Payloads
 from protopact.policy import Priority, RetryPolicy
 from protopact.worker import RegisteredActivity, Registry
 
-__all__ = ["Attempt", "AttemptKey", "AttemptRunner", "Cancelled", "Completed", "Failed", "HandedBack", "Outcome"]
+__all__ = [
+    "Attempt",
+    "AttemptKey",
+    "AttemptRunner",
+    "Cancelled",
+    "Completed",
+    "Failed",
+    "HandedBack",
+    "Outcome",
+    "WillCompleteAsync",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -130,7 +141,12 @@ class HandedBack:
     """The worker stopped before the attempt ended: nothing is known of its outcome."""
 
 
-Outcome: TypeAlias = Completed | Failed | Cancelled | HandedBack
+@dataclass(frozen=True, slots=True)
+class WillCompleteAsync:
+    """The code has ended and left the attempt open, for whoever has its token."""
+
+
+Outcome: TypeAlias = Completed | Failed | Cancelled | HandedBack | WillCompleteAsync
 
 
 class _Running(LocalContext):
@@ -321,6 +337,8 @@ class AttemptRunner:
     async def _outcome(self, running: _Running) -> Outcome:
         try:
             return Completed(await self._execute(running))
+        except activity.CompleteAsync:
+            return WillCompleteAsync()
         except (asyncio.CancelledError, CancelledError) as error:
             match running.cancellation_reason:
                 case CancellationReason.WORKER_SHUTDOWN:
@@ -491,6 +509,9 @@ def _info(attempt: Attempt, registered: RegisteredActivity | None) -> Info:
         retry_policy=_retry_policy(attempt.retry_policy),
         priority=Priority() if registered is None else registered.contract.priority,
         is_local=attempt.is_local,
+        task_token=b""
+        if attempt.is_local
+        else TaskToken(attempt.workflow_id, attempt.run_id, attempt.key[1], attempt.attempt).encode(),
     )
 
 

@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from protopact.activity import CancellationReason
-from protopact.embedded.attempt import Attempt, AttemptKey, Cancelled, Completed, Failed
+from protopact.embedded.attempt import Attempt, AttemptKey, Cancelled, Completed, Failed, WillCompleteAsync
 from protopact.embedded.attempt import Outcome as AttemptOutcome
 from protopact.embedded.inbox import (
     AttemptCancelled,
     AttemptCompleted,
     AttemptFailed,
+    AttemptHeartbeat,
+    AttemptLeft,
     AttemptLost,
     AttemptTimedOut,
     Outcome,
@@ -24,7 +26,7 @@ from protopact.embedded.inbox import (
 )
 from protopact.embedded.records import ActivityRow, RunRow, decode_payloads, restore_activity
 from protopact.embedded.retry import next_attempt, timeout_failure, what_follows
-from protopact.embedded.run import Activity, Run
+from protopact.embedded.run import OUTSIDE, Activity, Run
 from protopact.embedded.tick import Tick
 from protopact.errors import RetryState, TimeoutType
 from protopact.history.event import (
@@ -50,6 +52,9 @@ _logger = logging.getLogger(__name__)
 
 _NOT_STARTED: Payloads = (Payload(metadata={"encoding": b"json/plain"}, data=b'"ACTIVITY_ID_NOT_STARTED"'),)
 """Details of an activity that was cancelled before it started, as the Temporal server words them."""
+
+
+_NEVER = Timestamp(1 << 62)
 
 
 class _Running:
@@ -337,11 +342,32 @@ class Dispatch:
                 activity.heartbeat = item.heartbeat or activity.heartbeat
                 self._timed_out(tick, run, activity, item.identity, TimeoutType[item.timeout_type])
             case AttemptLost():
+                if activity.holder == OUTSIDE:
+                    return  # the process has died after the code had ended
                 activity.heartbeat = item.heartbeat or activity.heartbeat
                 # What the Temporal server would find out later; there is nothing to wait for here.
                 silent = activity.event.heartbeat_timeout
                 timeout_type = TimeoutType.HEARTBEAT if silent else TimeoutType.START_TO_CLOSE
                 self._timed_out(tick, run, activity, item.identity, timeout_type, lost=True)
+
+    def note(self, tick: Tick, run: Run, item: AttemptLeft | AttemptHeartbeat) -> None:
+        """Keep what was heard of an attempt: that it is completed from outside, or a heartbeat from there."""
+        activity = run.activities.get(item.scheduled_event_id)
+        if activity is None or activity.attempt != item.attempt:
+            return
+        heard = Timestamp(item.at if isinstance(item, AttemptHeartbeat) else item.heartbeat_at)
+        if activity.heartbeat_at is None or heard >= activity.heartbeat_at:
+            activity.heartbeat_at = heard
+            activity.heartbeat = item.details if isinstance(item, AttemptHeartbeat) else item.heartbeat
+        if isinstance(item, AttemptLeft):
+            activity.holder = OUTSIDE
+            activity.started_at = Timestamp(item.started_at)
+        running = self._running.get((run.key, item.scheduled_event_id, item.attempt))
+        if running is not None:  # it was heard of before its code has ended
+            running.heartbeat, running.heartbeat_at = activity.heartbeat, activity.heartbeat_at
+        run.changed_activities[activity.scheduled_event_id] = None
+        run.changed = True
+        run.plan_activity(activity, tick.now)
 
     def deadline(self, tick: Tick, run: Run, activity: Activity) -> None:
         """Something is due for an activity: its attempt may start, or it has waited too long."""
@@ -349,7 +375,10 @@ class Dispatch:
             self._refresh(run, activity)
         expiration, start_limit = activity.expiration, activity.start_limit
         identity = self._identity(run, activity)
-        if expiration is not None and expiration <= tick.now and (start_limit is None or expiration <= start_limit):
+        attempt_limit = activity.attempt_limit
+        if attempt_limit is not None and attempt_limit[0] <= tick.now and attempt_limit[0] < (expiration or _NEVER):
+            self._timed_out(tick, run, activity, identity, attempt_limit[1])
+        elif expiration is not None and expiration <= tick.now and (start_limit is None or expiration <= start_limit):
             self._cancel_attempt(tick, run, activity, CancellationReason.TIMED_OUT)
             self._timed_out(tick, run, activity, identity, TimeoutType.SCHEDULE_TO_CLOSE)
         elif start_limit is not None and start_limit <= tick.now:
@@ -361,7 +390,7 @@ class Dispatch:
 
     def request_cancel(self, tick: Tick, run: Run, activity: Activity) -> Activity | None:
         """The workflow asks to cancel. Returns the activity when it waits, and so is cancelled on the spot."""
-        self._refresh_if_shared(run, activity)
+        self.refresh_if_shared(run, activity)
         if activity.holder is None:
             return activity
         self._cancel_attempt(tick, run, activity, CancellationReason.CANCEL_REQUESTED)
@@ -382,12 +411,12 @@ class Dispatch:
     def abandon(self, tick: Tick, run: Run) -> None:
         """A run is about to close: cancel what runs of its activities."""
         for activity in run.activities.values():
-            self._refresh_if_shared(run, activity)
+            self.refresh_if_shared(run, activity)
             if activity.holder is not None:
                 self._cancel_attempt(tick, run, activity, CancellationReason.NOT_FOUND)
 
     def _cancel_attempt(self, tick: Tick, run: Run, activity: Activity, reason: CancellationReason) -> None:
-        if activity.holder is None:
+        if activity.holder in (None, OUTSIDE):  # who completes it from outside hears of it by a heartbeat
             return
         key = (run.key, activity.scheduled_event_id, activity.attempt)
         if activity.holder != self._shell.process_id:
@@ -500,6 +529,7 @@ class Dispatch:
         activity.due_at = Timestamp(tick.now + delay)
         activity.holder = None
         activity.started_at = None
+        activity.heartbeat_at = None
         activity.last_failure = failure
         run.changed_activities[activity.scheduled_event_id] = None
         run.changed = True
@@ -516,7 +546,8 @@ class Dispatch:
         running = self._running.get((run.key, activity.scheduled_event_id, activity.attempt))
         return "" if running is None else running.worker.identity
 
-    def _refresh_if_shared(self, run: Run, activity: Activity) -> None:
+    def refresh_if_shared(self, run: Run, activity: Activity) -> None:
+        """Learn whether another process has taken an attempt that waits."""
         if self._shell.serving.has_peers and activity.stored and activity.holder is None:
             self._refresh(run, activity)
 
@@ -540,7 +571,7 @@ def lost_attempts(rows: Iterable[ActivityRow]) -> list[tuple[int, AttemptLost]]:
     ]
 
 
-def _item(running: _Running, outcome: AttemptOutcome | TimeoutType) -> Outcome:
+def _item(running: _Running, outcome: AttemptOutcome | TimeoutType) -> Outcome | AttemptLeft:
     _, scheduled_event_id, number = running.attempt.key
     identity, started_at = running.worker.identity, running.attempt.started_time
     head = (scheduled_event_id, number, identity, started_at)
@@ -551,6 +582,8 @@ def _item(running: _Running, outcome: AttemptOutcome | TimeoutType) -> Outcome:
             return AttemptFailed(*head, failure, running.heartbeat)
         case Cancelled(details=details):
             return AttemptCancelled(*head, details, running.heartbeat)
+        case WillCompleteAsync():
+            return AttemptLeft(*head, running.heartbeat_at, running.heartbeat)
         case TimeoutType():
             return AttemptTimedOut(*head, outcome.name, running.heartbeat)
         case _:

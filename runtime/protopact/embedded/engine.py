@@ -14,8 +14,17 @@ from uuid import UUID
 import msgspec
 
 from protopact import contract
+from protopact.completion import ActivityRef
 from protopact.embedded.clock import Clock, Ids, SystemClock
-from protopact.embedded.inbox import CancelRequest, Signal, Update
+from protopact.embedded.inbox import (
+    AttemptCancelled,
+    AttemptCompleted,
+    AttemptFailed,
+    AttemptHeartbeat,
+    CancelRequest,
+    Signal,
+    Update,
+)
 from protopact.embedded.records import RunRow
 from protopact.embedded.requests import Requests
 from protopact.embedded.run import STATUSES
@@ -437,6 +446,47 @@ class EmbeddedEngine(Engine):
             lambda tick, caller: shell.calls.delete(tick, caller, exact)
         ):
             await asyncio.sleep(_BUSY_SECONDS)
+
+    # -- activities that are completed from outside
+
+    async def complete_activity(self, ref: ActivityRef, activity: contract.Activity[Any, Resp], response: Resp) -> None:
+        """See `Engine`."""
+        shell = self._open
+        result = await self._requests.response(activity, response)
+        await shell.ask(
+            lambda tick, caller: shell.tokens.tell(tick, caller, ref, lambda head: AttemptCompleted(*head, result))
+        )
+
+    async def fail_activity(self, ref: ActivityRef, error: Exception, last_heartbeat_details: Sequence[object]) -> None:
+        """See `Engine`."""
+        shell = self._open
+        details = await self._requests.details(last_heartbeat_details)
+        failure = await self._codecs.encode_failure(self._failures.to_failure(error))
+        await shell.ask(
+            lambda tick, caller: shell.tokens.tell(
+                tick, caller, ref, lambda head: AttemptFailed(*head, failure, details)
+            )
+        )
+
+    async def report_activity_cancellation(self, ref: ActivityRef, details: Sequence[object]) -> None:
+        """See `Engine`."""
+        shell = self._open
+        payloads = await self._requests.details(details)
+        await shell.ask(
+            lambda tick, caller: shell.tokens.tell(
+                tick, caller, ref, lambda head: AttemptCancelled(*head, payloads), is_cancellation=True
+            )
+        )
+
+    async def heartbeat_activity(self, ref: ActivityRef, details: Sequence[object]) -> None:
+        """See `Engine`."""
+        shell = self._open
+        payloads = await self._requests.details(details)
+        await shell.ask(
+            lambda tick, caller: shell.tokens.tell(
+                tick, caller, ref, lambda head: AttemptHeartbeat(*head[:2], tick.now, payloads)
+            )
+        )
 
     # -- views
 

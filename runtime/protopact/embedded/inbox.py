@@ -29,6 +29,8 @@ __all__ = [
     "AttemptCancelled",
     "AttemptCompleted",
     "AttemptFailed",
+    "AttemptHeartbeat",
+    "AttemptLeft",
     "AttemptLost",
     "AttemptTimedOut",
     "CancelRequest",
@@ -131,6 +133,26 @@ class AttemptLost(msgspec.Struct, frozen=True, tag="lost"):
     heartbeat: Payloads = ()
 
 
+class AttemptLeft(msgspec.Struct, frozen=True, tag="left"):
+    """The code of an attempt has ended, and the attempt is completed from outside."""
+
+    scheduled_event_id: int
+    attempt: int
+    identity: str
+    started_at: int
+    heartbeat_at: int
+    heartbeat: Payloads = ()
+
+
+class AttemptHeartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
+    """A heartbeat from outside."""
+
+    scheduled_event_id: int
+    attempt: int
+    at: int
+    details: Payloads = ()
+
+
 class ChildClosed(msgspec.Struct, frozen=True, tag="child_closed"):
     """A child of the run has closed, and no other run goes on in its place.
 
@@ -158,7 +180,7 @@ class ChildClosed(msgspec.Struct, frozen=True, tag="child_closed"):
 Outcome: TypeAlias = AttemptCompleted | AttemptFailed | AttemptCancelled | AttemptTimedOut | AttemptLost
 """How an attempt of an activity ended."""
 
-Item: TypeAlias = Signal | CancelRequest | Update | Query | Outcome | ChildClosed
+Item: TypeAlias = Signal | CancelRequest | Update | Query | Outcome | AttemptLeft | AttemptHeartbeat | ChildClosed
 """Something for a run."""
 
 

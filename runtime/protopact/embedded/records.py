@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from protopact.embedded.inbox import Item, decode_item
 from protopact.embedded.run import Activity, Run
 from protopact.embedded.schema import EVENT_ID_BITS
 from protopact.embedded.store import Row, Store, Value
@@ -82,6 +83,7 @@ class ActivityRow(NamedTuple):
     heartbeat: bytes | None
     last_failure: bytes | None
     cancel_requested: int
+    heartbeat_at: int | None
 
 
 _RUN_COLUMNS = ", ".join(RunRow._fields)
@@ -262,6 +264,11 @@ class Records:
         )
         return ActivityRow(*rows[0]) if rows else None
 
+    def inbox(self, key: int, taken: Container[int]) -> list[Item]:
+        """What waits for a run, but for the rows that were taken."""
+        rows = self._store.select("SELECT id, item FROM inbox WHERE run_key = ? ORDER BY id", (key,))
+        return [decode_item(item) for row, item in rows if row not in taken]
+
     def attempts_of(self, holder: int) -> list[ActivityRow]:
         """Attempts that a process runs."""
         rows = self._store.select(f"SELECT {_ACTIVITY_COLUMNS} FROM activity WHERE holder = ?", (holder,))  # noqa: S608
@@ -326,6 +333,7 @@ def restore_activity(activity: Activity, row: ActivityRow) -> None:
     activity.holder = row.holder
     activity.started_at = None if row.started_at is None else Timestamp(row.started_at)
     activity.heartbeat = decode_payloads(row.heartbeat)
+    activity.heartbeat_at = None if row.heartbeat_at is None else Timestamp(row.heartbeat_at)
     activity.last_failure = None if row.last_failure is None else _failure.decode(row.last_failure)
 
 
@@ -400,4 +408,5 @@ def _activity_row(key: int, activity: Activity) -> Row:
         encode_payloads(activity.heartbeat),
         None if activity.last_failure is None else _encoder.encode(activity.last_failure),
         1 if activity.cancel_event_id else 0,
+        activity.heartbeat_at,
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
+from protopact import contract
 from protopact.embedded.calls import Start
 from protopact.embedded.shell import Shell
 from protopact.engine import QueryWorkflow, SignalWorkflow, StartWorkflow, UpdateWorkflow
@@ -15,7 +17,7 @@ from protopact.history.event import UpdateRequest, WorkflowExecutionSignaled, Wo
 from protopact.history.time import Duration, Timestamp
 from protopact.options import check_policies
 from protopact.origin import origin_to_memo
-from protopact.payload import CodecChain, PayloadConverter
+from protopact.payload import CodecChain, PayloadConverter, Payloads
 from protopact.payload.attributes import memo_to_payloads, search_attributes_to_payloads
 from protopact.payload.sizes import check_size
 from protopact.replay.advance import QueryRequest
@@ -130,6 +132,19 @@ class Requests:
                 header=call.headers,
             )
         )
+
+    async def response(self, activity: contract.Activity[Any, Any], response: object) -> Payloads:
+        """What an activity is completed with; raises as `start` does."""
+        where = f"response of activity {activity.name}"
+        payloads = self._converter.to_payloads(activity.response, response, where=where)
+        check_size(payloads, where)
+        return await self._codecs.encode(payloads)
+
+    async def details(self, values: Sequence[object]) -> Payloads:
+        """Details of a heartbeat or a cancellation; raises as `start` does."""
+        payloads = self._converter.to_details(values)
+        check_size(payloads, "the details")
+        return await self._codecs.encode(payloads)
 
     async def _encode(self, struct: S) -> S:
         return (await self._codecs.encode_structs([struct]))[0] if self._codecs else struct

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from protopact.engine import WorkflowStatus
+from protopact.errors import TimeoutType
 from protopact.history import event as events
 from protopact.history.event import Attributes, Event
 from protopact.history.failure import Failure
@@ -38,6 +39,9 @@ Deadline: TypeAlias = tuple[Timestamp, int, int, int]
 TIMER = 0
 """A timer fires; the id is the event that started it."""
 
+OUTSIDE = -1
+"""In place of the process that runs an attempt: nobody does, and whoever has its token completes it."""
+
 ACTIVITY = 1
 """An attempt may start, or a time-out passes; the id is the event that scheduled the activity."""
 
@@ -56,9 +60,10 @@ class Activity:
         event: What was scheduled.
         attempt: Number of the attempt that waits or runs.
         due_at: When that attempt may start.
-        holder: Process that runs it; None while it waits, as far as this process knows.
+        holder: Process that runs it, or `OUTSIDE`; None while it waits, as far as this process knows.
         started_at: When it started; None while it waits.
         heartbeat: Details of the last heartbeat that was recorded.
+        heartbeat_at: When an attempt that is completed from outside has last heartbeated.
         last_failure: What the attempt before failed with.
         cancel_event_id: Event that asked to cancel it; 0 without one.
         stored: Whether the table `activity` has it.
@@ -70,6 +75,7 @@ class Activity:
         "due_at",
         "event",
         "heartbeat",
+        "heartbeat_at",
         "holder",
         "last_failure",
         "scheduled_event_id",
@@ -87,6 +93,7 @@ class Activity:
         self.holder: int | None = None
         self.started_at: Timestamp | None = None
         self.heartbeat: Payloads = ()
+        self.heartbeat_at: Timestamp | None = None
         self.last_failure: Failure | None = None
         self.cancel_event_id = 0
         self.stored = False
@@ -103,8 +110,25 @@ class Activity:
         limit = self.event.schedule_to_start_timeout
         return Timestamp(self.due_at + limit) if limit and self.holder is None else None
 
+    @property
+    def attempt_limit(self) -> tuple[Timestamp, TimeoutType] | None:
+        """What the run's holder watches of an attempt that is completed from outside: the next of its time-outs."""
+        if self.holder != OUTSIDE or self.started_at is None:
+            return None
+        limits = list[tuple[Timestamp, TimeoutType]]()
+        if self.event.start_to_close_timeout:
+            limits.append((Timestamp(self.started_at + self.event.start_to_close_timeout), TimeoutType.START_TO_CLOSE))
+        if self.event.heartbeat_timeout:
+            heard = self.heartbeat_at or self.started_at
+            limits.append((Timestamp(heard + self.event.heartbeat_timeout), TimeoutType.HEARTBEAT))
+        return min(limits, key=lambda limit: limit[0]) if limits else None
+
     def next_deadline(self, now: Timestamp) -> Timestamp | None:
         """When the run has something to do for it, without anything arriving."""
+        if self.holder == OUTSIDE:
+            attempt = self.attempt_limit
+            passing = [when for when in (self.expiration, None if attempt is None else attempt[0]) if when is not None]
+            return min(passing) if passing else None
         if not (self.event.schedule_to_close_timeout or self.event.schedule_to_start_timeout):
             return self.due_at if self.holder is None and self.due_at > now else None
         if self.holder is None and self.due_at > now:

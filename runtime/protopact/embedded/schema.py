@@ -111,7 +111,12 @@ CREATE TABLE process (
 ) STRICT;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_OUTSIDE = """
+-- `holder` is -1 while an attempt is completed from outside, and `heartbeat_at` when it has last been heard of.
+ALTER TABLE activity ADD COLUMN heartbeat_at INTEGER;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _OUTSIDE)
 """Scripts; the n-th makes a file of version n from one of version n - 1. Version 0 is an empty file."""
 
 VERSION = len(MIGRATIONS)

@@ -19,6 +19,8 @@ from protopact.embedded.clock import Clock, Ids
 from protopact.embedded.coding import Coding
 from protopact.embedded.dispatch import Dispatch
 from protopact.embedded.inbox import (
+    AttemptHeartbeat,
+    AttemptLeft,
     CancelRequest,
     ChildClosed,
     Happened,
@@ -45,6 +47,7 @@ from protopact.embedded.serving import Serving
 from protopact.embedded.store import Store
 from protopact.embedded.tasks import WorkflowTasks
 from protopact.embedded.tick import Caller, Refusal, Tick
+from protopact.embedded.tokens import Tokens
 from protopact.embedded.waits import Waits
 from protopact.errors import AlreadyClosedError, EngineClosedError, ProtopactError, StoreError
 from protopact.history.event import Attributes, TimerFired, WorkflowExecutionStarted, WorkflowExecutionTerminated
@@ -103,6 +106,7 @@ class Shell:
         self.agenda = Agenda(clock, self.look)
         self.serving = Serving(self)
         self.dispatch = Dispatch(self)
+        self.tokens = Tokens(self)
         self.relations = Relations(self)
         self.tasks = WorkflowTasks(self)
         self.chains = Chains(self)
@@ -316,6 +320,8 @@ class Shell:
                 self.tasks.add_update(run.key, item, caller)
             case ChildClosed():
                 self.relations.child_closed(tick, run, item)
+            case AttemptLeft() | AttemptHeartbeat():
+                self.dispatch.note(tick, run, item)
             case _:
                 self.dispatch.outcome(tick, run, item)
 

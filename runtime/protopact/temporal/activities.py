@@ -89,6 +89,8 @@ class Activities:
         activity.current.set(context)
         try:
             return await self._execute(context, raw)
+        except activity.CompleteAsync:
+            temporalio.activity.raise_complete_async()
         except (asyncio.CancelledError, CancelledError) as error:
             raise self._cancelled(context, error) from error
         except (Exception, SystemExit) as error:  # sys.exit in an activity ends the activity, not the worker
@@ -329,4 +331,5 @@ def _info(known: temporalio.activity.Info) -> Info:
             fairness_weight=known.priority.fairness_weight,
         ),
         is_local=known.is_local,
+        task_token=b"" if known.is_local else known.task_token,
     )

@@ -17,6 +17,7 @@ from temporalio.client import Interceptor as TemporalInterceptor
 from temporalio.runtime import Runtime
 
 from protopact import contract
+from protopact.completion import ActivityRef
 from protopact.engine import (
     CancelWorkflow,
     Engine,
@@ -42,6 +43,7 @@ from protopact.temporal.address import Address
 from protopact.temporal.calls import Call, calling
 from protopact.temporal.client import connect as connect_client
 from protopact.temporal.client import describe_namespace
+from protopact.temporal.completions import Completions
 from protopact.temporal.converter import data_converter
 from protopact.temporal.queries import Queries
 from protopact.temporal.refusals import place, refusing
@@ -290,6 +292,24 @@ class TemporalEngine(Engine):
         request = DeleteWorkflowExecutionRequest(namespace=session.client.namespace, workflow_execution=execution)
         with refusing(f"deletion of workflow {found.id} (run {found.run_id})", session.client):
             await session.client.workflow_service.delete_workflow_execution(request, retry=True)
+
+    # -- activities that are completed from outside
+
+    async def complete_activity(self, ref: ActivityRef, activity: contract.Activity[Any, Resp], response: Resp) -> None:
+        """See `Engine`."""
+        await Completions(self._session).complete(ref, activity, response)
+
+    async def fail_activity(self, ref: ActivityRef, error: Exception, last_heartbeat_details: Sequence[object]) -> None:
+        """See `Engine`."""
+        await Completions(self._session).fail(ref, error, last_heartbeat_details)
+
+    async def report_activity_cancellation(self, ref: ActivityRef, details: Sequence[object]) -> None:
+        """See `Engine`."""
+        await Completions(self._session).report_cancellation(ref, details)
+
+    async def heartbeat_activity(self, ref: ActivityRef, details: Sequence[object]) -> None:
+        """See `Engine`."""
+        await Completions(self._session).heartbeat(ref, details)
 
     # -- views
 
