@@ -20,7 +20,7 @@ from protopact.payload.attributes import merged
 from protopact.payload.payload import Payload, Payloads
 from protopact.replay.execution import Execution
 
-__all__ = ["ACTIVITY", "CLOSE", "STATUSES", "TIMER", "Activity", "Child", "Deadline", "Run"]
+__all__ = ["ACTIVITY", "CLOSE", "OUTSIDE", "STATUSES", "TIMER", "Activity", "Child", "Deadline", "Run"]
 
 STATUSES = (
     WorkflowStatus.RUNNING,

@@ -1,6 +1,7 @@
 """The tables of a database file, and how an older file becomes a current one.
 
-Times are nanoseconds since the epoch, UTC. `holder` and `process` name a row of `process`; NULL is nobody.
+Times are nanoseconds since the epoch, UTC. `holder` and `process` name a row of `process`; NULL is nobody, and
+-1 in `activity.holder` whoever has the task token.
 """
 
 from __future__ import annotations
