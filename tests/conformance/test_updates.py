@@ -257,6 +257,15 @@ async def test_update_with_start(bench: Bench) -> None:
         assert (await client.free_handle(bench.id("b")).describe()).status.value == "Running"
 
 
+async def test_update_with_start_that_is_sent_again(bench: Bench) -> None:
+    client = bench.client
+    async with bench.worker(Waiting):
+        first, _ = await soon(client.start_free_with_set(text("a"), text("x"), id=bench.id(), request_id="once"))
+        again, update = await soon(client.start_free_with_set(text("a"), text("y"), id=bench.id(), request_id="once"))
+        assert again.run_id == first.run_id
+        assert (await soon(update.result())).value == "x"
+
+
 async def test_update_with_start_by_the_contracts_policies_and_ids(bench: Bench) -> None:
     class Declared(suite.Declared):
         def __init__(self, request: Document) -> None:

@@ -161,6 +161,10 @@ def test_half_of_a_client_certificate(tmp_path: Path) -> None:
         f"temporal://h[/n?api_key={SECRET}",
         f"temporal://me:{SECRET}@h[/n",
         f"temporal:{SECRET}",
+        f"temporal://me:{SECRET}/x@h:7233/n",
+        f"temporal://me:{SECRET}?x@h:7233/n",
+        f"temporal://h/n?{SECRET}",
+        f"temporal://h/n?api_key=x&{SECRET}",
     ],
 )
 def test_no_message_holds_a_secret(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,13 @@ from uuid import uuid4
 
 import pytest
 from temporalio.common import RawValue, VersioningBehavior, WorkerDeploymentVersion
+from temporalio.plugin import SimplePlugin
 from temporalio.worker import (
     Interceptor as TemporalInterceptor,
 )
 from temporalio.worker import (
     PollerBehaviorAutoscaling,
+    Worker,
     WorkerDeploymentConfig,
     WorkerTuner,
     WorkflowInboundInterceptor,
@@ -258,6 +260,29 @@ async def test_a_worker_that_fails_ends_its_block(temporal_server: DevServer, ca
             temporal_server.url, [Greeter], temporal=TemporalWorkerOptions(sandboxed=False, interceptors=[Crash()])
         ):
             await asyncio.sleep(5)
+
+
+async def test_a_worker_that_fails_before_it_serves(temporal_server: DevServer) -> None:
+    class Broken(SimplePlugin):
+        async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:  # noqa: A002
+            await asyncio.sleep(0)
+            raise ConnectionError("plugin")
+
+    options = TemporalWorkerOptions(sandboxed=False, plugins=[Broken("broken")])
+    with pytest.raises(EngineError, match="the worker failed and has stopped: plugin"):
+        await soon(serve_for_long(temporal_server.url, options))
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    with pytest.raises(EngineError):
+        async with serving(temporal_server.url, [Greeter], temporal=options):
+            await asyncio.sleep(5)
+    assert task.cancelling() == 0, "the block's own cancellation is over with the block"
+
+
+async def serve_for_long(url: str, options: TemporalWorkerOptions) -> None:
+    async with serving(url, [Greeter], temporal=options):
+        await asyncio.sleep(30)
 
 
 SERVING = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import uuid4
@@ -55,9 +55,13 @@ class Stage:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    def serving(self, shop: Service) -> AbstractAsyncContextManager[None]:
+    def serving(
+        self, shop: Service, failure_types: Sequence[type[Exception]] = ()
+    ) -> AbstractAsyncContextManager[None]:
         """A worker of a version."""
-        return self.engine.worker(workflows=workflows(shop), temporal=UNSANDBOXED)
+        return self.engine.worker(
+            workflows=workflows(shop), temporal=UNSANDBOXED, workflow_failure_exception_types=failure_types
+        )
 
     async def deploy(self, starter: Service, worker: Service) -> str | None:
         """Start a run with one version, and pay it; have a worker of another one take it. Why it could not."""
@@ -142,6 +146,19 @@ async def test_a_worker_that_does_not_know_the_contract_parks_the_run(
     async with stage.serving(first):
         assert (await asyncio.wait_for(handle.result(), 20)).receipt == "tea for a penny"
     assert await stage.deploy(third, first) is not None
+
+
+@pytest.mark.usefixtures("second")
+async def test_a_run_that_is_refused_does_not_fail(
+    stage: Stage, first: Service, third: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even where every exception fails a run: none of its code has run."""
+    caplog.set_level("CRITICAL")
+    handle = await first.Client(stage.engine).start_buy(buying(first, "tea"), id=f"w-{uuid4()}")
+    async with stage.serving(third, failure_types=[Exception]):
+        failure = await asyncio.wait_for(stage.parked(handle), 20)
+    assert failure.startswith("ContractMismatchError: the run was started under release v1 ")
+    await handle.terminate()
 
 
 async def test_whatever_is_not_known_is_taken(stage: Stage, shop: Shop, first: Service, third: Service) -> None:

@@ -112,11 +112,12 @@ def redacted(url: str) -> str:
     """A URL for messages: without what stands before an @, and without values of parameters that may be secret."""
     try:
         parts = urlsplit(url)
+        _ = parts.port  # what is no port may be a password, of which a slash or a question mark has cut off the rest
     except ValueError:
         return "'temporal://...'"
     public = {*_PARAMETERS, *_SOURCES} - {"api_key"}
     given = parse_qsl(parts.query, keep_blank_values=True)
-    query = "&".join(f"{name}={value if name in public else '...'}" for name, value in given)
+    query = "&".join(f"{name}={value if name in public else '...'}" if value else "..." for name, value in given)
     return f"'{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?' if query else ''}{query}'"
 
 
@@ -126,8 +127,10 @@ def _parse(url: str) -> tuple[str, str, dict[str, str]]:
         parts = urlsplit(url)
         port = parts.port
         given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError as error:
-        raise EngineUrlError(f"{redacted(url)} is no URL ({error}); expected {_FORMS}") from None
+    except ValueError:
+        # The error quotes what it cannot read, which may be a secret.
+        problem = "the port must be a number to 65535, and parameters NAME=VALUE"
+        raise EngineUrlError(f"{redacted(url)} is no URL: {problem}; expected {_FORMS}") from None
     if not url.startswith("temporal://"):
         raise EngineUrlError(f"a URL of Temporal begins with temporal:// in lower case; expected {_FORMS}")
     if "@" in parts.netloc:

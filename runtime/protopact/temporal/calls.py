@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload as PayloadProto
 from temporalio.api.workflowservice.v1 import (
+    ExecuteMultiOperationRequest,
     ExecuteMultiOperationResponse,
     SignalWithStartWorkflowExecutionRequest,
     SignalWithStartWorkflowExecutionResponse,
@@ -189,6 +190,8 @@ class _Service(ServiceClient):
         call = _current.get()
         if call is not None and call.request_id is not None and isinstance(req, _REQUESTS):
             req.request_id = call.request_id
+        elif call is not None and call.request_id is not None and isinstance(req, ExecuteMultiOperationRequest):
+            req.operations[0].start_workflow.request_id = call.request_id
         pending = asyncio.ensure_future(
             self._service._rpc_call(  # noqa: SLF001 - the one method of the interface, and abstract
                 rpc, req, resp_type, service=service, retry=retry, metadata=metadata, timeout=timeout

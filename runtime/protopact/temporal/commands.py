@@ -15,20 +15,17 @@ from temporalio.api.common.v1 import Payload as PayloadProto
 from temporalio.common import RawValue
 
 from protopact import contract
-from protopact.limits import LONGEST
 from protopact.origin import origin_to_memo, without_origin
-from protopact.payload.attributes import memo_to_payloads
 from protopact.policy import (
     ActivityOptions,
     ChildWorkflowCancellationType,
     ChildWorkflowOptions,
     ContinueAsNewOptions,
     LocalActivityOptions,
-    RetryPolicy,
 )
 from protopact.temporal.conversion import Expected
-from protopact.temporal.payloads import to_proto
-from protopact.temporal.start import priority, search_attributes
+from protopact.temporal.payloads import memo_to_raw_values
+from protopact.temporal.start import priority, retry_policy, search_attributes
 
 __all__ = [
     "Arguments",
@@ -36,22 +33,10 @@ __all__ = [
     "child_arguments",
     "continue_as_new_arguments",
     "local_activity_arguments",
-    "retry_policy",
 ]
 
 Arguments = Mapping[str, Any]
 """Keyword arguments of as many types as the functions have options."""
-
-
-def retry_policy(policy: RetryPolicy) -> temporalio.common.RetryPolicy:
-    """A retry policy; a longest interval that it does not say is the server's, a hundred times the first."""
-    return temporalio.common.RetryPolicy(
-        initial_interval=policy.initial_interval,
-        backoff_coefficient=policy.backoff_coefficient,
-        maximum_interval=policy.maximum_interval or min(policy.initial_interval * 100, LONGEST),
-        maximum_attempts=policy.maximum_attempts,
-        non_retryable_error_types=policy.non_retryable_error_types or None,
-    )
 
 
 def activity_arguments(activity: contract.Activity[Any, Any], options: ActivityOptions) -> Arguments:
@@ -75,7 +60,7 @@ def child_arguments(element: contract.Workflow[Any, Any], options: ChildWorkflow
     if "search_attributes" in options:
         arguments["search_attributes"] = search_attributes(options["search_attributes"], element.search_attributes)
     if "memo" in options:
-        arguments["memo"] = _memo({**options["memo"], **origin_to_memo(element)}) or None
+        arguments["memo"] = memo_to_raw_values({**options["memo"], **origin_to_memo(element)}) or None
     if "parent_close_policy" in options:
         arguments["parent_close_policy"] = workflow.ParentClosePolicy[options["parent_close_policy"].name]
     if "id_reuse_policy" in options:
@@ -108,7 +93,10 @@ def continue_as_new_arguments(
         }
     arguments = {**declared, **_overridden(options, None), "workflow": element.name}
     kept = {} if options.get("memo") else {name: RawValue(value) for name, value in without_origin(memo).items()}
-    arguments["memo"] = {**kept, **_memo({**options.get("memo", {}), **origin_to_memo(element)})} or None
+    arguments["memo"] = {
+        **kept,
+        **memo_to_raw_values({**options.get("memo", {}), **origin_to_memo(element)}),
+    } or None
     if "search_attributes" in options:
         arguments["search_attributes"] = search_attributes(options["search_attributes"], element.search_attributes)
     return arguments
@@ -152,12 +140,8 @@ def _declared_child(element: contract.Workflow[Any, Any]) -> Arguments:
         "task_timeout": element.task_timeout,
         "retry_policy": None if element.retry_policy is None else retry_policy(element.retry_policy),
         "priority": priority(element.priority),
-        "memo": _memo(origin_to_memo(element)) or None,
+        "memo": memo_to_raw_values(origin_to_memo(element)) or None,
     }
-
-
-def _memo(memo: Mapping[str, str]) -> dict[str, RawValue]:
-    return {name: RawValue(to_proto(payload)) for name, payload in memo_to_payloads(memo).items()}
 
 
 def _overridden(options: Mapping[str, Any], cancellation_types: Any) -> dict[str, Any]:  # noqa: ANN401 - an enum, or none

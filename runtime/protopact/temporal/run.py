@@ -330,7 +330,9 @@ class WorkflowRun:
         return TemporalFailureError(str(error), failure=self._failures.to_proto(error))
 
     def _is_failure(self, error: BaseException) -> bool:
-        return isinstance(error, self._failure_types) and not isinstance(error, NondeterministicCallError)
+        # These two are cured by deploying a fix, whatever the class or the worker lists.
+        is_task_error = isinstance(error, NondeterministicCallError | ContractMismatchError)
+        return isinstance(error, self._failure_types) and not is_task_error
 
     def _task_error(self, error: BaseException) -> BaseException:
         """What fails the task: the exception, unless the SDK would take it for a failure, or not see it at all."""

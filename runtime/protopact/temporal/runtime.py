@@ -34,7 +34,7 @@ from protopact.interceptor import (
 )
 from protopact.limits import LONGEST
 from protopact.origin import without_origin
-from protopact.payload.attributes import memo_from_payloads, memo_to_payloads
+from protopact.payload.attributes import memo_from_payloads
 from protopact.payload.payload import Headers
 from protopact.policy import (
     ActivityOptions,
@@ -51,7 +51,7 @@ from protopact.temporal.headers import sending
 from protopact.temporal.payloads import (
     from_proto,
     headers_from_protos,
-    to_proto,
+    memo_to_raw_values,
     to_raw_values,
 )
 from protopact.workflow import ActivityHandle, ChildRun, Info, ParentInfo, Runtime
@@ -205,10 +205,7 @@ class TemporalRuntime(Runtime):
     def upsert_memo(self, memo: Mapping[str, str | None]) -> None:
         """Set entries of the run's memo."""
         self._check_writable("upsert the memo")
-        payloads = memo_to_payloads(memo)
-        workflow.upsert_memo(
-            {name: None if memo[name] is None else RawValue(to_proto(value)) for name, value in payloads.items()}
-        )
+        workflow.upsert_memo(memo_to_raw_values(memo))
 
     def search_attributes(self) -> Mapping[str, SearchAttributeValue]:
         """The run's search attributes."""

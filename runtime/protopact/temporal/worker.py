@@ -111,6 +111,7 @@ class _Worker:
         ]
         self._tasks: list[asyncio.Task[None]] = []
         self._body: asyncio.Task[Any] | None = None
+        self._cancelled: asyncio.Task[Any] | None = None
         self._failure: BaseException | None = None
 
     def start(self) -> None:
@@ -124,8 +125,11 @@ class _Worker:
     async def stop(self) -> None:
         """Stop to serve: activities have the grace period to end."""
         self._body = None
-        await asyncio.gather(*(worker.shutdown() for worker in self._workers))
+        # A worker that a plugin kept from running never says that it has shut down; its task has ended all the same.
+        requests = [asyncio.create_task(worker.shutdown()) for worker in self._workers]
         await asyncio.wait(self._tasks)
+        for request in requests:
+            request.cancel()
         self._activities.close()
 
     def raise_if_failed(self) -> None:
@@ -135,6 +139,8 @@ class _Worker:
             EngineError: A worker of the SDK failed.
         """
         if self._failure is not None:
+            if self._cancelled is not None:
+                self._cancelled.uncancel()
             raise EngineError(f"the worker failed and has stopped: {self._failure}") from self._failure
 
     def _has_ended(self, task: asyncio.Task[None]) -> None:
@@ -142,7 +148,8 @@ class _Worker:
         if error is not None:
             self._failure = self._failure or error
             if self._body is not None:
-                self._body.cancel()
+                self._cancelled, self._body = self._body, None
+                self._cancelled.cancel()
 
 
 def _worker(
