@@ -70,13 +70,13 @@ def breaking(buf: Buf) -> list[tuple[str, str, int, str]]:
 
 
 def test_what_cannot_work_is_a_finding_of_lint(buf: Buf) -> None:
-    assert buf("lint") == ""
     write(SHOP.replace("{item}", "{itme}"))
     text = buf("lint", exit_code=100)
     assert text.startswith("proto/shop/shop.proto:7:88:PP402 workflow shop.v1.ShopService.Buy: (protopact.v1.method).")
     assert "\n    hint: did you mean `item`? (buf-plugin-protopact)\n" in text
 
 
+@pytest.mark.slow
 def test_a_comment_and_a_setting_of_buf_pass_a_rule(buf: Buf) -> None:
     write(SHOP.replace("{item}", "{itme}").replace("  rpc Buy", "  // buf:lint:ignore PP402\n  rpc Buy"))
     assert buf("lint") == ""
@@ -125,6 +125,7 @@ def test_warnings_are_asked_for(buf: Buf) -> None:
     assert [rule for rule, *_ in breaking(buf)] == ["PP905"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lock", [False, True], ids=["against", "lock"])
 def test_modules_do_not_miss_what_others_have(buf: Buf, protopact: Protopact, *, lock: bool) -> None:
     """buf hands over one module at a time."""
