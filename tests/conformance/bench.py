@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
 
+import pytest
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
@@ -39,6 +40,10 @@ ONCE = RetryPolicy(maximum_attempts=1)
 UNSANDBOXED = TemporalWorkerOptions(sandboxed=False)
 # Core answers nothing when a task fails again, so that the server tries once more when the task has timed out.
 QUICKLY = timedelta(seconds=1)
+LASTING = pytest.mark.parametrize(
+    "place", ["file", pytest.param("temporal", marks=pytest.mark.temporal)], indirect=True
+)
+"""For cases of several connections or processes: memory has one, and is gone with it."""
 PATIENCE = timedelta(seconds=20)
 """After how long what must come has not come."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import tests.conformance.test_differences as itself
 from tests.conformance.bench import (
+    LASTING,
     ONCE,
     QUICKLY,
     Bench,
@@ -153,10 +154,8 @@ async def test_workers_of_one_connection_that_serve_the_same_queue(bench: Bench)
                 pass
 
 
+@LASTING
 async def test_an_attempt_whose_worker_died(bench: Bench) -> None:
-    if bench.place.is_forgetful:
-        pytest.skip("memory has no other processes")
-
     async def code(request: Text) -> Text:
         policy = RetryPolicy(initial_interval=millis(10))
         return await suite.beat(request, heartbeat_timeout=timedelta(seconds=2), retry_policy=policy)

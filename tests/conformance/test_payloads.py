@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.wrappers_pb2 import Int32Value
-from tests.conformance.bench import Bench, Lab, Place, Waiting, find, kinds, running, soon, text
+from tests.conformance.bench import LASTING, Bench, Lab, Place, Waiting, find, kinds, running, soon, text
 from tests.conformance.betterproto2.suite.v1 import Colour as BetterColour
 from tests.conformance.betterproto2.suite.v1 import Document as BetterDocument
 from tests.conformance.betterproto2.suite.v1 import Text as BetterText
@@ -188,9 +188,8 @@ async def test_what_is_written(place: Place, encoding: Encoding) -> None:
         assert payload.metadata == {"encoding": encoding.encode(), "messageType": b"suite.v1.Text"}
 
 
+@LASTING
 async def test_both_encodings_are_always_read(bench: Bench) -> None:
-    if bench.place.is_forgetful:
-        pytest.skip("memory has one connection")
     async with bench.place.connect(encoding="binary/protobuf") as binary:
         started = await binary.start("a")
         await started.go(text("binary"))

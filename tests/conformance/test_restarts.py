@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from tests.conformance.bench import Bench, Lab, Waiting, kinds, millis, running, soon, text, until
+from tests.conformance.bench import LASTING, Bench, Lab, Waiting, kinds, millis, running, soon, text, until
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
@@ -270,10 +270,8 @@ async def test_what_happens_while_no_worker_is_there(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("cached", [1000, 0], ids=["kept", "replayed"])
+@LASTING
 async def test_several_workers_share_the_runs(bench: Bench, cached: int) -> None:
-    if bench.place.is_forgetful:
-        pytest.skip("memory has one connection")
-
     async def code(request: Text) -> Text:
         reply = request
         for _ in range(3):
@@ -291,9 +289,8 @@ async def test_several_workers_share_the_runs(bench: Bench, cached: int) -> None
     assert results == [f"{n}!!!" for n in range(10)]
 
 
+@LASTING
 async def test_the_engine_is_closed_and_opened_again(bench: Bench) -> None:
-    if bench.place.is_forgetful:
-        pytest.skip("memory is gone with the engine that had it")
     handle = await bench.start()
     async with bench.place.connect() as other, other.worker(Waiting):
         await soon(other.client.free_handle(handle.id).set(text("x")))
