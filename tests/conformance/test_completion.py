@@ -221,6 +221,22 @@ async def test_another_engine_completes_it_and_heartbeats(place: Place) -> None:
             await outside.complete(text("c"))
 
 
+async def test_an_attempt_stays_open_when_the_worker_of_its_activities_has_gone(place: Place) -> None:
+    if place.is_forgetful:
+        pytest.skip("an engine in memory is alone")
+    lab = Leaving()
+    options = {"heartbeat_timeout": timedelta(minutes=5), "start_to_close_timeout": timedelta(minutes=5)}
+    async with place.connect() as bench, bench.worker(calling(**options)):
+        async with place.connect() as other, other.worker(activities=[lab]):
+            handle = await bench.start("a")
+            token = (await soon(lab.left.get())).task_token
+        outside = of(bench.engine, token)
+        await outside.heartbeat("alone")
+        await outside.complete(text("b"))
+        assert (await soon(handle.result())).value == "b"
+    assert lab.left.empty()
+
+
 async def test_what_is_no_token_and_no_activity_is_refused(bench: Bench) -> None:
     with pytest.raises(OptionError):
         await of(bench.engine, b"nonsense").complete(text("b"))
