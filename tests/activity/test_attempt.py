@@ -285,8 +285,10 @@ async def test_info() -> None:
                 maximum_attempts=4, maximum_interval=timedelta(seconds=100), non_retryable_error_types=("Fatal",)
             ),
             priority=Priority(),
+            task_token=seen[0].task_token,
         )
     ]
+    assert seen[0].task_token
 
 
 def test_outside_an_activity_its_functions_say_so() -> None:
