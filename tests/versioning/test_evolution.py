@@ -16,7 +16,7 @@ from random import Random
 import pytest
 from tests.differential.shards import PROGRAMS, SEED
 from tests.versioning.built import Built, LossError, compare, fill, pairs
-from tests.versioning.evolution import edited, first
+from tests.versioning.evolution import Version, edited, first
 
 from protopact_codegen.versioning.capture import capture
 from protopact_codegen.versioning.check import check
@@ -109,6 +109,10 @@ def test_what_is_called_safe_is_safe_at_length(shard: int, tmp_path: Path) -> No
         prove_safe(1000 * SEED + 100_000 * shard + seed, tmp_path / str(seed))
 
 
+def changes_of(version: Version) -> set[str]:
+    return {id_ for rpc in version.of_kind("workflow") for id_ in rpc.changes}
+
+
 def prove_safe(seed: int, folder: Path) -> None:
     random = Random(seed)  # noqa: S311 - drawn again from the seed
     versions = [first(random)]
@@ -127,7 +131,11 @@ def prove_safe(seed: int, folder: Path) -> None:
         if name not in hit:
             told = f"seed {seed}, {names}, {name}, {settings}"
             assert [*losses(each, new, settings, random)] == [], told
-            assert replay_problem(each, new, settings, random) == "", told
+            # A change that came and went in between leaves no trace in either contract: its code is nobody's to judge.
+            later = versions[int(name[1:]) + 1 : -1]
+            passing = set[str]().union(*map(changes_of, later)) - changes_of(versions[int(name[1:])])
+            if passing <= changes_of(versions[-1]):
+                assert replay_problem(each, new, settings, random) == "", told
 
 
 @pytest.mark.parametrize("seed", range(4))
