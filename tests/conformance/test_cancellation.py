@@ -236,11 +236,13 @@ async def test_a_thread_is_cancelled(bench: Bench) -> None:
 
         def beat(self, request: Text) -> Text:  # type: ignore[override]  # the contract's class allows both
             self.started.set()
-            for _ in range(1000):
-                activity.heartbeat()
-                if activity.wait_for_cancelled_sync(0.02):
-                    self.reasons.append(activity.cancellation_reason())
-                    raise asyncio.CancelledError
+            try:
+                for _ in range(1000):
+                    activity.heartbeat()
+                    if activity.wait_for_cancelled_sync(0.02):
+                        raise asyncio.CancelledError
+            finally:  # the exception may also come on its own, anywhere above
+                self.reasons.append(activity.cancellation_reason())
             return request
 
     async def code(request: Text) -> Text:

@@ -12,7 +12,7 @@ import betterproto2
 import pytest
 from generated.betterproto2.nodes.provisioning.v1 import PauseRequest
 from generated.betterproto2.nodes.provisioning.v1.node_protopact import NodeProvisionerService
-from google.protobuf.empty_pb2 import Empty
+from google.protobuf.source_context_pb2 import SourceContext
 from nodes.provisioning.v1 import node_pb2 as pb
 from temporalio.api.common.v1 import Payload as PayloadProto
 from temporalio.api.failure.v1 import Failure
@@ -66,7 +66,7 @@ def test_what_the_stock_converter_writes_we_read(encoding: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, b"bytes", "text", 3, [1, {"a": None}], timedelta(seconds=1), Empty()],
+    [None, b"bytes", "text", 3, [1, {"a": None}], timedelta(seconds=1), SourceContext(file_name="a")],
     ids=lambda value: type(value).__name__,
 )
 def test_what_is_no_message_of_a_contract_is_as_it_was(value: object) -> None:
