@@ -53,6 +53,7 @@ UNWITNESSED = {
     "C31b": "new clients and older workers: nothing of a payload or a history fails",
     "P0": "the worst is assumed of a change of type that was not measured",
     "P35": "the worst is assumed of two shapes that differ, even where what differs is seldom written",
+    "P23": "the zero value of a field without presence, its name with it, is never written",
     "P28": "it is read; what an unset value means is the code's",
 }
 """Rules without a witness, or with one only now and then, and why."""
