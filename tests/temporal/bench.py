@@ -48,6 +48,7 @@ async def serving(
     interceptors: Sequence[Interceptor] = (),
     temporal: TemporalWorkerOptions | None = UNSANDBOXED,
     failure_types: Sequence[type[Exception]] = (),
+    max_cached_workflows: int = 1000,
 ) -> AsyncGenerator[Bench]:
     """An engine with a worker; tests run one after the other, and so share the contract's queue."""
     async with (
@@ -57,6 +58,7 @@ async def serving(
             activities=[activities or Lab()],
             temporal=temporal,
             workflow_failure_exception_types=failure_types,
+            max_cached_workflows=max_cached_workflows,
         ),
     ):
         yield Bench(engine)
