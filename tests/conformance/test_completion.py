@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from tests.conformance.bench import ONCE, Bench, Lab, Place, find, millis, running, soon, text, until
+from tests.conformance.bench import LASTING, ONCE, Bench, Lab, Place, find, millis, running, soon, text, until
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
@@ -191,9 +191,8 @@ async def test_a_cancellation_is_told_to_heartbeats(bench: Bench) -> None:
     assert isinstance(raised.value.cause, CancelledError)
 
 
+@LASTING
 async def test_a_token_outlives_its_worker_and_its_engine(place: Place) -> None:
-    if place.is_forgetful:
-        pytest.skip("an engine in memory ends with its runs")
     lab = Leaving()
     workflow_class = calling(start_to_close_timeout=timedelta(minutes=5))
     async with place.connect() as bench, bench.worker(workflow_class, activities=[lab]):
@@ -207,9 +206,8 @@ async def test_a_token_outlives_its_worker_and_its_engine(place: Place) -> None:
     assert lab.left.empty()
 
 
+@LASTING
 async def test_another_engine_completes_it_and_heartbeats(place: Place) -> None:
-    if place.is_forgetful:
-        pytest.skip("an engine in memory is alone")
     lab = Leaving()
     async with place.connect() as bench, place.connect() as other, bench.worker(calling(), activities=[lab]):
         handle = await bench.start("a")
@@ -221,9 +219,8 @@ async def test_another_engine_completes_it_and_heartbeats(place: Place) -> None:
             await outside.complete(text("c"))
 
 
+@LASTING
 async def test_an_attempt_stays_open_when_the_worker_of_its_activities_has_gone(place: Place) -> None:
-    if place.is_forgetful:
-        pytest.skip("an engine in memory is alone")
     lab = Leaving()
     options = {"heartbeat_timeout": timedelta(minutes=5), "start_to_close_timeout": timedelta(minutes=5)}
     async with place.connect() as bench, bench.worker(calling(**options)):

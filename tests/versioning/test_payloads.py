@@ -146,13 +146,19 @@ class Converter:
         return PayloadConverter().from_payloads(self._message, payloads)
 
 
-@pytest.mark.parametrize("library", get_args(MessageLibrary))
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize(
+    ("row", "library"),
+    [
+        (row, library)
+        for row in ROWS
+        for library in get_args(MessageLibrary)
+        # betterproto2 knows no proto2
+        if library == "google" or "proto2" not in (HERE / row / "before.proto").read_text()
+    ],
+)
 def test_a_row_is_true_of_the_runtime(row: str, library: MessageLibrary, tmp_path: Path) -> None:
     """What was written by the one generated module is read by the other as the row says, in both message libraries."""
     before, after = images(row, tmp_path)
-    if library == "betterproto2" and "proto2" in (HERE / row / "before.proto").read_text():
-        pytest.skip("betterproto2 knows no proto2")
     old, new = (Converter(load(image, library, tmp_path)) for image in (before, after))
     samples: dict[str, list[tuple[Json, Json | None]]] = json.loads((HERE / row / "samples.json").read_text())
     measured: dict[tuple[str, str], str] = {}
