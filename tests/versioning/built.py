@@ -67,8 +67,8 @@ class Built:
     def contract(self) -> Contract:
         return from_input(str(self._image))
 
-    def release(self, name: str) -> Release:
-        return Release.of(name, capture(self.contract))
+    def release(self, name: str, after: tuple[str, ...] = ()) -> Release:
+        return Release.of(name, capture(self.contract), after)
 
     def module(self, library: MessageLibrary = "google") -> ModuleType:
         return load(self._image, library, self._folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -241,6 +242,34 @@ def test_a_change_is_told_once_with_all_that_it_hits(image: Compile) -> None:
         "shop.v1.PayRequest.n is int32, and was int64 (P11): open runs fail their next workflow task, and retry it "
         "for ever; it is the request of workflow shop.v1.ShopService.Ship and 1 more; live: v1, v2"
     )
+
+
+def test_a_change_that_came_and_went_is_told_for_the_releases_before_it_too(image: Compile) -> None:
+    """Neither the first release nor the contract has it: runs of the first one took the branch that is gone."""
+
+    def version(name: str, change: str) -> Contract:
+        return from_input(str(image(name, edited(("workflow = {};", f"workflow = {{{change}}};")))))
+
+    plain, changed = version("plain", ""), version("changed", 'change: {id: "a-b" since: "v2"}')
+    deprecated = version("deprecated", 'change: {id: "a-b" since: "v2" deprecated: true}')
+    renamed = version("renamed", 'change: {id: "b-a" since: "v2"}')
+
+    def told(new: Contract, *versions: Contract) -> list[str]:
+        cut: list[Release] = []
+        for number, each in enumerate(versions, 1):
+            cut.append(Release.of(f"v{number}", capture(each), tuple(release.name for release in cut)))
+        said = re.compile(r" \((C\d+)\): .*; live: (.*)")
+        return [
+            " ".join(match.groups()) for each in check(new, cut, Settings()) if (match := said.search(each.message))
+        ]
+
+    assert told(plain, plain, changed) == ["C41 v1", "C42 v2"]
+    assert told(plain, plain, plain, changed, changed) == ["C41 v1, v2", "C42 v3, v4"]
+    assert told(plain, plain, deprecated) == ["C41 v1"]
+    assert told(plain, changed, plain) == ["C42 v1"]  # what came after it has the new branch
+    assert told(deprecated, plain, changed) == ["C41 v1"]
+    assert told(renamed, plain, changed) == ["C43 v2"]  # the branch is there, under another id
+    assert told(changed, plain, changed) == []
 
 
 def test_every_change_of_one_workflow_is_told(image: Compile) -> None:

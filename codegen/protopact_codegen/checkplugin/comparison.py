@@ -95,7 +95,7 @@ def _within(release: Release, paths: Collection[str]) -> Release:
     elements = {name: each for name, each in old.elements.items() if each.service in services}
     answered = {handler.rpc for each in elements.values() for handler in each.handlers}
     elements |= {name: old.elements[name] for name in sorted(answered - elements.keys())}
-    return Release.of(release.name, Snapshot(services, elements, old.messages, old.enums))
+    return Release.of(release.name, Snapshot(services, elements, old.messages, old.enums), release.after)
 
 
 def _refuse(what: str, errors: Iterable[Diagnostic]) -> None:

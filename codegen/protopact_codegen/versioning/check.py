@@ -19,12 +19,19 @@ from protopact_codegen.source import Place, Source
 from protopact_codegen.versioning.allowance import Allowances
 from protopact_codegen.versioning.capture import capture
 from protopact_codegen.versioning.difference import Change, Difference
-from protopact_codegen.versioning.elements import ElementChange, Matcher, covers, element_changes
+from protopact_codegen.versioning.elements import (
+    ElementChange,
+    Matcher,
+    covers,
+    element_changes,
+    ended_changes,
+    without_branch,
+)
 from protopact_codegen.versioning.flows import Role, consequence, failures, flows, judge, judge_element, roles
 from protopact_codegen.versioning.lock import Release
 from protopact_codegen.versioning.rules import CONTRACT, PAYLOAD, Direction, Outcome, PayloadRule, Verdict
 from protopact_codegen.versioning.settings import Deployment, ServiceSettings, Settings
-from protopact_codegen.versioning.snapshot import ElementFacts, Snapshot
+from protopact_codegen.versioning.snapshot import ChangeFacts, ElementFacts, Snapshot
 
 __all__ = ["check"]
 
@@ -114,19 +121,21 @@ class _Checker:
         self._covered: set[str] = set()
         self._others: dict[str, Diagnostic] = {}
         self._allowances = Allowances(contract, self._elements.values())
+        self._matchers = {release.name: Matcher(release.snapshot, self._new) for release in releases}
+        self._ended = self._changes_that_ended(releases)
 
     def compare(self, release: Release) -> None:
         """Compare the contract with one release."""
         old = release.snapshot
         absent = self._absent(old, release.name)
         difference = Difference(old, self._new)
-        matcher = Matcher(old, self._new)
+        matcher = self._matchers[release.name]
         self._covered.update(old.elements)
         roots: list[_Root] = []
         for before in old.elements.values():
             if before.service not in absent:
                 home = old.services.get(before.service)
-                for change in element_changes(before, matcher):
+                for change in (*element_changes(before, matcher), *self._passed_by(before, matcher, release)):
                     if not self._is_covered(change, old):
                         file = home.file if home is not None else before.service
                         self._element(change, self._settings_of(before), release.name, file)
@@ -217,6 +226,28 @@ class _Checker:
         if upgrades and settings.deployment is Deployment.PINNED:
             return ServiceSettings(settings.encodings, Deployment.ROLLING, settings.clients)
         return settings
+
+    def _changes_that_ended(self, releases: Iterable[Release]) -> Mapping[str, Sequence[tuple[str, ChangeFacts]]]:
+        """The declared changes that releases have and the contract has not, by workflow of the contract."""
+        ended: dict[str, list[tuple[str, ChangeFacts]]] = defaultdict(list)
+        for release in releases:
+            for before in release.snapshot.elements.values():
+                after = self._matchers[release.name].find(before) if before.changes else None
+                if after is not None and after.kind is before.kind:
+                    ended[after.rpc] += [(release.name, each) for each in ended_changes(before, after)]
+        return ended
+
+    def _passed_by(self, before: ElementFacts, matcher: Matcher, release: Release) -> Iterator[ElementChange]:
+        """Changes that came after a release and went: neither contract has them, and the code has the new branch."""
+        after = matcher.find(before)
+        if after is not None:
+            later = {
+                change.id: change
+                for name, change in self._ended.get(after.rpc, ())
+                if name not in release.after and change.id not in before.changes
+            }
+            for change in later.values():
+                yield without_branch(change, after)
 
     def _is_covered(self, change: ElementChange, old: Snapshot) -> bool:
         """Whether a declared change of the workflows' code sees to it that a release's runs meet no difference."""

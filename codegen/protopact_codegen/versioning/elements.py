@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from protopact_codegen.contract import EMPTY, Kind
 from protopact_codegen.versioning.snapshot import ChangeFacts, ElementFacts, Snapshot
 
-__all__ = ["ElementChange", "Matcher", "covers", "element_changes"]
+__all__ = ["ElementChange", "Matcher", "covers", "element_changes", "ended_changes", "without_branch"]
 
 # Rows of what is gone, and of what has another name that no alias keeps.
 _REMOVED: Mapping[Kind, str] = {
@@ -149,17 +149,36 @@ def _options(old: ElementFacts, new: ElementFacts, matcher: Matcher) -> Iterator
 
 def _changes(old: ElementFacts, new: ElementFacts) -> Iterator[ElementChange]:
     """What became of the declared changes of a workflow's code."""
-    added = {each.since: each.id for each in new.changes.values() if each.id not in old.changes}
     for change in new.changes.values():
         if change.deprecated and change.id not in old.changes:
-            yield _change("C41", "has no branch for runs from before it", change, new)
-    for change in old.changes.values():
-        if change.id in new.changes:
-            continue
-        if change.since in added:
-            yield _change("C43", f"is called {added[change.since]} now", change, new)
-        elif not change.deprecated:
+            yield without_branch(change, new)
+    renamed = _renamed_changes(old, new)
+    for id_, now in renamed.items():
+        yield _change("C43", f"is called {now} now", old.changes[id_], new)
+    for change in ended_changes(old, new):
+        if not change.deprecated:
             yield _change("C42", "is gone, and was not deprecated", change, new)
+
+
+def ended_changes(old: ElementFacts, new: ElementFacts) -> list[ChangeFacts]:
+    """The declared changes that a workflow has no more, under no other id either."""
+    renamed = _renamed_changes(old, new)
+    return [change for change in old.changes.values() if change.id not in new.changes and change.id not in renamed]
+
+
+def without_branch(change: ChangeFacts, workflow: ElementFacts) -> ElementChange:
+    """What a change does to releases from before it once its old branch is gone: it is deprecated, or gone itself."""
+    return _change("C41", "has no branch for runs from before it", change, workflow)
+
+
+def _renamed_changes(old: ElementFacts, new: ElementFacts) -> dict[str, str]:
+    """New ids of changes by their old ones: a change that comes with the release of one that is gone is that one."""
+    added = {each.since: each.id for each in new.changes.values() if each.id not in old.changes}
+    return {
+        each.id: added[each.since]
+        for each in old.changes.values()
+        if each.id not in new.changes and each.since in added
+    }
 
 
 def _change(rule: str, what: str, change: ChangeFacts, workflow: ElementFacts) -> ElementChange:

@@ -69,9 +69,9 @@ class Release:
         return self.reader.read(self.lines)
 
     @staticmethod
-    def of(name: str, snapshot: Snapshot) -> Release:
+    def of(name: str, snapshot: Snapshot, after: tuple[str, ...] = ()) -> Release:
         """A release that is in no lock, to compare with."""
-        return Release(name, (), tuple(notation.write(snapshot)))
+        return Release(name, after, tuple(notation.write(snapshot)))
 
     def render(self) -> str:
         """Its file's text."""
