@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future
@@ -54,7 +55,8 @@ class Oracle:
     One that never comes is `SILENCE`; another worker then goes on with the next history.
     """
 
-    _PATIENCE_SECONDS = 6
+    _PATIENCE_SECONDS = float(os.environ.get("PATIENCE") or 6)
+    """PATIENCE=60 keeps a machine with much else to do from being taken for silence."""
 
     def __init__(self) -> None:
         self._count = 0

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from temporalio import workflow as temporal
 from temporalio.common import RetryPolicy as TheirRetryPolicy
+from tests.replay.bench import execution
 from tests.replay.histories.v1.histories_pb2 import Reading, Step
 from tests.replay.histories.v1.histories_protopact import Histories as histories
 from tests.replay.stories import (
@@ -20,11 +21,13 @@ from tests.replay.stories import (
     START,
     Cases,
     Command,
+    Ours,
     P,
     Program,
     Story,
     ends,
     payloads,
+    playing,
     timer,
     work,
 )
@@ -33,6 +36,7 @@ from protopact.history import event as ev
 from protopact.history.failure import ApplicationFailureInfo, CanceledFailureInfo, Failure
 from protopact.payload.payload import Payload, Payloads
 from protopact.policy import ActivityCancellationType, RetryPolicy
+from protopact.replay.command import LocalActivityOutcome, RecordMarker, ScheduleActivityTask
 
 _JSON = {"encoding": b"json/plain"}
 _READING: Any = histories.Program.__protopact__().updates[0].update.response
@@ -212,6 +216,22 @@ for each in ("TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED", "ABANDON"):
             judged(f"{title}, but it had returned", program, told(marker(1, index=1), marker(2, index=2), work(seq)))
 
 
+class CancelsLater(Cancels):
+    async def run(self) -> None:
+        handle = self.local("a", self.kind)
+        await self.sdk.sleep(1)
+        self.note(handle.cancel())
+        results = await asyncio.gather(handle, return_exceptions=True)
+        self.note(type(results[0]).__name__, type(getattr(results[0], "cause", None)).__name__)
+        await self.sdk.work("c")
+
+
+for each in ("TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED", "ABANDON"):
+    # Its first task was answered while the activity ran, which the open one has run again.
+    title = f"called in a task, cancelled in an open one, {each}"
+    judged(title, type(f"CancelsLater{each}", (CancelsLater,), {"kind": each}), told(timer("1", 1)).fires("1").task())
+
+
 class FromASignal(Local):
     async def nudge(self, note: str) -> None:
         self.note(note, (await self.local(note)).value)
@@ -258,3 +278,17 @@ judged("a marker that nobody asks for", Program, told(marker(1)), NONDETERMINISM
 @pytest.mark.parametrize("name", CASES)
 async def test_it_is_told_alike(name: str) -> None:
     await CASES[name].check()
+
+
+def test_what_is_run_again_and_waited_for_is_cancelled_by_the_shell() -> None:
+    program = type("Waits", (CancelsLater,), {"kind": "WAIT_CANCELLATION_COMPLETED"})
+    story = told(timer("1", 1)).fires("1").task()
+    with playing(program):
+        run = execution(Ours, story.events)
+        advance = run.advance(story.events)
+        assert [request.seq for request in advance.local_activities] == [1]
+        assert advance.cancelled_local_activities == (1,)
+        advance = run.resolve(LocalActivityOutcome(seq=1, attempt=1, failure=CANCELLED))
+        run.unwind()
+    assert not advance.is_waiting
+    assert [type(command) for command in advance.commands] == [RecordMarker, ScheduleActivityTask]

@@ -249,6 +249,7 @@ class LocalActivities:
         "_open",
         "_past",
         "_requested",
+        "_resumed",
         "checks_ids",
         "ended",
     )
@@ -262,6 +263,7 @@ class LocalActivities:
         self._past = Past()  # calls that history has the end of, by number
         self._awaiting: dict[int, CalledLocalActivity] = {}
         self._foreseen: deque[tuple[Event, LocalActivityMark, MarkerRecorded]] = deque()
+        self._resumed: list[CalledLocalActivity] = []  # of earlier tasks, to be run in the one that is open
         self._requested: list[CalledLocalActivity] = []
         self._mistaken: tuple[Event, CalledLocalActivity] | None = None
         self._open: set[int] = set()
@@ -285,16 +287,19 @@ class LocalActivities:
             return
         called.is_cancel_requested = True
         kind = called.cancellation_type
+        is_waited_for = kind is ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
         if called.awaits_marker:
             self._end_as_foreseen(called)
         elif called in self._requested:
             self._requested.remove(called)
-            is_waited_for = kind is ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
             self._record(called, _cancelled(called), is_over=is_waited_for)
+        elif called in self._resumed and not is_waited_for:
+            self._resumed.remove(called)
+            self._record(called, _cancelled(called), is_over=False)
         else:
             if kind is not ActivityCancellationType.ABANDON:
                 self._cancelled.append(called.seq)
-            if kind is not ActivityCancellationType.WAIT_CANCELLATION_COMPLETED:
+            if not is_waited_for:
                 self._record(called, _cancelled(called), is_over=False)
             if kind is ActivityCancellationType.ABANDON:
                 self._open.discard(called.seq)
@@ -318,11 +323,11 @@ class LocalActivities:
     @property
     def is_waiting(self) -> bool:
         """Whether the open task must wait for one of them."""
-        return bool(self._requested or self._open)
+        return bool(self._resumed or self._requested or self._open)
 
     def take_requests(self) -> tuple[ScheduleLocalActivity, ...]:
         """Those to run now."""
-        requested, self._requested = self._requested, []
+        requested, self._resumed, self._requested = self._resumed + self._requested, [], []
         self._open.update(called.seq for called in requested)
         return tuple(called.request() for called in requested)
 
@@ -381,12 +386,15 @@ class LocalActivities:
     # What history says.
 
     def begin_task(self, *, is_open: bool) -> None:
-        """A task has started. In an open one, what was called on replay and has no marker is run after all."""
+        """A task has started. In an open one, what was called on replay and has no marker is run after all.
+
+        As in Core, it runs before the code is told anything: the code that cancels it now waits for it, if it waits.
+        """
         self._index = 0
         if is_open:
             for called in self._awaiting.values():
                 called.awaits_marker = called.was_replayed = False
-                self._requested.append(called)
+                self._resumed.append(called)
             self._awaiting.clear()
 
     def foresee(self, event: Event, marker: MarkerRecorded) -> None:
