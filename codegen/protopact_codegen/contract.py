@@ -20,6 +20,7 @@ from typing import ClassVar, TypeAlias
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor
 
 from protopact_codegen.source import Place, Source
+from protopact_codegen.template import FieldPath, Template
 
 __all__ = [
     "EMPTY",
@@ -29,14 +30,11 @@ __all__ = [
     "Change",
     "Contract",
     "Element",
-    "FieldKind",
-    "FieldPath",
     "File",
     "Handler",
     "IdConflictPolicy",
     "IdReusePolicy",
     "Kind",
-    "Literal",
     "Message",
     "ParentClosePolicy",
     "Priority",
@@ -49,12 +47,8 @@ __all__ = [
     "Service",
     "Signal",
     "SignalRef",
-    "Template",
-    "TemplatePart",
-    "Transform",
     "Update",
     "UpdateRef",
-    "Uuid",
     "VersioningBehavior",
     "WaitForStage",
     "Workflow",
@@ -126,23 +120,6 @@ class SearchAttributeType(Enum):
     KEYWORD_LIST = "KeywordList"
 
 
-class Transform(Enum):
-    """Named transforms of a template's field."""
-
-    SLUG = "slug"
-    LOWER = "lower"
-    UPPER = "upper"
-
-
-class FieldKind(Enum):
-    """How the value of a template's field becomes text."""
-
-    STRING = "string"
-    INTEGER = "integer"
-    BOOL = "bool"
-    ENUM = "enum"
-
-
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message type that an rpc names.
@@ -182,95 +159,6 @@ class Message:
     def empty(self) -> bool:
         """Whether it is `google.protobuf.Empty`: no argument, no result."""
         return self.name == EMPTY
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """Text of a template that stands as it is; braces are unescaped."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Uuid:
-    """A random UUID in a template."""
-
-
-@dataclass(frozen=True, slots=True)
-class FieldPath:
-    """A field of the request in a template.
-
-    Attributes:
-        fields: Descriptors from the request's field to the last one; all but the last are singular messages.
-        transforms: Applied in order.
-    """
-
-    fields: tuple[FieldDescriptor, ...]
-    transforms: tuple[Transform, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Proto names of the fields."""
-        return tuple(f.name for f in self.fields)
-
-    @property
-    def name(self) -> str:
-        """Proto names of the fields, dotted."""
-        return ".".join(self.names)
-
-    @property
-    def kind(self) -> FieldKind | None:
-        """How the last field's value becomes text; None for a field that has no such form (search attributes only)."""
-        last = self.fields[-1]
-        return None if last.is_repeated else _KINDS.get(last.type)
-
-    @property
-    def optional(self) -> bool:
-        """Whether the last field has explicit presence, and so may be unset."""
-        return bool(self.fields[-1].has_presence)
-
-    @property
-    def enum(self) -> tuple[tuple[int, str], ...]:
-        """Numbers and names of an enum field's values in declaration order; the first name of a number is its name."""
-        values = self.fields[-1].enum_type
-        return () if values is None else tuple((value.number, value.name) for value in values.values)
-
-
-_KINDS: Mapping[int, FieldKind] = {
-    FieldDescriptor.TYPE_STRING: FieldKind.STRING,
-    FieldDescriptor.TYPE_BOOL: FieldKind.BOOL,
-    FieldDescriptor.TYPE_ENUM: FieldKind.ENUM,
-    **dict.fromkeys(
-        (
-            FieldDescriptor.TYPE_INT32,
-            FieldDescriptor.TYPE_INT64,
-            FieldDescriptor.TYPE_UINT32,
-            FieldDescriptor.TYPE_UINT64,
-            FieldDescriptor.TYPE_SINT32,
-            FieldDescriptor.TYPE_SINT64,
-            FieldDescriptor.TYPE_FIXED32,
-            FieldDescriptor.TYPE_FIXED64,
-            FieldDescriptor.TYPE_SFIXED32,
-            FieldDescriptor.TYPE_SFIXED64,
-        ),
-        FieldKind.INTEGER,
-    ),
-}
-
-TemplatePart: TypeAlias = Literal | FieldPath | Uuid
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A text computed from a request.
-
-    Attributes:
-        source: As written in the contract.
-        parts: Literal text, fields and UUIDs, one after the other.
-    """
-
-    source: str
-    parts: tuple[TemplatePart, ...]
 
 
 @dataclass(frozen=True, slots=True)

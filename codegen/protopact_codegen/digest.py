@@ -18,7 +18,8 @@ from typing import Any, TypeAlias
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, EnumValueDescriptor, FieldDescriptor
 
-from protopact_codegen.contract import Element, FieldPath, Literal, Message, Rpc, Template, Uuid, Workflow
+from protopact_codegen.contract import Element, Message, Rpc, Workflow
+from protopact_codegen.template import FieldPath, Literal, Template, Uuid
 
 __all__ = ["Digester", "Form", "options"]
 

@@ -11,10 +11,7 @@ from typing import TypeAlias, cast
 from protopact_codegen.contract import (
     Activity,
     Element,
-    FieldKind,
-    FieldPath,
     File,
-    Literal,
     Message,
     Priority,
     Query,
@@ -22,11 +19,7 @@ from protopact_codegen.contract import (
     SearchAttribute,
     Service,
     Signal,
-    Template,
-    TemplatePart,
-    Transform,
     Update,
-    Uuid,
     Workflow,
 )
 from protopact_codegen.emit_expression import Bytes, Call, Dict, Expression, Tuple, text, write
@@ -34,6 +27,7 @@ from protopact_codegen.imports import Imports
 from protopact_codegen.libraries import Library
 from protopact_codegen.libraries.library import messages_of
 from protopact_codegen.names import method_name, snake_case
+from protopact_codegen.template import FieldKind, FieldPath, Literal, Template, TemplatePart, Transform, Uuid
 from protopact_codegen.versioning.closure import Closure
 
 __all__ = ["Constants"]

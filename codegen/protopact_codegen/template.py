@@ -1,4 +1,4 @@
-"""Templates: texts computed from a request, parsed and checked against its message.
+"""Templates: texts computed from a request, their parts, parsed and checked against its message.
 
     text       = literal text; `{{` and `}}` are braces
     {name}     = a field of the request; {outer.inner} a field of its message field
@@ -11,16 +11,134 @@ Blanks around names and transforms mean nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum
+from typing import TypeAlias
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from protopact_codegen.contract import FieldPath, Literal, Template, TemplatePart, Transform, Uuid
 from protopact_codegen.diagnostics import Code
 
-__all__ = ["Problem", "parse"]
+__all__ = [
+    "FieldKind",
+    "FieldPath",
+    "Literal",
+    "Problem",
+    "Template",
+    "TemplatePart",
+    "Transform",
+    "Uuid",
+    "parse",
+]
+
+
+class Transform(Enum):
+    """Named transforms of a template's field."""
+
+    SLUG = "slug"
+    LOWER = "lower"
+    UPPER = "upper"
+
+
+class FieldKind(Enum):
+    """How the value of a template's field becomes text."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    BOOL = "bool"
+    ENUM = "enum"
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """Text of a template that stands as it is; braces are unescaped."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uuid:
+    """A random UUID in a template."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPath:
+    """A field of the request in a template.
+
+    Attributes:
+        fields: Descriptors from the request's field to the last one; all but the last are singular messages.
+        transforms: Applied in order.
+    """
+
+    fields: tuple[FieldDescriptor, ...]
+    transforms: tuple[Transform, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Proto names of the fields."""
+        return tuple(f.name for f in self.fields)
+
+    @property
+    def name(self) -> str:
+        """Proto names of the fields, dotted."""
+        return ".".join(self.names)
+
+    @property
+    def kind(self) -> FieldKind | None:
+        """How the last field's value becomes text; None for a field that has no such form (search attributes only)."""
+        last = self.fields[-1]
+        return None if last.is_repeated else _KINDS.get(last.type)
+
+    @property
+    def optional(self) -> bool:
+        """Whether the last field has explicit presence, and so may be unset."""
+        return bool(self.fields[-1].has_presence)
+
+    @property
+    def enum(self) -> tuple[tuple[int, str], ...]:
+        """Numbers and names of an enum field's values in declaration order; the first name of a number is its name."""
+        values = self.fields[-1].enum_type
+        return () if values is None else tuple((value.number, value.name) for value in values.values)
+
+
+_KINDS: Mapping[int, FieldKind] = {
+    FieldDescriptor.TYPE_STRING: FieldKind.STRING,
+    FieldDescriptor.TYPE_BOOL: FieldKind.BOOL,
+    FieldDescriptor.TYPE_ENUM: FieldKind.ENUM,
+    **dict.fromkeys(
+        (
+            FieldDescriptor.TYPE_INT32,
+            FieldDescriptor.TYPE_INT64,
+            FieldDescriptor.TYPE_UINT32,
+            FieldDescriptor.TYPE_UINT64,
+            FieldDescriptor.TYPE_SINT32,
+            FieldDescriptor.TYPE_SINT64,
+            FieldDescriptor.TYPE_FIXED32,
+            FieldDescriptor.TYPE_FIXED64,
+            FieldDescriptor.TYPE_SFIXED32,
+            FieldDescriptor.TYPE_SFIXED64,
+        ),
+        FieldKind.INTEGER,
+    ),
+}
+
+TemplatePart: TypeAlias = Literal | FieldPath | Uuid
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A text computed from a request.
+
+    Attributes:
+        source: As written in the contract.
+        parts: Literal text, fields and UUIDs, one after the other.
+    """
+
+    source: str
+    parts: tuple[TemplatePart, ...]
+
 
 _PIECE = re.compile(r"(?P<text>[^{}]+)|(?P<brace>\{\{|\}\})|\{(?P<field>[^{}]*)\}|(?P<stray>[{}])")
 _PATH = re.compile(r"\.?[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)

@@ -11,16 +11,14 @@ from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest
 from protopact_codegen import annotations_pb2, lint, reader, request
 from protopact_codegen.contract import (
     Contract,
-    FieldPath,
     IdConflictPolicy,
-    Literal,
     RetryPolicy,
     SearchAttributeType,
-    Template,
     WaitForStage,
     Workflow,
 )
 from protopact_codegen.diagnostics import Code, Diagnostic
+from protopact_codegen.template import FieldPath, Literal, Template
 
 if TYPE_CHECKING:
     from tests.codegen.conftest import Compile

@@ -6,9 +6,8 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protopact_codegen.contract import FieldKind, FieldPath, Literal, Template, TemplatePart, Uuid
 from protopact_codegen.diagnostics import Code
-from protopact_codegen.template import parse
+from protopact_codegen.template import FieldKind, FieldPath, Literal, Template, TemplatePart, Uuid, parse
 
 # A message that everybody has: strings, integers, enums, repeated and nested messages.
 FIELD: Descriptor = FieldDescriptorProto.DESCRIPTOR

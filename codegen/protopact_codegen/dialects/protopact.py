@@ -23,7 +23,6 @@ from protopact_codegen.contract import (
     Activity,
     Allow,
     Change,
-    FieldPath,
     IdConflictPolicy,
     IdReusePolicy,
     Kind,
@@ -35,7 +34,6 @@ from protopact_codegen.contract import (
     SearchAttribute,
     SearchAttributeType,
     Signal,
-    Template,
     Update,
     VersioningBehavior,
     WaitForStage,
@@ -45,6 +43,7 @@ from protopact_codegen.diagnostics import Code, Diagnostic, Severity, quote
 from protopact_codegen.dialects import Declaration, Method, Reference
 from protopact_codegen.dialects.annotated import annotated_in
 from protopact_codegen.source import Path, Place, Source
+from protopact_codegen.template import FieldPath, Template
 
 __all__ = ["Protopact", "Step"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from protopact_codegen.contract import Activity, Contract, Priority, Uuid, Workflow
+from protopact_codegen.contract import Activity, Contract, Priority, Workflow
 from protopact_codegen.diagnostics import Code, Diagnostic, quote
 from protopact_codegen.lint.finding import Rule, elements, finding
+from protopact_codegen.template import Uuid
 
 __all__ = ["RULES"]
 

@@ -6,19 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from protopact_codegen.contract import (
-    Contract,
-    Element,
-    FieldKind,
-    FieldPath,
-    SearchAttribute,
-    SearchAttributeType,
-    Template,
-    Update,
-    Workflow,
-)
+from protopact_codegen.contract import Contract, Element, SearchAttribute, SearchAttributeType, Update, Workflow
 from protopact_codegen.diagnostics import Code, Diagnostic, quote
 from protopact_codegen.lint.finding import Rule, elements, finding
+from protopact_codegen.template import FieldKind, FieldPath, Template
 
 __all__ = ["RULES"]
 
