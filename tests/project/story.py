@@ -3,8 +3,10 @@
 A page is a story that is played, block by block, in a folder of its own. The info string of a block says what it is:
 
 - ``LANGUAGE title="path"``: a file; written.
+- ``diff title="path"``: an edit of that file, hunk by hunk; what a hunk replaces stands there once.
 - ``sh``: commands; each must succeed. ``make`` is checked against the Makefile only. ``pip install`` is done when the
-  story has an environment of its own, else checked: the packages must be ours or locked ones.
+  story has an environment of its own, else checked: the packages must be ours or locked ones. ``cd`` holds for what
+  follows, and what ``git clone`` gives is the repository as it stands.
 - ``console``: a transcript: lines that start with ``$ `` are commands, and what stands below one is all that it prints.
   ``...`` stands for any text, on a line of its own for any lines; durations, times and run ids may differ.
 - ``python``: a program; run.
@@ -15,21 +17,29 @@ At the end mypy and pyright, both strict, look at the Python files of the page, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from typer.testing import CliRunner
+
+from protopact.cli import app
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+# Commands of ours that run no code of the page.
+OURS = [["protopact", name] for name in ("check", "release", "proto")]
 LOCKED = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements/dev.txt").read_text(), re.MULTILINE))
 
 
@@ -63,6 +73,7 @@ class Story:
     ) -> None:
         self.page = page
         self.folder = folder
+        self.where = folder
         self.python = python
         self.wheel = wheel
         self.wheels = wheels
@@ -84,7 +95,9 @@ class Story:
         title = re.fullmatch(r'title="([^"]+)"', rest.strip())
         if rest and not title:
             pytest.fail(f"{place}: {rest!r} is not a title")
-        if title:
+        if title and language == "diff":
+            self._edit(self.where / title[1], block.content, place)
+        elif title:
             self._write(title[1], block.content)
         elif language == "python":
             name = f"line_{block.map[0] + 1}.py"
@@ -102,8 +115,17 @@ class Story:
         elif language != "text":
             pytest.fail(f"{place}: a block of {language or 'no language'!r} without a title is not played")
 
+    def _edit(self, path: Path, content: str, place: str) -> None:
+        text = path.read_text()
+        for hunk in re.split(r"^@@.*\n", content, flags=re.MULTILINE):
+            lines = hunk.splitlines(keepends=True)
+            old, new = ("".join(line[1:] or "\n" for line in lines if line[0] != sign) for sign in "+-")
+            assert text.count(old) == 1, f"{place}: this stands {text.count(old)} times in {path.name}:\n{old}"
+            text = text.replace(old, new)
+        path.write_text(text)
+
     def _write(self, name: str, content: str) -> None:
-        path = self.folder / name
+        path = self.where / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
         if path.suffix == ".py" and not path.stem.startswith("wrong"):
@@ -111,13 +133,21 @@ class Story:
 
     def _run(self, command: str, place: str, *, may_fail: bool = False) -> str:
         words = shlex.split(command, comments=True)
+        if words[:1] == ["cd"]:
+            self.where = (self.where / words[1]).resolve(strict=True)
+            return ""
+        if words[:2] == ["git", "clone"]:
+            self._clone(self.where / words[3])
+            return ""
         if words[:2] == ["pip", "install"]:
             self._check_packages(words[2:], place)
             if self.wheel is None:
                 return ""
             ours = [re.sub(r"^protopact\b", str(self.wheel), word) for word in words[2:]]
             command = shlex.join(["pip", "install", "-q", "--no-index", f"-f{self.wheels}", *ours])
-        where = self.folder
+        if self.wheel is None and words[:2] in OURS and not set(command) & set("|&;<>$"):
+            return self._run_here(words, place, may_fail=may_fail)
+        where = self.where
         if words[0] == "make":
             where, command = ROOT, f"make --dry-run {shlex.join(words[1:])}"
         done = subprocess.run(
@@ -133,6 +163,28 @@ class Story:
         )
         assert may_fail or done.returncode == 0, f"{place}: {command} exited with {done.returncode}\n{done.stdout}"
         return done.stdout
+
+    def _run_here(self, words: list[str], place: str, *, may_fail: bool) -> str:
+        """Run a command of ours in this process: a new one takes most of the time."""
+        with contextlib.chdir(self.where), patch.dict(os.environ, self._environment()):
+            done = CliRunner().invoke(app, words[1:])
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        assert may_fail or done.exit_code == 0, f"{place}: {words} exited with {done.exit_code}\n{done.output}"
+        return done.output
+
+    def _clone(self, folder: Path) -> None:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for name in filter(None, listed.stdout.split("\0")):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, folder / name)
 
     def _check_packages(self, requirements: list[str], place: str) -> None:
         for requirement in requirements:
