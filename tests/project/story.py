@@ -108,12 +108,15 @@ class Story:
                 if command.strip() and not command.startswith("#"):
                     self._run(command, place)
         elif language == "console":
-            for part in re.split(r"^\$ ", block.content, flags=re.MULTILINE)[1:]:
-                command, _, expected = part.partition("\n")
-                printed = self._run(command, place, may_fail=True)
-                assert _pattern(expected).fullmatch(_masked(printed)), f"{place}: {command} printed\n{printed}"
+            self._compare(block.content, place)
         elif language != "text":
             pytest.fail(f"{place}: a block of {language or 'no language'!r} without a title is not played")
+
+    def _compare(self, transcript: str, place: str) -> None:
+        for part in re.split(r"^\$ ", transcript, flags=re.MULTILINE)[1:]:
+            command, _, expected = part.partition("\n")
+            printed = self._run(command, place, may_fail=True)
+            assert _pattern(expected).fullmatch(_masked(printed)), f"{place}: {command} printed\n{printed}"
 
     def _edit(self, path: Path, content: str, place: str) -> None:
         text = path.read_text()
