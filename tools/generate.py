@@ -39,7 +39,7 @@ def write_annotations(out: Path) -> None:
 
 def write_contracts_of_tests(out: Path) -> None:
     """Write what is generated for the contracts that the tests are written on, beside them."""
-    for folder in ("tests/embedded", "tests/interop", "tests/replay"):
+    for folder in ("tests/embedded", "tests/interop", "tests/replay", "tests/temporal"):
         (out / folder).mkdir(parents=True, exist_ok=True)
         options = f"messages=google,import_root={folder.replace('/', '.')}"
         run(

@@ -8,13 +8,16 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 from uuid import uuid4
 
+import pytest
 from tests.embedded.bench import text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
+from tests.temporal.programs import Everything
 
 import protopact
 from protopact import activity, workflow
 from protopact.engine import Engine
+from protopact.history import History
 from protopact.interceptor import Interceptor
 from protopact.temporal import TemporalWorkerOptions
 
@@ -62,6 +65,24 @@ async def serving(
         ),
     ):
         yield Bench(engine)
+
+
+async def play(engine: Engine) -> list[History]:
+    """Play `Everything`: its first run, its last one, and a child."""
+    name = f"play-{uuid4()}"
+    async with engine.worker(workflows=[Everything, Everything.Child], activities=[Lab()]):
+        handle = await lab.Client(engine).start_free(text("first"), id=name)
+        await handle.status(text(""))
+        await handle.go(text("one"))
+        with pytest.raises(protopact.UpdateFailedError):
+            await soon(handle.set(text("")))
+        assert (await soon(handle.set(text("two")))).value == "was one"
+        await handle.go(text("end"))
+        assert (await soon(handle.result())).value == "second"
+        child = lab.Client(engine).other_handle(f"{name}-child")
+        first = lab.Client(engine).free_handle(name, run_id=handle.run_id)
+        latest = lab.Client(engine).free_handle(name)
+        return [await each.history() for each in (first, latest, child)]
 
 
 class Bench:

@@ -39,6 +39,9 @@ _BYSTANDERS = frozenset(
 _ENGINES = ("protopact", "temporalio")
 """Packages that run the workflow's code: beyond their frames the stack is not the workflow's."""
 
+_OBSERVER = "temporalio.contrib.opentelemetry"
+"""Watches workflows from beside their code: its spans have ids and times of their own, and it knows of replays."""
+
 _LIBRARY = tuple(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib"))
 
 _find_loop = asyncio._get_running_loop  # noqa: SLF001 - made for this; the public one raises
@@ -188,17 +191,20 @@ def _judge(runtime: Runtime, call: str, code: Code, instead: str, caller: FrameT
 def _culprits(caller: FrameType) -> tuple[list[FrameType], FrameType | None]:
     """The frames of the workflow, innermost first, and what they called of the standard library.
 
-    There is none where a bystander or the engine itself has made the call.
+    There is none where a bystander, an observer or the engine itself has made the call.
     """
     culprits = list[FrameType]()
     asked: FrameType | None = None
     frame: FrameType | None = caller
     while frame is not None:
-        module = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        name = str(frame.f_globals.get("__name__", ""))
+        module = name.partition(".")[0]
         filename = frame.f_code.co_filename
         if module in _BYSTANDERS or filename.startswith("<frozen importlib") or frame.f_code.co_name == "__del__":
             return [], None
         if module in _ENGINES:
+            if name.startswith(_OBSERVER):
+                return [], None
             break
         if not is_standard_library(filename):
             culprits.append(frame)
