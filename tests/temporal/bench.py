@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 from uuid import uuid4
 
 import pytest
+from tests.devserver import DevServer
 from tests.embedded.bench import text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
+from tests.temporal import page
 from tests.temporal.programs import Everything
+from tools import temporal_cli
 
 import protopact
 from protopact import activity, workflow
@@ -83,6 +88,23 @@ async def play(engine: Engine) -> list[History]:
         first = lab.Client(engine).free_handle(name, run_id=handle.run_id)
         latest = lab.Client(engine).free_handle(name)
         return [await each.history() for each in (first, latest, child)]
+
+
+async def make_current(server: DevServer, deployment: str, build: str) -> None:
+    """Run the command of docs/engines.md, once the server has heard of the version."""
+    given = {"node-provisioner": deployment, "2.1": build}
+    words = [given.get(word, word) for word in page.command("temporal worker deployment set-current-version")]
+    binary = await asyncio.to_thread(temporal_cli.provide)
+    async with asyncio.timeout(30):
+        while True:
+            process = await asyncio.create_subprocess_exec(
+                binary, *words[1:], "--address", server.address, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
+            output, _ = await process.communicate()
+            if process.returncode == 0:
+                return
+            # A version is known queue by queue, as each of them is polled.
+            assert re.search(rb"not found|missing active task queues", output), output.decode()
 
 
 class Bench:

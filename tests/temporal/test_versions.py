@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,10 +16,9 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import WorkerDeploymentConfig
 from tests.devserver import DevServer
 from tests.temporal import page
-from tests.temporal.bench import soon
+from tests.temporal.bench import make_current, soon
 from tests.temporal.rollout.v1.rollout_pb2 import Builds, MoveRequest, ObeyRequest, StayRequest
 from tests.temporal.rollout.v1.rollout_protopact import RolloutService as rollout
-from tools import temporal_cli
 
 from protopact import temporal, workflow
 from protopact.client import WorkflowHandle
@@ -114,24 +111,7 @@ class Deployment:
 
     async def make_current(self, build: str) -> None:
         """Run the page's command, once the server has heard of the version."""
-        given = {"node-provisioner": self.name, "2.1": build}
-        words = [given.get(word, word) for word in page.command("temporal worker deployment set-current-version")]
-        binary = temporal_cli.provide()
-        async with asyncio.timeout(30):
-            while True:
-                process = await asyncio.create_subprocess_exec(
-                    binary,
-                    *words[1:],
-                    "--address",
-                    self.server.address,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                )
-                output, _ = await process.communicate()
-                if process.returncode == 0:
-                    return
-                # A version is known queue by queue, as each of them is polled.
-                assert re.search(rb"not found|missing active task queues", output), output.decode()
+        await make_current(self.server, self.name, build)
 
 
 @pytest.fixture
