@@ -13,6 +13,11 @@ __all__ = ["SHAPES", "history"]
 _START = 1_750_000_000_000_000_000
 _RUN_ID = "0198a7c0-0000-7000-8000-000000000001"
 
+_RETRY_POLICY = ev.RetryPolicy(
+    initial_interval=Duration(10**9), backoff_coefficient=2.0, maximum_interval=Duration(100 * 10**9)
+)
+"""What servers write when nobody says another one."""
+
 Encode = Callable[[str, dict[str, object]], Payloads]
 Body = Callable[[Encode, int], Iterator[ev.Attributes]]
 
@@ -77,6 +82,7 @@ def _scheduled(encode: Encode, seq: int, number: int) -> ev.Attributes:
         task_queue="replaying",
         input=encode("AddRequest", {"id": "x", "number": number}),
         start_to_close_timeout=Duration(60 * 10**9),
+        retry_policy=_RETRY_POLICY,
     )
 
 

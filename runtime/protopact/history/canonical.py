@@ -6,8 +6,7 @@ times as fast as `history.json`, which reads everything else, and says what is w
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Any, TypeAlias, cast, get_args, get_origin
@@ -57,10 +56,10 @@ class _Reader:
 
     Attributes:
         wire: A struct of the same nested shape as the JSON.
+        build: Makes the struct of its wire form.
     """
 
     def __init__(self, struct: type[msgspec.Struct]) -> None:
-        self._struct = struct
         fields = Message.of(struct).fields
         shape: dict[str, Any] = {}  # from JSON name to a leaf's type and default, or to another such dict
         converts: list[tuple[str, _Convert]] = []
@@ -73,18 +72,19 @@ class _Reader:
             if convert is not None:
                 converts.append((field.name, convert))
         self.wire = _struct_of(struct.__name__, shape)
-        self._names = tuple(field.name for field in fields)
-        paths = [".".join(field.path) for field in fields]
-        get = attrgetter(*paths)
-        self._get: Callable[[object], tuple[_Value, ...]] = (lambda wire: (get(wire),)) if len(paths) == 1 else get
-        self._converts = tuple(converts)
+        self.build = _builder(struct, fields, dict(converts))
 
-    def build(self, wire: object) -> msgspec.Struct:
-        """The struct out of its wire form."""
-        values = dict(zip(self._names, self._get(wire), strict=False))
-        for name, convert in self._converts:
-            values[name] = convert(values[name])
-        return self._struct(**values)
+
+def _builder(struct: type[msgspec.Struct], fields: Sequence[Field], converts: Mapping[str, _Convert]) -> _Convert:
+    """What makes a struct of its wire form: one call, compiled, because a loop over the fields takes twice the time."""
+    names = {"struct": struct} | {f"convert_{name}": convert for name, convert in converts.items()}
+    values = [
+        f"{each.name}=convert_{each.name}({value})" if each.name in converts else f"{each.name}={value}"
+        for each in fields
+        for value in (".".join(("wire", *each.path)),)
+    ]
+    build: _Convert = eval(f"lambda wire: struct({', '.join(values)})", names)  # noqa: S307 - of names of the event model alone
+    return build
 
 
 def _struct_of(name: str, shape: Mapping[str, Any]) -> type[msgspec.Struct]:
@@ -133,23 +133,24 @@ def _boolean(value: object) -> bool:
     raise TypeError
 
 
-_SECOND = 10**9
-_MINUTE = len("2026-01-01T00:00:")
-_TAIL = re.compile(r"([0-5]\d)(?:\.(\d{1,9}))?Z", re.ASCII)
+_SECOND = len("2026-01-01T00:00:00")
+_NANOSECONDS = [10**count for count in range(9, -1, -1)]
+"""For each count of decimals how many nanoseconds the last one is."""
 
 
 @lru_cache(1024)
-def _minute(text: str) -> int:
-    return read_timestamp(f"{text}00Z")
+def _second(text: str) -> int:
+    return read_timestamp(f"{text}Z")
 
 
 def _timestamp(text: str) -> Timestamp:
-    """A time in UTC; events of one minute are many."""
-    tail = _TAIL.fullmatch(text, _MINUTE)
-    if tail is None:
+    """A time in UTC; events of one second are many."""
+    second, point, decimals = text[:_SECOND], text[_SECOND : _SECOND + 1], text[_SECOND + 1 : -1]
+    if text == f"{second}Z":
+        return Timestamp(_second(second))
+    if point != "." or text[-1] != "Z" or not (decimals.isdecimal() and decimals.isascii()):
         raise ValueError(text)
-    seconds, decimals = tail.groups("")
-    return Timestamp(_minute(text[:_MINUTE]) + int(seconds) * _SECOND + int(decimals.ljust(9, "0")))
+    return Timestamp(_second(second) + int(decimals) * _NANOSECONDS[len(decimals)])
 
 
 _TIMES: Mapping[object, _Convert] = {
@@ -197,12 +198,9 @@ class _HistoryReader:
         if attributes is None:
             raise LookupError(wire.eventType)
         metadata = wire.userMetadata
-        return ev.Event(
-            wire.eventId,
-            _timestamp(wire.eventTime),
-            cast("ev.Attributes", build(attributes)),
-            None if metadata is None else cast("ev.UserMetadata", self._metadata.build(metadata)),
-        )
+        if metadata is not None:
+            metadata = self._metadata.build(metadata)
+        return ev.Event(wire.eventId, _timestamp(wire.eventTime), build(attributes), metadata)
 
 
 _history_reader = cache(_HistoryReader)

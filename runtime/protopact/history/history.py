@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Self, overload
 
 from protopact.errors import HistoryError
@@ -113,6 +113,9 @@ class History(Sequence[Event]):
     def __getitem__(self, index: slice) -> Sequence[Event]: ...
     def __getitem__(self, index: int | slice) -> Event | Sequence[Event]:
         return self._events[index]
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self._events)
 
     def __len__(self) -> int:
         return len(self._events)

@@ -49,6 +49,7 @@ _NULL_VALUE = "google.protobuf.NullValue"  # null in JSON
 _SHORT = 40  # characters of a value that an error shows
 _MAX_DEPTH = 100  # json_format's own limit, and that of the binary format
 _encode = msgspec.json.Encoder().encode
+_decode: Callable[[bytes], Json] = msgspec.json.Decoder().decode
 
 
 class JsonError(Exception):
@@ -70,9 +71,23 @@ def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 _decoder = json.JSONDecoder(object_pairs_hook=_unique)
 
 
-def _decode(text: str) -> Json:
-    text = text.strip(" \t\n\r")
-    value, end = _decoder.raw_decode(text)
+def _read(data: bytes) -> Json:
+    """The value of a JSON text.
+
+    Raises:
+        JsonError: It is none, or an object has a key twice.
+    """
+    try:
+        value = _decode(data)
+        if _encode(value) == data:  # as we write it, so no key was there twice and no number was changed
+            return value
+    except (ValueError, RecursionError):  # text that only the more tolerant decoder takes, if any does
+        pass
+    try:
+        text = data.decode().strip(" \t\n\r")
+        value, end = _decoder.raw_decode(text)
+    except (ValueError, RecursionError) as error:
+        raise JsonError(f"not JSON: {error}") from error
     if end != len(text):
         raise JsonError(f"not JSON: more text after the value, at character {end}")
     return value
@@ -95,6 +110,7 @@ class JsonFormat:
     def __init__(self, pool: descriptor_pool.DescriptorPool | None = None) -> None:
         self._pool = pool
         self._plans: dict[str, _Plan] = {}
+        self._by_class: dict[type[Message], _Plan] = {}
         self._lock = threading.Lock()
 
     def dump(self, message: Message) -> bytes:
@@ -104,7 +120,7 @@ class JsonFormat:
             JsonError: It has none: an `Any` of an unknown type, a `Timestamp` out of range, ...
         """
         try:
-            return _encode(self._plan(descriptor_of(message)).write(message))
+            return _encode(self._plan_of(type(message)).write(message))
         except (json_format.Error, DecodeError, ValueError, TypeError, RecursionError) as error:
             raise JsonError(str(error)) from error
 
@@ -114,16 +130,12 @@ class JsonFormat:
         Raises:
             JsonError: It holds none.
         """
-        try:
-            text = data.decode()
-            value = _decode(text)
-        except (ValueError, RecursionError) as error:
-            raise JsonError(f"not JSON: {error}") from error
+        value = _read(data)
         message = cls()
         try:
-            self._plan(descriptor_of(cls)).read(message, value, 1)
+            self._plan_of(cls).read(message, value, 1)
         except Exception:  # noqa: BLE001 - whatever it is, json_format accepts it or says what is wrong
-            return self._load_by_library(_decode(text), cls)  # anew: json_format changes what it is given
+            return self._load_by_library(_read(data), cls)  # anew: json_format changes what it is given
         return message
 
     def _load_by_library(self, value: Json, cls: type[Message]) -> Message:
@@ -132,6 +144,12 @@ class JsonFormat:
             return json_format.Parse(text, cls(), descriptor_pool=self._pool, max_recursion_depth=_MAX_DEPTH)
         except (json_format.Error, RecursionError) as error:
             raise JsonError(_reason(error)) from error
+
+    def _plan_of(self, cls: type[Message]) -> _Plan:
+        plan = self._by_class.get(cls)
+        if plan is None:
+            plan = self._by_class[cls] = self._plan(descriptor_of(cls))
+        return plan
 
     def _plan(self, descriptor: Descriptor) -> _Plan:
         plan = self._plans.get(descriptor.full_name)

@@ -5,6 +5,7 @@ The rules are those of `find_end_index_of_next_wft_seq` in Temporal Core's `hist
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from protopact.errors import HistoryError
@@ -103,15 +104,14 @@ def group_ends(events: Sequence[Event], *, has_updates: bool = False) -> list[in
         HistoryError: Something has happened between the start of a task and its end, which no engine writes.
     """
     ends: list[int] = []
-    index, count = 0, len(events)
-    saw_command = False
+    count, saw_command = len(events), False
     started: list[int] = []
-    deciding = _DECIDING
-    while index < count:
+    deciding = [index for index, event in enumerate(events) if type(event.attributes) in _DECIDING]
+    position = 0
+    while position < len(deciding):
+        index = deciding[position]
         kind = type(events[index].attributes)
-        if kind not in deciding:
-            index += 1
-            continue
+        position += 1
         end = -1
         if kind is WorkflowTaskStarted:
             following = type(events[index + 1].attributes) if index + 1 < count else None
@@ -132,10 +132,10 @@ def group_ends(events: Sequence[Event], *, has_updates: bool = False) -> list[in
             saw_command = True
         if end >= 0:
             ends.append(end)
-            index = end
+            if end < index:  # the tasks behind it belong to the next group
+                position = bisect_right(deciding, end)
             saw_command = False
             started.clear()
-        index += 1
     return ends
 
 

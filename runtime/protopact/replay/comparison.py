@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import msgspec
@@ -288,6 +289,7 @@ def _fill_activity(command: cmd.ScheduleActivityTask, started: ev.WorkflowExecut
         schedule_to_start_timeout=start,
         start_to_close_timeout=work,
         heartbeat_timeout=beat,
+        retry_policy=_filled_policy(command.retry_policy),
     )
 
 
@@ -509,6 +511,18 @@ TABLES: Mapping[type[ev.Attributes], Table] = {
 }
 """For each type of command event what is compared of it."""
 
+
+def _values(table: Table) -> Callable[[Any], tuple[Any, ...]]:  # of the command, or of the event
+    names = [each.field for each in table.comparisons]
+    get = attrgetter(*names) if names else None
+    if len(names) > 1 and get is not None:
+        return get
+    return lambda of: () if get is None else (get(of),)
+
+
+_VALUES = {kind: _values(table) for kind, table in TABLES.items()}
+"""What is compared, out of a command or of the event that it has become."""
+
 NAMES: frozenset[str] = frozenset(each.name for table in TABLES.values() for each in table.comparisons)
 """Names of the comparisons, for `relax`."""
 
@@ -555,6 +569,8 @@ class Comparer:
             The differences that are errors.
         """
         found = list(self.differences(event, command))
+        if not found:
+            return ()
         errors = tuple(each for each in found if each.severity is Severity.ERROR)
         if not errors:  # otherwise it is another call, whose options say nothing
             self.warnings += found
@@ -562,16 +578,16 @@ class Comparer:
 
     def differences(self, event: ev.Event, command: cmd.Command) -> Iterator[Difference]:
         """All differences between a command and its event."""
-        attributes = event.attributes
-        table = TABLES[type(attributes)]
-        filled = command if table.fill is None else table.fill(command, self._started)
-        for each in table.comparisons:
-            if each.name in self._relax:
+        kind = type(event.attributes)
+        table, values = TABLES[kind], _VALUES[kind]
+        held, asked = values(event.attributes), values(command)
+        if held == asked:  # what is equal is the same, whatever it is
+            return
+        filled = asked if table.fill is None else values(table.fill(command, self._started))
+        for each, expected, found, written in zip(table.comparisons, held, asked, filled, strict=True):
+            if expected in (found, written) or each.name in self._relax:
                 continue
-            expected, found = getattr(attributes, each.field), getattr(command, each.field)
-            if each.same(self.reader, expected, found):
-                continue
-            if filled is not command and each.same(self.reader, expected, getattr(filled, each.field)):
+            if each.same(self.reader, expected, found) or each.same(self.reader, expected, written):
                 continue
             severity = each.severity
             if each.always_error is not None and each.always_error(expected, found):
@@ -580,7 +596,7 @@ class Comparer:
                 name=each.name,
                 severity=severity,
                 event_id=event.event_id,
-                event_type=type(attributes).__name__,
+                event_type=kind.__name__,
                 field=each.field,
                 expected=each.text(self.reader, expected),
                 found=each.text(self.reader, found),

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from protopact import contract
 from protopact.history import option
@@ -139,25 +142,13 @@ class CalledActivity(Entry):
 
     def command(self) -> ScheduleActivityTask:
         """The command, with the contract's options for what the call does not override."""
-        activity, options = self.activity, self._options
-        return ScheduleActivityTask(
+        options = self._options
+        return msgspec.structs.replace(
+            _schedule(self.activity, options) if options else _schedule_by_contract(self.activity),
             activity_id=self.activity_id,
-            activity_type=activity.name,
-            task_queue=options.get("task_queue", activity.task_queue or self._task_queue),
+            task_queue=options.get("task_queue", self.activity.task_queue or self._task_queue),
             header=self._headers,
             input=self._payloads(),
-            schedule_to_close_timeout=option.duration(
-                options.get("schedule_to_close_timeout", activity.schedule_to_close_timeout)
-            ),
-            schedule_to_start_timeout=option.duration(
-                options.get("schedule_to_start_timeout", activity.schedule_to_start_timeout)
-            ),
-            start_to_close_timeout=option.duration(
-                options.get("start_to_close_timeout", activity.start_to_close_timeout)
-            ),
-            heartbeat_timeout=option.duration(options.get("heartbeat_timeout", activity.heartbeat_timeout)),
-            retry_policy=option.retry_policy(options.get("retry_policy", activity.retry_policy)),
-            priority=option.priority(options.get("priority", activity.priority)),
         )
 
     def meet(self, ledger: Ledger, event_id: int, attributes: ActivityTaskScheduled, /) -> bool:
@@ -169,6 +160,30 @@ class CalledActivity(Entry):
         self.scheduled_event_id = event_id
         ledger.activities[event_id] = self
         return True
+
+
+def _schedule(activity: contract.Activity[Any, Any], options: ActivityOptions) -> ScheduleActivityTask:
+    """The command, as far as it is the same for all calls with these options."""
+    return ScheduleActivityTask(
+        activity_id="",
+        activity_type=activity.name,
+        task_queue="",
+        schedule_to_close_timeout=option.duration(
+            options.get("schedule_to_close_timeout", activity.schedule_to_close_timeout)
+        ),
+        schedule_to_start_timeout=option.duration(
+            options.get("schedule_to_start_timeout", activity.schedule_to_start_timeout)
+        ),
+        start_to_close_timeout=option.duration(options.get("start_to_close_timeout", activity.start_to_close_timeout)),
+        heartbeat_timeout=option.duration(options.get("heartbeat_timeout", activity.heartbeat_timeout)),
+        retry_policy=option.retry_policy(options.get("retry_policy", activity.retry_policy)),
+        priority=option.priority(options.get("priority", activity.priority)),
+    )
+
+
+@lru_cache(1024)
+def _schedule_by_contract(activity: contract.Activity[Any, Any]) -> ScheduleActivityTask:
+    return _schedule(activity, {})
 
 
 class ActivityCancellation(Entry):

@@ -110,8 +110,7 @@ class Execution:
             WorkflowTaskError: The code raised an exception that fails the task; it is the cause.
         """
         self._machines.check_ids(events)
-        if self._rest:
-            events = [*self._rest, *events]
+        events = [*self._rest, *events]  # a list, which is read many times, at the speed of C
         with self._instance.loop:
             is_open = self._context.run(self._replay, events, updates)
         return self._answer() if is_open else Advance(is_closed=self._machines.has_ended)
@@ -245,16 +244,16 @@ class Execution:
             instance.local_activities.count_activation()
         instance.patches.lists_patches = is_open or machines.lists_patches
 
-        def step(*, is_open: bool) -> None:
-            self._run_jobs(updates, started.event_id - 1, is_open=is_open)
-            self._settle(is_open=is_open)
-            if not self._machines.has_ended:  # Core does not wake what has ended
-                self._go_on(is_open=is_open)
-
         try:
-            self._attempt(step, is_open=is_open)
+            self._attempt(self._step, updates, started.event_id - 1, is_open=is_open)
         finally:
             machines.forget_jobs()
+
+    def _step(self, updates: Sequence[UpdateRequest], sequencing_event_id: int, *, is_open: bool) -> None:
+        self._run_jobs(updates, sequencing_event_id, is_open=is_open)
+        self._settle(is_open=is_open)
+        if not self._machines.has_ended:  # Core does not wake what has ended
+            self._go_on(is_open=is_open)
 
     def _go_on(self, *, is_open: bool) -> None:
         """Tell the code, in activations of their own, what follows from what it has asked for."""
@@ -279,11 +278,11 @@ class Execution:
             instance.run()
             self._settle(is_open=is_open)
 
-    def _attempt(self, step: Callable[..., None], *, is_open: bool) -> None:
+    def _attempt(self, step: Callable[..., None], *arguments: object, is_open: bool) -> None:
         """Let the code run; what it raises fails the run or the task."""
         instance = self._instance
         try:
-            step(is_open=is_open)
+            step(*arguments, is_open=is_open)
         except WorkflowTaskError:
             raise
         except (Exception, SystemExit) as error:  # of the constructor, of a condition, or of what cannot be decoded

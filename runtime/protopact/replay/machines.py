@@ -68,7 +68,7 @@ from protopact.replay.marker import LOCAL_ACTIVITY, patch_mark
 
 __all__ = ["Machines"]
 
-_FORESEEN = (MarkerRecorded, WorkflowExecutionUpdateAccepted)
+_FORESEEN = frozenset({MarkerRecorded, WorkflowExecutionUpdateAccepted})
 """Events of an answer that the code is told of before it gives that answer again."""
 
 _SCHEDULED, _STARTED, _CLOSED = range(3)
@@ -163,30 +163,27 @@ class Machines:
         Raises:
             HistoryError: One is missing.
         """
-        expected = self._last_event_id
-        for event in events:
-            expected += 1
-            if event.event_id != expected:
-                raise HistoryError(
-                    f"the history of workflow {self._workflow_id!r} cannot be: expected event {expected}, found event "
-                    f"{event.event_id}"
-                )
-        self._last_event_id = expected
+        last = self._last_event_id + len(events)
+        expected, found = range(self._last_event_id + 1, last + 1), [event.event_id for event in events]
+        if found != list(expected):
+            wanted, instead = next(pair for pair in zip(expected, found, strict=True) if pair[0] != pair[1])
+            raise HistoryError(
+                f"the history of workflow {self._workflow_id!r} cannot be: expected event {wanted}, found event "
+                f"{instead}"
+            )
+        self._last_event_id = last
 
     def look_ahead(self, events: Sequence[Event], begin: int, end: int) -> Sequence[UpdateRequest]:
         """Read in the next group what the code was told in the activation before, and return the updates of it."""
         accepted: list[UpdateRequest] = []
-        for index in range(begin, end):
-            attributes = events[index].attributes
-            kind = type(attributes)
-            if kind not in _FORESEEN:
-                continue
+        for event in [each for each in events[begin:end] if type(each.attributes) in _FORESEEN]:
+            attributes = event.attributes
             if isinstance(attributes, WorkflowExecutionUpdateAccepted):
                 # As in Temporal Core, what the group before admitted is told as it was admitted.
                 admitted = self.admitted.get(attributes.protocol_instance_id)
                 request = attributes.accepted_request if admitted is None else admitted
                 if request is None:
-                    raise self._ledger.impossible(events[index], "holds no request, and none was admitted before it")
+                    raise self._ledger.impossible(event, "holds no request, and none was admitted before it")
                 accepted.append(request)
             elif isinstance(attributes, MarkerRecorded):
                 patch = patch_mark(attributes)
@@ -194,17 +191,15 @@ class Machines:
                     self._instance.patches.foresee(patch.id)
                     self.has_patches = True
                 elif attributes.marker_name == LOCAL_ACTIVITY:
-                    self._instance.local_activities.foresee(events[index], attributes)
+                    self._instance.local_activities.foresee(event, attributes)
         return accepted
 
     def apply(self, events: Sequence[Event], begin: int, end: int) -> None:
         """Apply `events[begin:end]`."""
         applies = self._APPLY
-        for position in range(begin, end):
-            event = events[position]
-            apply = applies[type(event.attributes)]
-            if apply is not None:
-                apply(self, event, event.attributes)
+        for event in events[begin:end]:
+            attributes = event.attributes
+            applies[type(attributes)](self, event, attributes)
 
     # -- one event each
 
@@ -280,6 +275,9 @@ class Machines:
         self._ledger.match(event)
         self.has_ended = True
 
+    def _ignore(self, _event: Event, _: object) -> None:
+        pass
+
     def _end(self, event: Event, _: object) -> None:
         if event.event_id != self._last_event_id:
             raise self._ledger.impossible(event, "is not the last")
@@ -342,7 +340,7 @@ class Machines:
         if job is not None:
             self.jobs.append((job, ()))
 
-    _APPLY: ClassVar[Mapping[type[Attributes], Callable[..., None] | None]] = {  # each takes its own type of event
+    _APPLY: ClassVar[Mapping[type[Attributes], Callable[..., None]]] = {  # each takes its own type of event
         WorkflowExecutionStarted: _begin,
         WorkflowExecutionCompleted: _match_end,
         WorkflowExecutionFailed: _match_end,
@@ -387,6 +385,6 @@ class Machines:
         RequestCancelExternalWorkflowExecutionInitiated: _match,
         RequestCancelExternalWorkflowExecutionFailed: _fail_cancel,
         ExternalWorkflowExecutionCancelRequested: _answer_external,
-        Ignorable: None,
+        Ignorable: _ignore,
     }
     """What each type of event does."""

@@ -282,7 +282,8 @@ def start_activity(
         OptionError: An option is wrong.
         ReadOnlyContextError: Called from a query or a validator.
     """
-    check_options(ActivityOptions, options, f"call of {activity.name}")
+    if options:
+        check_options(ActivityOptions, options, f"call of {activity.name}")
     return get_runtime().start_activity(activity, request, options)
 
 
