@@ -47,8 +47,8 @@ test-slow: venv temporal interop .cache/wheels/dev/complete .cache/wheels/oldest
 	$(BIN)/python -m pytest -m slow
 
 .PHONY: prove
-prove: venv ## Hold replay against Temporal's Replayer; make prove PROGRAMS=20000 SEED=1 says how long.
-	SEED=$${SEED:-random} $(BIN)/python -m pytest -s -m slow tests/differential
+prove: venv ## Hold replay against Temporal's Replayer, and the check against payloads and histories; make prove PROGRAMS=20000 SEED=1 says how long.
+	SEED=$${SEED:-random} $(BIN)/python -m pytest -s -m slow tests/differential tests/versioning/test_evolution.py
 
 .PHONY: test-pythons
 test-pythons: ## Run the tests of the runtime on other Pythons; make test-pythons PYTHONS="/path/to/python3.13 ...".

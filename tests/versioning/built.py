@@ -56,12 +56,25 @@ class LossError(Exception):
 
 
 class Built:
-    """A version, compiled, generated and imported."""
+    """A version, compiled, generated and imported.
 
-    def __init__(self, version: Version, folder: Path, name: str) -> None:
+    Values are google's messages, whose descriptors say what they mean; the payloads between two versions are written
+    and read by the messages of `library`. Histories are recorded and replayed with google's.
+    """
+
+    def __init__(
+        self,
+        version: Version,
+        folder: Path,
+        name: str,
+        library: MessageLibrary = "google",
+        *,
+        shuffled: Random | None = None,
+    ) -> None:
         self.version = version
         self._folder = folder
-        self._image = compile_image(folder, name, version.text())
+        self._image = compile_image(folder, name, version.files(shuffled))
+        self._library: MessageLibrary = library
 
     @cached_property
     def contract(self) -> Contract:
@@ -70,50 +83,61 @@ class Built:
     def release(self, name: str, after: tuple[str, ...] = ()) -> Release:
         return Release.of(name, capture(self.contract), after)
 
-    def module(self, library: MessageLibrary = "google") -> ModuleType:
-        return load(self._image, library, self._folder)
-
     @cached_property
     def _module(self) -> ModuleType:
-        return self.module()
+        return load(self._image, "google", self._folder)
 
     @cached_property
     def _elements(self) -> dict[str, Any]:  # Any: elements of every kind, by the rpc's name in the contract
-        found: dict[str, Any] = {}
-        service: Service = self._module.ShopService.__protopact__()
-        for each in service.workflows:
-            found |= {each.method: each} | {query.method: query for query in each.queries}
-            found |= {ref.signal.method: ref.signal for ref in each.signals}
-            found |= {ref.update.method: ref.update for ref in each.updates}
-        return found | {each.method: each for each in service.activities}
+        return _elements_of(self._module)
 
-    def described(self, rpc: Rpc, *, request: bool) -> Described[Message] | None:
-        """The request or response of an rpc; None for a handler that no workflow has."""
-        element = self._elements.get(snake_case(rpc.name))
-        found: Described[Message] | None = None
-        if element is not None:
-            found = element.request if request else element.response
-        return found
+    @cached_property
+    def _foreign(self) -> dict[str, Any]:  # Any: as above
+        return _elements_of(load(self._image, self._library, self._folder))
 
     # -- payloads
 
-    def write(self, message: Described[Message], value: Message, encoding: Encoding) -> Payloads:
-        converter = PayloadConverter("binary/protobuf" if encoding is Encoding.BINARY else "json/protobuf")
-        return converter.to_payloads(message, value)
+    def has(self, rpc: Rpc) -> bool:
+        """Whether anybody answers an rpc: a handler may have no workflow."""
+        return snake_case(rpc.name) in self._elements
 
-    def read(self, message: Described[Message], payloads: Payloads, encoding: Encoding) -> Message:
-        """What was written, or None where it cannot be read.
+    def sample(self, rpc: Rpc, random: Random, *, request: bool) -> Message:
+        """A request or a response of an rpc, filled at random."""
+        message: Message = self._described(self._elements, rpc, request=request).type()
+        return fill(random, message)
+
+    def write(self, rpc: Rpc, value: Message, encoding: Encoding, *, request: bool) -> Payloads:
+        converter = PayloadConverter("binary/protobuf" if encoding is Encoding.BINARY else "json/protobuf")
+        if self._library == "google":
+            return converter.to_payloads(self._described(self._elements, rpc, request=request), value)
+        message = self._described(self._foreign, rpc, request=request)
+        return converter.to_payloads(message, message.type.parse(value.SerializeToString()))
+
+    def read(self, rpc: Rpc, payloads: Payloads, encoding: Encoding, *, request: bool) -> Message:
+        """What was written.
 
         Raises:
             LossError: It cannot be read.
         """
+        known: Described[Message] = self._described(self._elements, rpc, request=request)
+        elements = self._elements if self._library == "google" else self._foreign
         try:
-            read = PayloadConverter().from_payloads(message, payloads)
-            if encoding is Encoding.STRICT_JSON:
-                return json_format.Parse(payloads[0].data, message.type())
+            read = PayloadConverter().from_payloads(self._described(elements, rpc, request=request), payloads)
+            if encoding is Encoding.STRICT_JSON:  # as Temporal's own converter reads it
+                read = json_format.Parse(payloads[0].data, known.type())
+            elif self._library != "google":
+                read = known.type.FromString(bytes(read))
         except (PayloadError, DecodeError, json_format.ParseError) as error:
             raise LossError(str(error)) from error
+        if not read.IsInitialized():
+            raise LossError("something required is missing")
         return read
+
+    @staticmethod
+    def _described(elements: dict[str, Any], rpc: Rpc, *, request: bool) -> Described[Any]:
+        element = elements[snake_case(rpc.name)]
+        found: Described[Any] = element.request if request else element.response
+        return found
 
     # -- histories
 
@@ -127,15 +151,14 @@ class Built:
         async def run(self: _Any, request: Message) -> Message:
             for step in steps:
                 await step(self)
-            made: Message = described.response.type()
-            return made
+            return response
 
-        described = self._elements[snake_case(rpc.name)]
+        response = minimal(self._elements[snake_case(rpc.name)].response.type)
         members: dict[str, object] = {"run": run}
         for handler in filter(None, map(self.version.rpc, rpc.handles)):
             if handler.kind != "signal":
-                response = self._elements[snake_case(handler.name)].response.type
-                members[snake_case(handler.name)] = _answer(response, is_async=handler.kind == "update")
+                answer = minimal(self._elements[snake_case(handler.name)].response.type)
+                members[snake_case(handler.name)] = _answer(answer, is_async=handler.kind == "update")
         base = getattr(service, rpc.name)
         made: type[Workflow] = type(base)(rpc.name, (base,), members)
         return made
@@ -155,6 +178,7 @@ class Built:
 
     def _act(self, rpc: Rpc, step: Step) -> Callable[[Any], Awaitable[None]]:
         service, target = self._module.ShopService, self.version.rpc(step.target)
+        requests = {name: minimal(element.request.type) for name, element in self._elements.items()}
 
         async def act(run: _Any) -> None:
             if step.what == "sleep":
@@ -166,7 +190,7 @@ class Built:
                     await getattr(run, snake_case(target.name)).receive()
             else:
                 name = snake_case(target.name)
-                request = self._elements[name].request.type()
+                request = requests[name]
                 if step.what == "child":
                     await getattr(service, target.name).execute_child(request)
                 else:
@@ -217,12 +241,22 @@ class Built:
                 raise LossError(f"{type(error).__name__}: {error}") from error
 
 
-def _answer(response: type[Message], *, is_async: bool) -> Callable[..., object]:
+def _elements_of(module: ModuleType) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    service: Service = module.ShopService.__protopact__()
+    for each in service.workflows:
+        found |= {each.method: each} | {query.method: query for query in each.queries}
+        found |= {ref.signal.method: ref.signal for ref in each.signals}
+        found |= {ref.update.method: ref.update for ref in each.updates}
+    return found | {each.method: each for each in service.activities}
+
+
+def _answer(response: Message, *, is_async: bool) -> Callable[..., object]:
     async def update(_run: object, _request: Message) -> Message:
-        return response()
+        return response
 
     def query(_run: object, _request: Message) -> Message:
-        return response()
+        return response
 
     return update if is_async else query
 
@@ -248,7 +282,7 @@ def _activities(service: _Any, elements: dict[str, Any]) -> Activities:
 def fill(random: Random, message: Message, depth: int = 2) -> Message:
     """Fill a message with random values."""
     for each in message.DESCRIPTOR.fields:
-        if random.random() < 0.8 and (depth or each.message_type is None):
+        if (random.random() < 0.8 or each.is_required) and (depth or each.message_type is None):
             if each.is_repeated:
                 for _ in range(random.randint(1, 2)):
                     if each.message_type is not None:
@@ -261,6 +295,15 @@ def fill(random: Random, message: Message, depth: int = 2) -> Message:
             else:
                 setattr(message, each.name, _value(random, each))
     return message
+
+
+def minimal(cls: type[Message]) -> Message:
+    """A message with what it must have."""
+    made = cls()
+    for each in made.DESCRIPTOR.fields:
+        if each.is_required:
+            setattr(made, each.name, _value(Random(each.name), each))  # noqa: S311 - the same one again
+    return made
 
 
 def _value(random: Random, each: _Any) -> object:
@@ -294,7 +337,7 @@ def compare(written: Message, writer: tuple[Version, int], read: Message, reader
         before = known.get(each.number if by_number else each.id)
         got = _plain(read, each)
         if before is None:
-            if got:
+            if got and not (reader[0].defaults(each) and not read.HasField(each.name)):
                 raise LossError(f"{new.name}.{each.name} is {got}, and nobody wrote it")
         elif not _same(_plain(written, before), (writer[0], before), got, (reader[0], each)):
             raise LossError(

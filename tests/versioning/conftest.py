@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -56,14 +56,16 @@ def protopact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Protopact:
     return protopact
 
 
-def compile_image(folder: Path, name: str, text: str) -> Path:
-    """Compile one proto file to an image beside it."""
+def compile_image(folder: Path, name: str, text: str | Mapping[str, str]) -> Path:
+    """Compile one proto file, or several by their paths, to an image beside them."""
+    files = {"shop.proto": text} if isinstance(text, str) else text
     (folder / name).mkdir(parents=True, exist_ok=True)
-    (folder / name / "shop.proto").write_text(text)
+    for path, content in files.items():
+        (folder / name / path).write_text(content)
     image = folder / f"{name}.binpb"
     includes = [f"--proto_path={folder / name}", f"--proto_path={ROOT / 'runtime'}", f"--proto_path={WELL_KNOWN}"]
     outputs = [f"--descriptor_set_out={image}", "--include_imports", "--include_source_info"]
-    assert PROTOC.main(["protoc", *includes, *outputs, "shop.proto"]) == 0
+    assert PROTOC.main(["protoc", *includes, *outputs, *files]) == 0
     return image
 
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from itertools import count
 from random import Random
 
-__all__ = ["EDITS", "Enum", "Field", "Message", "Rpc", "Step", "Value", "Version", "edited", "first"]
+__all__ = ["EDITS", "NOTHING", "Enum", "Field", "Message", "Rpc", "Step", "Value", "Version", "edited", "first"]
 
 SCALARS = (
     *("int32", "int64", "uint32", "uint64", "sint32", "sint64", "fixed32", "fixed64", "sfixed32", "sfixed64"),
     *("bool", "string", "bytes", "float", "double"),
 )
+SYNTAXES = ("proto3", "proto3", "proto2", "2023")
 _IDS = count(1)
 
 
@@ -32,17 +33,21 @@ class Value:
 
 @dataclass
 class Enum:
-    """An open enum."""
+    """An enum; `file` is the stem of the proto file that it stands in."""
 
     id: int
     name: str
     values: list[Value]
     reserved: list[int] = field(default_factory=list[int])
+    file: str = "shop"
 
 
 @dataclass
 class Field:
-    """A field; `type` is a scalar, or the id of a message or an enum; `label` is empty, `optional` or `repeated`."""
+    """A field; `type` is a scalar, or the id of a message or an enum.
+
+    Its `label` is empty, `optional`, `repeated`, or but for proto3 `required`; its `default` is as the file spells it.
+    """
 
     id: int
     name: str
@@ -51,17 +56,19 @@ class Field:
     label: str = ""
     oneof: str = ""
     json_name: str = ""
+    default: str = ""
 
 
 @dataclass
 class Message:
-    """A message."""
+    """A message; `file` is the stem of the proto file that it stands in."""
 
     id: int
     name: str
     fields: list[Field]
     aliases: list[str] = field(default_factory=list[str])
     reserved: list[str] = field(default_factory=list[str])
+    file: str = "shop"
 
 
 @dataclass
@@ -98,12 +105,23 @@ class Step:
 
 @dataclass
 class Version:
-    """A contract and the code on it."""
+    """A contract and the code on it.
+
+    Attributes:
+        syntax: `proto2`, `proto3`, or the edition.
+        home: Stem of the services' file.
+    """
 
     rpcs: list[Rpc]
     messages: list[Message]
     enums: list[Enum]
     package: str = "shop.v1"
+    syntax: str = "proto3"
+    home: str = "shop"
+
+    @property
+    def types(self) -> list[Message | Enum]:
+        return [*self.messages, *self.enums]
 
     def message(self, id_: int) -> Message:
         return next(each for each in self.messages if each.id == id_)
@@ -115,17 +133,43 @@ class Version:
         return [each for each in self.rpcs if each.kind in kinds]
 
     def find(self, type_: int) -> Message | Enum:
-        known: list[Message | Enum] = [*self.messages, *self.enums]
-        return next(each for each in known if each.id == type_)
+        return next(each for each in self.types if each.id == type_)
 
-    def text(self, random: Random | None = None) -> str:
-        """The proto file; with `random`, in another order and with comments."""
-        parts = [self._service(random), *map(self._message, self.messages), *map(self._enum, self.enums)]
-        if random is not None:
-            random.shuffle(parts)
-            parts = [f"// Said.\n\n\n{part}" for part in parts]
-        imports = 'import "google/protobuf/empty.proto";\nimport "protopact/v1/annotations.proto";'
-        return "\n\n".join(('syntax = "proto3";', f"package {self.package};", imports, *parts)) + "\n"
+    def files(self, random: Random | None = None) -> dict[str, str]:
+        """The proto files by their paths; with `random`, in another order and with comments."""
+        said = 'syntax = "{}";' if self.syntax.startswith("proto") else 'edition = "{}";'
+        made: dict[str, str] = {}
+        apart = self._apart()
+        for stem in ("parts", "shop") if apart else ("shop",):
+            here = [each for each in self.types if (each.id in apart) is (stem == "parts")]
+            parts = [self._service(random)] if stem == "shop" else []
+            parts += [self._message(each, random) if isinstance(each, Message) else self._enum(each) for each in here]
+            if random is not None:
+                random.shuffle(parts)
+                parts = [f"// Said.\n\n\n{part}" for part in parts]
+            paths = ["google/protobuf/empty.proto", "protopact/v1/annotations.proto", *(made if stem == "shop" else ())]
+            imports = "\n".join(f'import "{path}";' for path in paths)
+            name = stem if stem == "parts" else self.home
+            head = (said.format(self.syntax), f"package {self.package};", imports)
+            made[f"{name}.proto"] = "\n\n".join((*head, *parts)) + "\n"
+        return made
+
+    def reached(self, type_: int) -> set[int]:
+        """A message or enum, and what its fields lead to."""
+        seen: set[int] = set()
+        pending = [type_]
+        while pending:
+            id_ = pending.pop()
+            found = self.find(id_) if id_ not in seen else None
+            seen.add(id_)
+            if isinstance(found, Message):
+                pending += [each.type for each in found.fields if isinstance(each.type, int)]
+        return seen
+
+    def _apart(self) -> set[int]:
+        """The types of the file `parts`, which imports nothing of the other one."""
+        moved = {each.id for each in self.types if each.file == "parts"}
+        return {id_ for id_ in moved if self.reached(id_) <= moved}
 
     def _service(self, random: Random | None) -> str:
         rpcs = [self._rpc(each) for each in self.rpcs]
@@ -146,31 +190,56 @@ class Version:
         head = f"  rpc {rpc.name}({self.message(rpc.request).name}) returns ({response})"
         return f"{head} {{ option (protopact.v1.method).{rpc.kind} = {{{' '.join(said)}}}; }}"
 
-    def _message(self, message: Message) -> str:
+    def _message(self, message: Message, random: Random | None) -> str:
         lines = [f'option (protopact.v1.message).aliases = "{self.package}.{alias}";' for alias in message.aliases]
-        lines += [f"reserved {each};" for each in message.reserved]
+        lines += [f"reserved {self._reserved(each)};" for each in message.reserved]
         oneofs: dict[str, list[str]] = {}
         for each in message.fields:
-            named = each.type if isinstance(each.type, str) else self.find(each.type).name
-            json = f' [json_name = "{each.json_name}"]' if each.json_name else ""
-            line = f"{named} {each.name} = {each.number}{json};"
             if each.oneof:
-                oneofs.setdefault(each.oneof, []).append(line)
+                oneofs.setdefault(each.oneof, []).append(self._field(each))
             else:
-                lines.append(f"{each.label} {line}".strip())
+                lines.append(self._field(each))
         lines += [f"oneof {name} {{ {' '.join(inside)} }}" for name, inside in oneofs.items()]
+        if random is not None:
+            random.shuffle(lines)
         return f"message {message.name} {{\n  " + "\n  ".join(lines) + "\n}"
 
+    def _reserved(self, what: str) -> str:
+        return what if self.syntax.startswith("proto") else what.strip('"')
+
+    def _field(self, each: Field) -> str:
+        named = each.type if isinstance(each.type, str) else self.find(each.type).name
+        options = [f'json_name = "{each.json_name}"'] if each.json_name else []
+        label = "" if each.oneof else each.label
+        if each.default and self.defaults(each):
+            options.append(f"default = {each.default}")
+        if self.syntax == "proto2" and not each.oneof:
+            label = label or "optional"
+        if not self.syntax.startswith("proto"):
+            presence = {"": "IMPLICIT", "required": "LEGACY_REQUIRED"}.get(label)
+            if presence is not None and not each.oneof and not self._is_message(each):
+                options.append(f"features.field_presence = {presence}")
+            label = label if label == "repeated" else ""
+        inside = f" [{', '.join(options)}]" if options else ""
+        return f"{label} {named} {each.name} = {each.number}{inside};".strip()
+
+    def defaults(self, each: Field) -> bool:
+        """Whether a field may have a default of its own."""
+        known = self.syntax == "proto2" or (self.syntax != "proto3" and each.label != "")
+        return known and each.label != "repeated" and each.type in {"int32", "string"} and not each.oneof
+
+    def _is_message(self, each: Field) -> bool:
+        return isinstance(each.type, int) and isinstance(self.find(each.type), Message)
+
     def _enum(self, enum: Enum) -> str:
-        lines = [f"{each.name} = {each.number};" for each in enum.values] + [
-            f"reserved {each};" for each in enum.reserved
-        ]
+        lines = [f"{each.name} = {each.number};" for each in enum.values]
+        lines += [f"reserved {each};" for each in enum.reserved]
         return f"enum {enum.name} {{\n  " + "\n  ".join(lines) + "\n}"
 
 
 def first(random: Random) -> Version:
     """Draw a contract with two workflows, two activities, a signal, a query and an update."""
-    version = Version([], [], [])
+    version = Version([], [], [], syntax=random.choice(SYNTAXES))
     for _ in range(2):
         id_ = next(_IDS)
         values = [Value(next(_IDS), f"E{id_}_V{number}", number) for number in range(3)]
@@ -212,9 +281,14 @@ def _add_field(random: Random, version: Version, message: Message) -> None:
     types += [each.id for each in version.messages if each.name.startswith("Part") and each is not message]
     taken = {each.number for each in message.fields} | {int(each) for each in message.reserved if each.isdigit()}
     number = next(each for each in count(random.randint(1, 3)) if each not in taken)
-    message.fields.append(
-        Field(id_, f"f{id_}", number, random.choice(types), random.choice(("", "", "optional", "repeated")))
-    )
+    type_ = random.choice(types)
+    message.fields.append(Field(id_, f"f{id_}", number, type_, random.choice(_labels(version, type_))))
+
+
+def _labels(version: Version, type_: str | int) -> tuple[str, ...]:
+    """The labels that a field may have; what is required reaches no message, which may be its own."""
+    required = ("required",) if version.syntax != "proto3" and isinstance(type_, str) else ()
+    return ("", "", "optional", "repeated", *required)
 
 
 # -- edits
@@ -293,14 +367,51 @@ def retype(random: Random, version: Version) -> bool:
         parts = [other.id for other in same if other.name[0] == "E" or other.name.startswith("Part")]
         types: list[str | int] = [*parts, "int32", "string"]
         each.type = random.choice(types)
+    each.default = ""
     return True
 
 
 def relabel(random: Random, version: Version) -> bool:
     found = _with_field(random, version)
     if found is not None:
-        found[1].label, found[1].oneof = random.choice(("", "optional", "repeated")), ""
+        found[1].label, found[1].oneof = random.choice(_labels(version, found[1].type)), ""
     return found is not None
+
+
+def set_default(random: Random, version: Version) -> bool:
+    fields = [each for message in version.messages for each in message.fields if version.defaults(each)]
+    if not fields:
+        return False
+    each = random.choice(fields)
+    each.default = str(random.randint(1, 9)) if each.type == "int32" else f'"text {random.randint(1, 9)}"'
+    return True
+
+
+def move_types(random: Random, version: Version) -> bool:
+    """Moves a message or enum of the package, and what it needs, to another file, or back."""
+    moved = random.choice(version.types)
+    file = "shop" if moved.file == "parts" else "parts"
+    for each in version.types:
+        if each.id in version.reached(moved.id):
+            each.file = file
+    return True
+
+
+def rename_file(_: Random, version: Version) -> bool:
+    version.home = "store" if version.home == "shop" else "shop"
+    return True
+
+
+def migrate(_: Random, version: Version) -> bool:
+    """Writes proto3 as an edition, with the features that proto3 has."""
+    if version.syntax != "proto3":
+        return False
+    version.syntax = "2023"
+    return True
+
+
+NOTHING = (move_types, rename_file, migrate)
+"""Edits that change nothing of a message."""
 
 
 def into_oneof(random: Random, version: Version) -> bool:
@@ -423,6 +534,7 @@ def end_change(random: Random, version: Version) -> bool:
 
 EDITS: tuple[Edit, ...] = (
     *(add_field, delete_field, rename_field, rename_key, renumber, retype, retype, relabel, into_oneof),
+    *(set_default, move_types, rename_file, migrate),
     *(add_value, remove_value, rename_value, renumber_value, rename_message, rename_rpc, remove_rpc, add_rpc),
     *(set_option, add_change, end_change),
 )

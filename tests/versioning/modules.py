@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -33,7 +33,7 @@ def load(image: Path, library: MessageLibrary, folder: Path) -> ModuleType:
     """Generate the one service of an image and its messages, and import the module.
 
     Args:
-        image: What protoc made of `shop.proto`.
+        image: What protoc made of files of the package `shop.v1`, one of which has the service.
         library: Whose message classes it uses.
         folder: Where betterproto2's packages may be written.
     """
@@ -41,7 +41,7 @@ def load(image: Path, library: MessageLibrary, folder: Path) -> ModuleType:
     (file,) = emit(made, Options(messages=library), closures(capture(made), None))
     files = FileDescriptorSet.FromString(image.read_bytes()).file
     if library == "google":
-        with _named("shop_pb2", _google(files)):
+        with _named(_google(files)):
             module = ModuleType(f"shop_protopact_{next(_NUMBERS)}")
             exec(compile(file.content, file.name, "exec"), vars(module))  # noqa: S102 - what was generated here
             return module
@@ -61,24 +61,28 @@ def run_code(text: str, generated: ModuleType) -> ModuleType:
     """Run code that imports its contract from `shop_protopact`, which is `generated`."""
     module = ModuleType(f"code_{next(_NUMBERS)}")
     sys.modules[module.__name__] = module
-    with _named("shop_protopact", generated):
+    with _named({"shop_protopact": generated}):
         exec(compile(text, module.__name__, "exec"), vars(module))  # noqa: S102 - a file of these tests
     return module
 
 
-def _google(files: Iterable[FileDescriptorProto]) -> ModuleType:
+def _google(files: Iterable[FileDescriptorProto]) -> dict[str, ModuleType]:
     pool = DescriptorPool()
+    modules: dict[str, ModuleType] = {}
     for file in files:
         pool.AddSerializedFile(file.SerializeToString())
-    module = ModuleType("shop_pb2")
-    for name in pool.FindFileByName("shop.proto").message_types_by_name:
-        cls = GetMessageClass(pool.FindMessageTypeByName(f"shop.v1.{name}"))
-        setattr(module, name, cls)
-    return module
+        if file.package == "shop.v1":
+            name = file.name.replace(".proto", "_pb2")
+            modules[name] = ModuleType(name)
+            for message in file.message_type:
+                cls = GetMessageClass(pool.FindMessageTypeByName(f"shop.v1.{message.name}"))
+                setattr(modules[name], message.name, cls)
+    return modules
 
 
-def _betterproto2(files: Iterable[FileDescriptorProto]) -> Iterator[tuple[str, str]]:
-    request = CodeGeneratorRequest(file_to_generate=["shop.proto"], parameter="client_generation=none")
+def _betterproto2(files: Sequence[FileDescriptorProto]) -> Iterator[tuple[str, str]]:
+    ours = [file.name for file in files if file.package == "shop.v1"]
+    request = CodeGeneratorRequest(file_to_generate=ours, parameter="client_generation=none")
     for file in files:
         if not file.name.startswith("protopact/") and file.name != "google/protobuf/descriptor.proto":
             bare = FileDescriptorProto()
@@ -98,10 +102,11 @@ def _tidy(command: list[str], *, input: str, encoding: str) -> str:  # noqa: A00
 
 
 @contextmanager
-def _named(name: str, module: ModuleType) -> Generator[None]:
-    """Let a module be imported under a name for a while."""
-    sys.modules[name] = module
+def _named(modules: Mapping[str, ModuleType]) -> Generator[None]:
+    """Let modules be imported under names for a while."""
+    sys.modules.update(modules)
     try:
         yield
     finally:
-        del sys.modules[name]
+        for name in modules:
+            del sys.modules[name]
