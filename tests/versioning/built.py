@@ -122,11 +122,10 @@ class Built:
         known: Described[Message] = self._described(self._elements, rpc, request=request)
         elements = self._elements if self._library == "google" else self._foreign
         try:
-            read = PayloadConverter().from_payloads(self._described(elements, rpc, request=request), payloads)
+            got: Any = PayloadConverter().from_payloads(self._described(elements, rpc, request=request), payloads)
+            read: Message = got if self._library == "google" else known.type.FromString(bytes(got))
             if encoding is Encoding.STRICT_JSON:  # as Temporal's own converter reads it
                 read = json_format.Parse(payloads[0].data, known.type())
-            elif self._library != "google":
-                read = known.type.FromString(bytes(read))
         except (PayloadError, DecodeError, json_format.ParseError) as error:
             raise LossError(str(error)) from error
         if not read.IsInitialized():
