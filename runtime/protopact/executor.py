@@ -25,11 +25,11 @@ class ThreadExecutor:
     """Runs functions in daemon threads, which are started as needed and used again.
 
     Args:
-        max_threads: Functions that run at once; more wait, first come first served.
+        max_threads: Functions that run at once; more wait, first come first served. None when the caller counts them.
         name: Beginning of the threads' names.
     """
 
-    def __init__(self, max_threads: int, name: str) -> None:
+    def __init__(self, max_threads: int | None, name: str) -> None:
         self._max_threads = max_threads
         self._name = name
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -39,7 +39,8 @@ class ThreadExecutor:
     def submit(self, function: Callable[[], None], context: contextvars.Context) -> None:
         """Run `function` in a thread, in `context`. It must not raise. To be called from one thread only."""
         self._jobs.put(_Job(context, function))
-        if not self._idle.acquire(blocking=False) and self._threads < self._max_threads:
+        is_full = self._max_threads is not None and self._threads >= self._max_threads
+        if not self._idle.acquire(blocking=False) and not is_full:
             self._threads += 1
             threading.Thread(target=self._work, name=f"{self._name}-{self._threads}", daemon=True).start()
 

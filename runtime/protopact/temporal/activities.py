@@ -54,7 +54,6 @@ class Activities:
         converter: Messages to payloads and back.
         failures: Exceptions to failures and back.
         interceptors: Hooks around attempts, the first one outermost.
-        max_threads: Plain `def` activities that run at once.
     """
 
     def __init__(
@@ -64,12 +63,12 @@ class Activities:
         converter: PayloadConverter,
         failures: TemporalFailures,
         interceptors: Sequence[Interceptor],
-        max_threads: int,
     ) -> None:
         self._converter = converter
         self._failures = failures
         self._interceptors = tuple(interceptors)
-        self._executor = ThreadExecutor(max_threads, "protopact-activity")
+        # As many threads as there are slots: the SDK counts those, for each queue, or its tuner does.
+        self._executor = ThreadExecutor(None, "protopact-activity")
         self.functions = [self._define(name, each) for name, each in registry.activities.items()]
         """The Temporal activities, with the one that side effects are."""
         self.functions.append(side_effects.activity)
@@ -137,15 +136,16 @@ class Activities:
                 loop.call_soon_threadsafe(resolve, value, error)
 
         self._executor.submit(work, contextvars.copy_context())
-        while not ended.done():
-            try:
-                await asyncio.wait([ended])
-            except asyncio.CancelledError:
-                # The thread is told by what it asks, and goes on until it ends; but a worker waits for nobody.
-                if context.cancellation_reason is CancellationReason.WORKER_SHUTDOWN:
-                    await asyncio.wait([ended], timeout=_UNWIND_SECONDS)
-                    if not ended.done():
-                        raise
+        try:
+            await asyncio.wait([ended])
+        except asyncio.CancelledError:
+            if not temporalio.activity.is_cancelled():
+                raise  # somebody within the worker does not want to wait: a time limit of an interceptor's
+            # The thread is told by what it asks, and goes on until it ends; but a worker waits for nobody.
+            is_stopping = context.cancellation_reason is CancellationReason.WORKER_SHUTDOWN
+            await asyncio.wait([ended], timeout=_UNWIND_SECONDS if is_stopping else None)
+            if not ended.done():
+                raise
         value, error = ended.result()
         if error is not None:
             raise error

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
@@ -13,12 +15,12 @@ from temporalio.client import Client, Interceptor, Plugin
 from temporalio.common import HeaderCodecBehavior
 from temporalio.converter import DataConverter
 from temporalio.runtime import Runtime
-from temporalio.service import RPCError, RPCStatusCode, TLSConfig
+from temporalio.service import ConnectConfig, RPCError, RPCStatusCode, ServiceClient, TLSConfig
 
 from protopact.errors import EngineConnectionError
 from protopact.temporal.address import Address
 
-__all__ = ["connect", "connection_error", "describe_namespace", "has_no_namespace", "settle"]
+__all__ = ["connect", "connect_again", "connection_error", "describe_namespace", "has_no_namespace", "settle"]
 
 _TIMEOUT = timedelta(seconds=10)
 _SETTLING = 0.02
@@ -90,6 +92,28 @@ async def connect(
         raise EngineConnectionError(f"{_place(address)} cannot be reached: {_broken(address, str(error))}") from None
     await describe_namespace(client)
     return client
+
+
+async def connect_again(client: Client) -> Client:
+    """A client as another one, without its plugins, which have configured it, on a connection of its own.
+
+    Raises:
+        EngineConnectionError: The server cannot be reached any more, or refuses.
+    """
+    config = client.config(active_config=True)
+    dial: Callable[[ConnectConfig], Awaitable[ServiceClient]] = ServiceClient.connect
+    for plugin in reversed(config["plugins"]):
+        dial = partial(plugin.connect_service_client, next=dial)
+    known = client.service_client.config
+    try:
+        config["service_client"] = await dial(replace(known, lazy=False))
+    except RuntimeError as error:
+        await settle()
+        raise EngineConnectionError(
+            f"Temporal at {known.target_host} cannot be reached a second time: {_meaning(str(error))}"
+        ) from None
+    config["plugins"] = []
+    return Client(**config)
 
 
 async def describe_namespace(client: Client) -> None:

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload as PayloadProto
 from temporalio.common import RawValue
-from temporalio.exceptions import FailureError as TemporalFailureError
-from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.exceptions import InvalidVersioningOverrideError, WorkflowAlreadyStartedError
 
 from protopact import contract
 from protopact.errors import AlreadyStartedError, ContinueAsNewError, NotFoundError, PayloadError, ReadOnlyContextError
@@ -48,6 +47,7 @@ from protopact.replay.instance import request_of
 from protopact.temporal import commands, side_effects
 from protopact.temporal.attributes import from_typed, to_updates
 from protopact.temporal.headers import sending
+from protopact.temporal.instances import fail_activation
 from protopact.temporal.payloads import (
     from_proto,
     headers_from_protos,
@@ -64,6 +64,8 @@ __all__ = ["Continuation", "TemporalRuntime"]
 T = TypeVar("T")
 
 _NO_HEADERS: Headers = {}
+_NOT_STARTED = "Unknown child start fail cause"
+"""What the SDK says when the server could not start a child because its namespace is gone."""
 _LONGEST_SECONDS = LONGEST.total_seconds()
 
 
@@ -105,7 +107,6 @@ class TemporalRuntime(Runtime):
     def __init__(self, definition: Definition, failures: TemporalFailures) -> None:
         self._definition = definition
         self._failures = failures
-        self._loop = asyncio.get_running_loop()
         self._read_only: str | None = None
         self._info: Info | None = None
         self._memo_at_start = dict(workflow.info().raw_memo)
@@ -138,8 +139,7 @@ class TemporalRuntime(Runtime):
 
     def fail_task(self, error: BaseException) -> None:
         """Fail the workflow task with `error` as soon as the code lets go, whatever the code makes of it."""
-        # The SDK looks there after each callback of the loop, and has no public way to say so; a test holds it to that.
-        setattr(self._loop, "_current_activation_error", error)  # noqa: B010 - not of a class that is known here
+        fail_activation(error, self._failures.to_proto(error))
 
     # -- what the code sees
 
@@ -363,7 +363,9 @@ class TemporalRuntime(Runtime):
                 run_id="",
                 workflow_type=own.name,
             ) from error
-        except (RuntimeError, TemporalFailureError) as error:
+        except (RuntimeError, InvalidVersioningOverrideError) as error:
+            if isinstance(error, RuntimeError) and not str(error).startswith(_NOT_STARTED):
+                raise
             raise NotFoundError(f"child workflow {own.name} {workflow_id!r} could not be started: {error}") from error
         self._children[workflow_id] = handle
         return ChildRun(workflow=own, id=workflow_id, run_id=handle.first_execution_run_id or "", task=handle)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker.workflow_sandbox import SandboxRestrictions
 
 from protopact import contract
 
-__all__ = ["passthrough_modules", "sandboxed_runner"]
+__all__ = ["fitting", "passthrough_modules"]
 
 _PACKAGES = ("protopact", "msgspec", "google.protobuf", "betterproto2")
 _GENERATED = ("_pb2", "_pb2_grpc", "_protopact")
@@ -28,13 +28,13 @@ def passthrough_modules() -> frozenset[str]:
     return frozenset({*_PACKAGES, *names, *_message_modules()})
 
 
-def sandboxed_runner(restrictions: SandboxRestrictions = SandboxRestrictions.default) -> SandboxedWorkflowRunner:
-    """The runner of Temporal's sandbox that fits generated workflow classes.
+def fitting(restrictions: SandboxRestrictions) -> SandboxRestrictions:
+    """The restrictions that fit generated workflow classes.
 
     Args:
-        restrictions: What is restricted and passed through otherwise; Temporal's default.
+        restrictions: What is restricted and passed through otherwise.
     """
-    return SandboxedWorkflowRunner(restrictions=restrictions.with_passthrough_modules(*passthrough_modules()))
+    return restrictions.with_passthrough_modules(*passthrough_modules())
 
 
 def _message_modules() -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateStage
 from temporalio.common import RawValue, WorkflowIDConflictPolicy
@@ -125,7 +126,8 @@ class Starts:
             send: Sends it.
         """
         session = self._session
-        sent.request_id = call.options.get("request_id")
+        # By which the server knows a start again that it has had, when the answer was lost or was long in coming.
+        sent.request_id = call.options.get("request_id") or str(uuid4())
         conflict = call.options.get("id_conflict_policy", call.workflow.id_conflict_policy)
         rivals = _MOST_RIVALS if conflict is WorkflowIdConflictPolicy.TERMINATE_EXISTING_OF_OTHER_TYPE else 0
         while True:

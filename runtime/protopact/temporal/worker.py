@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,13 +19,15 @@ from protopact.interceptor import Interceptor
 from protopact.payload import Encoding, PayloadCodec, PayloadConverter
 from protopact.replay.definition import Definition
 from protopact.temporal.activities import Activities
+from protopact.temporal.client import connect_again
 from protopact.temporal.conversion import worker_data_converter
 from protopact.temporal.converter import data_converter
 from protopact.temporal.definitions import define
 from protopact.temporal.failures import TemporalFailures
 from protopact.temporal.headers import HeaderInterceptor
+from protopact.temporal.instances import Instances
 from protopact.temporal.run import Serving
-from protopact.temporal.sandbox import sandboxed_runner
+from protopact.temporal.sandbox import fitting
 from protopact.temporal.tuning import TemporalWorkerOptions
 from protopact.termination import Termination
 from protopact.worker import RegisteredWorkflow, Registry, build_id_of, registered_workflows
@@ -52,9 +54,11 @@ async def serve(
 
     Raises:
         RegistrationError: What was given cannot be served.
+        EngineConnectionError: The queue has a worker of this connection already, and another connection cannot be made.
         EngineError: On leaving: a worker of the SDK failed.
     """
     worker = _Worker(client, options, converter, interceptors)
+    await worker.register()
     worker.start()
     try:
         async with Termination(worker.stop, handles_signals=options.handle_signals):
@@ -75,44 +79,85 @@ class _Worker:
         converter: PayloadConverter,
         interceptors: Sequence[Interceptor],
     ) -> None:
-        registry = Registry(options)
-        tuning = options.temporal or TemporalWorkerOptions()
-        failures = TemporalFailures(converter)
+        self._client = client
+        self._options = options
+        self._registry = Registry(options)
+        self._tuning = tuning = options.temporal or TemporalWorkerOptions()
+        self._converter = converter
+        self._failures = TemporalFailures(converter)
+        self._interceptors = interceptors
         self._activities = Activities(
-            registry,
-            converter=converter,
-            failures=failures,
-            interceptors=interceptors,
-            max_threads=options.max_concurrent_activities + options.max_concurrent_local_activities,
+            self._registry, converter=converter, failures=self._failures, interceptors=interceptors
         )
-        definitions = _definitions(
-            registry.workflows.values(),
+        self._definitions = _definitions(
+            self._registry.workflows.values(),
             converter=converter,
-            failures=failures,
+            failures=self._failures,
             failure_types=options.workflow_failure_exception_types,
             interceptors=interceptors,
             sandboxed=tuning.sandboxed,
             checks_origin=True,
         )
-        own, plugins = _with_converter(client, converter, failures), _worker_plugins(client)
-        self._workers = [
-            _worker(
-                own,
-                queue,
-                options,
-                tuning,
-                workflows=definitions if queue in registry.workflow_queues else [],
-                activities=self._activities.functions,
-                is_remote=queue in registry.activity_queues,
-                interceptors=[HeaderInterceptor()] if interceptors else [],
-                plugins=plugins,
-            )
-            for queue in sorted(registry.workflow_queues | registry.activity_queues)
-        ]
+        self._instances = Instances(fitting(tuning.sandbox_restrictions or SandboxRestrictions.default))
+        self._workers: list[temporalio.worker.Worker] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._body: asyncio.Task[Any] | None = None
         self._cancelled: asyncio.Task[Any] | None = None
         self._failure: BaseException | None = None
+
+    async def register(self) -> None:
+        """Make the workers, which the connection then knows.
+
+        Raises:
+            RegistrationError: The SDK does not make one of them.
+            EngineConnectionError: One needs a connection of its own, which cannot be made.
+        """
+        try:
+            for queue in sorted(self._registry.workflow_queues | self._registry.activity_queues):
+                self._workers.append(await self._registered(queue))
+        except BaseException:
+            # A worker is known until it has run.
+            self.start()
+            await self.stop()
+            raise
+
+    async def _registered(self, queue: str) -> temporalio.worker.Worker:
+        try:
+            return self._make(self._client, queue)
+        except RegistrationError as error:
+            # A queue that this connection serves already, be it by a worker that is written on the SDK.
+            if _TWICE not in str(error.__cause__):
+                raise
+        return self._make(await connect_again(self._client), queue)
+
+    def _make(self, client: temporalio.client.Client, queue: str) -> temporalio.worker.Worker:
+        options, tuning, registry = self._options, self._tuning, self._registry
+        arguments = tuning.arguments()
+        if tuning.tuner is None:
+            arguments["max_concurrent_activities"] = options.max_concurrent_activities
+            arguments["max_concurrent_local_activities"] = options.max_concurrent_local_activities
+        if tuning.deployment_config is None:
+            arguments["build_id"] = options.build_id or build_id_of(options.workflows)
+        if queue not in registry.activity_queues:
+            arguments["no_remote_activities"] = True
+        try:
+            return temporalio.worker.Worker(
+                _with_converter(client, self._converter, self._failures),
+                task_queue=queue,
+                workflows=self._definitions if queue in registry.workflow_queues else [],
+                activities=self._activities.functions,
+                workflow_runner=self._instances.sandboxed,
+                unsandboxed_workflow_runner=self._instances.unsandboxed,
+                identity=options.identity,
+                max_cached_workflows=options.max_cached_workflows,
+                graceful_shutdown_timeout=options.graceful_shutdown_timeout,
+                interceptors=[*tuning.interceptors, *([HeaderInterceptor()] if self._interceptors else [])],
+                plugins=[*_worker_plugins(self._client), *tuning.plugins],
+                **arguments,
+            )
+        except (ValueError, TypeError, RuntimeError) as error:
+            cause = f"; {type(error.__cause__).__name__}: {error.__cause__}" if error.__cause__ else ""
+            raise RegistrationError(f"the worker of task queue {queue!r} cannot be made: {error}{cause}") from error
 
     def start(self) -> None:
         """Begin to serve; a worker that fails cancels the task that calls this."""
@@ -127,9 +172,11 @@ class _Worker:
         self._body = None
         # A worker that a plugin kept from running never says that it has shut down; its task has ended all the same.
         requests = [asyncio.create_task(worker.shutdown()) for worker in self._workers]
-        await asyncio.wait(self._tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         for request in requests:
             request.cancel()
+        await self._instances.evict()
         self._activities.close()
 
     def raise_if_failed(self) -> None:
@@ -152,44 +199,8 @@ class _Worker:
                 self._cancelled.cancel()
 
 
-def _worker(
-    client: temporalio.client.Client,
-    queue: str,
-    options: WorkerOptions,
-    tuning: TemporalWorkerOptions,
-    *,
-    workflows: Sequence[type],
-    activities: Sequence[Callable[..., Any]],
-    is_remote: bool,
-    interceptors: Sequence[temporalio.worker.Interceptor],
-    plugins: Sequence[temporalio.worker.Plugin],
-) -> temporalio.worker.Worker:
-    arguments = tuning.arguments()
-    if tuning.tuner is None:
-        arguments["max_concurrent_activities"] = options.max_concurrent_activities
-        arguments["max_concurrent_local_activities"] = options.max_concurrent_local_activities
-    if tuning.deployment_config is None:
-        arguments["build_id"] = options.build_id or build_id_of(options.workflows)
-    if not is_remote:
-        arguments["no_remote_activities"] = True
-    if workflows:
-        arguments["workflow_runner"] = sandboxed_runner(tuning.sandbox_restrictions or SandboxRestrictions.default)
-    try:
-        return temporalio.worker.Worker(
-            client,
-            task_queue=queue,
-            workflows=workflows,
-            activities=activities,
-            identity=options.identity,
-            max_cached_workflows=options.max_cached_workflows,
-            graceful_shutdown_timeout=options.graceful_shutdown_timeout,
-            interceptors=[*tuning.interceptors, *interceptors],
-            plugins=[*plugins, *tuning.plugins],
-            **arguments,
-        )
-    except (ValueError, TypeError, RuntimeError) as error:
-        cause = f"; {type(error.__cause__).__name__}: {error.__cause__}" if error.__cause__ else ""
-        raise RegistrationError(f"the worker of task queue {queue!r} cannot be made: {error}{cause}") from error
+_TWICE = "Registration of multiple workers"
+"""What the SDK says of a second worker that a connection has for a queue."""
 
 
 def _definitions(
@@ -257,6 +268,7 @@ def replayer(
     converter = PayloadConverter(encoding)
     failures = TemporalFailures(converter)
     base = data_converter(encoding=encoding, codecs=codecs)
+    instances = Instances(fitting(SandboxRestrictions.default))
     return temporalio.worker.Replayer(
         workflows=_definitions(
             registered_workflows(workflows).values(),
@@ -267,7 +279,8 @@ def replayer(
             sandboxed=sandboxed,
             checks_origin=False,
         ),
-        workflow_runner=sandboxed_runner(),
+        workflow_runner=instances.sandboxed,
+        unsandboxed_workflow_runner=instances.unsandboxed,
         data_converter=worker_data_converter(base, converter=converter, failures=failures),
         interceptors=[*arguments.pop("interceptors", ()), *([HeaderInterceptor()] if interceptors else [])],
         header_codec_behavior=HeaderCodecBehavior.CODEC,
