@@ -5,10 +5,25 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.conformance.bench import ONCE, Bench, Chain, Lab, find, kinds, millis, running, soon, text, until
+from tests.conformance.bench import (
+    ONCE,
+    PATIENCE,
+    Bench,
+    Chain,
+    Lab,
+    Place,
+    find,
+    kinds,
+    millis,
+    running,
+    soon,
+    text,
+    until,
+)
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
@@ -24,6 +39,7 @@ from protopact.errors import (
     WorkflowFailedError,
 )
 from protopact.history.event import ActivityTaskFailed, ActivityTaskScheduled, ActivityTaskStarted
+from protopact.interceptor import ExecuteActivity, Interceptor
 from protopact.policy import ActivityOptions, Priority, RetryPolicy
 
 
@@ -313,6 +329,33 @@ async def test_a_finished_sibling_is_not_run_again(bench: Bench) -> None:
     async with bench.worker(running(both), activities=[noting], max_cached_workflows=0):
         await bench.run()
     assert sorted(noting.begun) == ["flaky", "flaky", "steady"]
+
+
+async def test_an_interceptor_need_not_wait_for_a_thread(place: Place) -> None:
+    held = threading.Event()
+
+    class Hasty(Interceptor):
+        async def execute_activity(
+            self, call: ExecuteActivity, next_hook: Callable[[ExecuteActivity], Awaitable[object]]
+        ) -> object:
+            try:
+                async with asyncio.timeout(0.05):
+                    return await next_hook(call)
+            finally:
+                held.set()
+
+    class Held(Lab):
+        def echo(self, request: Text) -> Text:  # type: ignore[override] # pyright: ignore[reportIncompatibleMethodOverride]
+            held.wait(PATIENCE.total_seconds())
+            return request
+
+    async with (
+        place.connect(interceptors=[Hasty()]) as bench,
+        bench.worker(calling(retry_policy=ONCE), activities=[Held()]),
+    ):
+        error = await failure_of(bench)
+    assert isinstance(error.cause, ApplicationError)
+    assert error.cause.type == "TimeoutError"
 
 
 async def test_a_race_against_a_timer(bench: Bench) -> None:

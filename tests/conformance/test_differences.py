@@ -39,7 +39,6 @@ from protopact.errors import (
     ApplicationError,
     OptionError,
     QueryError,
-    RegistrationError,
 )
 from protopact.policy import RetryPolicy, WaitForStage
 
@@ -139,19 +138,6 @@ async def test_a_worker_that_lacks_a_workflow_of_its_queue(bench: Bench, caplog:
     async with bench.worker(Waiting):
         await handle.go(text("go"))
         assert (await soon(handle.result())).value == "go new"
-
-
-async def test_workers_of_one_connection_that_serve_the_same_queue(bench: Bench) -> None:
-    async with bench.worker(Waiting):
-        if is_embedded(bench):
-            async with bench.worker(Other):
-                pass
-        else:
-            with pytest.raises(RegistrationError):
-                async with bench.worker(Other):
-                    pass
-            async with bench.place.connect() as another, another.worker(Waiting):
-                pass
 
 
 @LASTING

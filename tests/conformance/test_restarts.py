@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from tests.conformance.bench import LASTING, Bench, Lab, Waiting, kinds, millis, running, soon, text, until
+from tests.conformance.bench import LASTING, Bench, Chain, Lab, Waiting, kinds, millis, running, soon, text, until
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
@@ -287,6 +287,15 @@ async def test_several_workers_share_the_runs(bench: Bench, cached: int) -> None
     ):
         results = await soon(asyncio.gather(*(bench.run(str(n), name=str(n)) for n in range(10))))
     assert results == [f"{n}!!!" for n in range(10)]
+
+
+async def test_workers_of_one_connection_share_a_queue(bench: Bench) -> None:
+    first, second = Lab(), Lab()
+    async with bench.worker(Chain, activities=[first], identity="one"):
+        async with bench.worker(Chain, activities=[second], identity="two"):
+            results = await soon(asyncio.gather(*(bench.run(str(n), name=str(n)) for n in range(6))))
+        results.append(await soon(bench.run("6", name="6")))
+    assert results == [f"{n}!!!" for n in range(7)]
 
 
 @LASTING

@@ -12,7 +12,7 @@ from tests.embedded.lab.v1.lab_protopact import LabService as lab
 
 from protopact import ActivityError, ApplicationError, ChildWorkflowError, FailureError, workflow
 
-__all__ = ["Everything", "Greeter", "Hidden", "Known", "Outer"]
+__all__ = ["Everything", "Greeter", "Hidden", "Known", "Outer", "Undoing"]
 
 runs: list[str] = []
 """Runs that this module has seen: of a sandbox, those of its own run."""
@@ -62,6 +62,32 @@ class Greeter(lab.Free):
     def validate_set(self, request: Text) -> None:
         if not request.value:
             raise ApplicationError("empty", type="Empty")
+
+
+@final
+class Undoing(lab.Free):
+    """Waits for Go, in `run` and in each Set, and undoes then what it has not done."""
+
+    async def run(self, request: Text) -> Text:
+        await self._wait()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return request
+
+    def status(self, request: Text) -> Text:
+        return request
+
+    async def set(self, request: Text) -> Text:
+        await self._wait()
+        return request
+
+    def validate_set(self, request: Text) -> None: ...
+
+    async def _wait(self) -> None:
+        try:
+            await workflow.wait_condition(lambda: self.go.pending > 0)
+        finally:
+            workflow.logger.warning("undoing")
+            await lab.echo(text("undo"))
 
 
 class Outer:

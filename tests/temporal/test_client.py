@@ -13,8 +13,15 @@ from uuid import uuid4
 
 import pytest
 from temporalio.client import Interceptor as TemporalInterceptor
-from temporalio.client import OutboundInterceptor, StartWorkflowInput, WorkflowHandle
+from temporalio.client import (
+    OutboundInterceptor,
+    StartWorkflowInput,
+    StartWorkflowUpdateWithStartInput,
+    WorkflowHandle,
+    WorkflowUpdateHandle,
+)
 from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.service import RPCError, RPCStatusCode
 from tests import devserver
 from tests.devserver import DevServer
 from tests.embedded.bench import text
@@ -190,6 +197,39 @@ async def test_a_request_that_comes_twice_is_one(bench: Bench) -> None:
     assert one.run_id == other.run_id
     await one.go(text("b"))
     assert (await soon(other.result())).value == "a b"
+
+
+async def test_a_start_with_an_update_whose_answer_was_lost_is_one(temporal_server: DevServer) -> None:
+    sent = 0
+
+    class Losing(TemporalInterceptor):
+        def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 - the SDK's
+            return LosingOutbound(next)
+
+    class LosingOutbound(OutboundInterceptor):
+        async def start_update_with_start_workflow(
+            self,
+            input: StartWorkflowUpdateWithStartInput,  # noqa: A002 - the SDK's
+        ) -> WorkflowUpdateHandle[Any]:
+            nonlocal sent
+            sent += 1
+            handle = await super().start_update_with_start_workflow(input)
+            if sent == 1:
+                raise RPCError("lost on its way", RPCStatusCode.DEADLINE_EXCEEDED, b"")
+            return handle
+
+    async with (
+        connect(temporal_server.url, temporal_interceptors=[Losing()]) as engine,
+        engine.worker(workflows=[Waiter], activities=[Lab()], temporal=UNSANDBOXED),
+    ):
+        handle, update = await soon(
+            lab.Client(engine).start_free_with_set(
+                text("a"), text("b"), id=f"lost-{uuid4()}", id_conflict_policy=WorkflowIdConflictPolicy.FAIL
+            )
+        )
+        assert (await soon(update.result())).value == "b"
+        await handle.terminate()
+    assert sent == 2
 
 
 async def test_a_handle_follows_its_chain_and_leaves_others_alone(bench: Bench) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 import time
 import uuid
@@ -357,28 +356,6 @@ async def test_what_fails_what(temporal_server: DevServer, kind: str) -> None:
             failed = find(events, WorkflowTaskFailed)
             assert failed.failure is not None
             assert failed.failure.message == {"value": "no", "exit": "SystemExit: 3"}.get(kind, failed.failure.message)
-
-
-async def test_eviction_lets_nothing_through(temporal_server: DevServer, caplog: pytest.LogCaptureFixture) -> None:
-    class Undoing(Free):
-        async def run(self, request: Text) -> Text:
-            try:
-                await self.go.receive()
-            finally:
-                workflow.logger.warning("undoing")
-                await lab.echo(text("undo"))
-            return request
-
-    caplog.set_level(logging.INFO)
-    # Nothing is kept between tasks, so the run is let go after each.
-    async with serving(temporal_server.url, [Undoing], max_cached_workflows=0) as bench:
-        handle = await bench.start()
-        await handle.status(text(""))
-        assert "undoing" not in caplog.text
-        await handle.go(text("x"))
-        await soon(handle.result())
-        _, events = await bench.engine.workflow_history(WorkflowRef(handle.id))
-    assert kinds(events).count("ActivityTaskScheduled") == 1
 
 
 async def test_what_is_left_undone_is_logged(temporal_server: DevServer, caplog: pytest.LogCaptureFixture) -> None:

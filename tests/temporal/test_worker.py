@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -24,11 +24,14 @@ from temporalio.worker import (
 from temporalio.worker import (
     PollerBehaviorAutoscaling,
     Worker,
+    WorkerConfig,
     WorkerDeploymentConfig,
     WorkerTuner,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
 )
+from tests.conformance.google.suite.v1.suite_pb2 import Text as SuiteText
+from tests.conformance.google.suite.v1.suite_protopact import QueuedService
 from tests.devserver import DevServer
 from tests.embedded.bench import text
 from tests.embedded.lab.v1.lab_pb2 import Text
@@ -42,7 +45,7 @@ from protopact import interceptor, workflow
 from protopact.engine import StartWorkflow
 from protopact.errors import EngineError, RegistrationError
 from protopact.payload import Payload
-from protopact.temporal import TemporalWorkerOptions
+from protopact.temporal import TemporalEngine, TemporalWorkerOptions, side_effects
 
 ROOT = Path(__file__).parents[2]
 
@@ -248,18 +251,100 @@ async def test_settings_that_cannot_be(temporal_server: DevServer) -> None:
         pass
 
 
-async def test_a_worker_that_fails_ends_its_block(temporal_server: DevServer, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.CRITICAL)
-
+async def test_what_an_interceptor_raises_of_a_worker_that_is_made(temporal_server: DevServer) -> None:
     class Crash(TemporalInterceptor):
         def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:  # noqa: A002
-            raise ConnectionError("worker")
+            raise ConnectionError("no collector")
 
-    with pytest.raises((EngineError, RegistrationError, ConnectionError)):
-        async with serving(
-            temporal_server.url, [Greeter], temporal=TemporalWorkerOptions(sandboxed=False, interceptors=[Crash()])
-        ):
-            await asyncio.sleep(5)
+    options = TemporalWorkerOptions(sandboxed=False, interceptors=[Crash()])
+    with pytest.raises(RegistrationError, match="task queue 'lab' cannot be made: ConnectionError: no collector"):
+        async with serving(temporal_server.url, [Greeter], temporal=options):
+            pass
+
+
+async def test_a_queue_that_cannot_be_served_leaves_none_behind(temporal_server: DevServer) -> None:
+    class Picky(SimplePlugin):
+        def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+            if config.get("task_queue") == "suite-queued":  # the second one, in the order of their names
+                raise ValueError("not this one")
+            return config
+
+    class Hop(QueuedService.Hop):
+        async def run(self, request: SuiteText) -> SuiteText:
+            return request
+
+    class Landing(QueuedService.Activities):
+        async def land(self, request: SuiteText) -> SuiteText:
+            return request
+
+    async with protopact.connect(temporal_server.url) as engine:
+        assert isinstance(engine, TemporalEngine)
+        options = TemporalWorkerOptions(sandboxed=False, plugins=[Picky("picky")])
+        with pytest.raises(RegistrationError, match="task queue 'suite-queued' cannot be made: not this one"):
+            async with engine.worker(workflows=[Hop], activities=[Landing()], temporal=options):
+                pass
+        # The SDK refuses the queue as long as the connection has a worker of it.
+        Worker(engine.client, task_queue="suite-landing", activities=[side_effects.activity])
+
+
+async def test_a_worker_beside_one_of_the_sdk(temporal_server: DevServer) -> None:
+    queue = f"beside-{uuid4()}"
+    async with protopact.connect(temporal_server.url) as engine:
+        assert isinstance(engine, TemporalEngine)
+        stock = Worker(engine.client, task_queue=queue, activities=[side_effects.activity])
+        async with stock, engine.worker(workflows=[Other], activities=[Lab()], task_queue=queue, temporal=UNSANDBOXED):
+            found = await lab.Client(engine).execute_other(text("x"), id=queue, task_queue=queue)
+            assert found.value == "child of x"
+
+
+async def test_a_tuner_says_how_many_threads_there_are(temporal_server: DevServer) -> None:
+    together = threading.Barrier(4)
+
+    class Meeting(Lab):
+        def beat(self, request: Text) -> Text:
+            together.wait(10)
+            return request
+
+    class Calling(Free):
+        async def run(self, request: Text) -> Text:
+            await asyncio.gather(*(lab.beat(request) for _ in range(together.parties)))
+            return request
+
+    tuner = WorkerTuner.create_fixed(activity_slots=together.parties)
+    async with (
+        protopact.connect(temporal_server.url) as engine,
+        engine.worker(
+            workflows=[Calling],
+            activities=[Meeting()],
+            max_concurrent_activities=1,
+            max_concurrent_local_activities=1,
+            temporal=TemporalWorkerOptions(sandboxed=False, tuner=tuner),
+        ),
+    ):
+        await soon(lab.Client(engine).execute_free(text("x"), id=f"meeting-{uuid4()}"))
+
+
+async def test_a_worker_that_fails_ends_its_block(temporal_server: DevServer) -> None:
+    failing = asyncio.Event()
+
+    class Broken(SimplePlugin):
+        async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:  # noqa: A002
+            running = asyncio.create_task(next(worker))
+            told = asyncio.create_task(failing.wait())
+            await asyncio.wait([running, told], return_when=asyncio.FIRST_COMPLETED)
+            await worker.shutdown()
+            await running
+            raise ConnectionError("plugin")
+
+    async def serve() -> None:
+        async with serving(temporal_server.url, [Greeter], temporal=options) as bench:
+            assert (await bench.run("x")).startswith("x! ")
+            failing.set()
+            await asyncio.Event().wait()
+
+    options = TemporalWorkerOptions(sandboxed=False, plugins=[Broken("broken")])
+    with pytest.raises(EngineError, match="the worker failed and has stopped: plugin"):
+        await soon(serve())
 
 
 async def test_a_worker_that_fails_before_it_serves(temporal_server: DevServer) -> None:

@@ -155,9 +155,10 @@ class _Worker:
                 plugins=[*_worker_plugins(self._client), *tuning.plugins],
                 **arguments,
             )
-        except (ValueError, TypeError, RuntimeError) as error:
+        except Exception as error:  # of the SDK's, or of an interceptor or plugin
+            told = str(error) if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: {error}"
             cause = f"; {type(error.__cause__).__name__}: {error.__cause__}" if error.__cause__ else ""
-            raise RegistrationError(f"the worker of task queue {queue!r} cannot be made: {error}{cause}") from error
+            raise RegistrationError(f"the worker of task queue {queue!r} cannot be made: {told}{cause}") from error
 
     def start(self) -> None:
         """Begin to serve; a worker that fails cancels the task that calls this."""

@@ -1,0 +1,68 @@
+"""Runs that a worker has in memory: let go unseen, when there are too many of them and when the worker stops."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+
+import pytest
+from tests.devserver import DevServer
+from tests.embedded.bench import kinds, text
+from tests.embedded.lab.v1.lab_pb2 import Text
+from tests.embedded.lab.v1.lab_protopact import LabService as lab
+from tests.temporal.bench import UNSANDBOXED, Bench, serving, soon
+from tests.temporal.programs import Undoing
+from tests.temporal.test_runtime import Free
+
+from protopact.engine import WorkflowRef
+from protopact.temporal import TemporalWorkerOptions
+
+SANDBOXED = TemporalWorkerOptions()
+
+
+@pytest.mark.parametrize("options", [UNSANDBOXED, SANDBOXED], ids=["unsandboxed", "sandboxed"])
+@pytest.mark.parametrize("cached", [0, 1000], ids=["evicted", "stopped"])
+async def test_nothing_gets_through(
+    temporal_server: DevServer, options: TemporalWorkerOptions, cached: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with serving(temporal_server.url, [Undoing], temporal=options, max_cached_workflows=cached) as bench:
+        handle = await bench.start()
+        updating = await handle.start_set(text("x"))
+        await handle.status(text(""))
+    gc.collect()
+    assert "undoing" not in caplog.text
+    async with serving(temporal_server.url, [Undoing], temporal=options, max_cached_workflows=cached) as bench:
+        await handle_of(bench, handle.id).go(text("x"))
+        await soon(handle_of(bench, handle.id).result())
+        assert (await soon(bench.client.free_handle(handle.id).set(text("y"), id=updating.id))).value == "x"
+        _, events = await bench.engine.workflow_history(WorkflowRef(handle.id))
+    assert kinds(events).count("ActivityTaskScheduled") == 2
+    assert caplog.text.count("undoing") == 2, "when they are undone"
+
+
+def handle_of(bench: Bench, workflow_id: str) -> lab.Free.Handle:
+    return bench.client.free_handle(workflow_id)
+
+
+async def test_code_that_does_not_let_go_is_named(temporal_server: DevServer, caplog: pytest.LogCaptureFixture) -> None:
+    class Clinging(Free):
+        async def run(self, request: Text) -> Text:
+            try:
+                await self.go.receive()
+            except asyncio.CancelledError:
+                await asyncio.get_running_loop().create_future()
+            return request
+
+    async with serving(
+        temporal_server.url,
+        [
+            Clinging,
+        ],
+    ) as bench:
+        handle = await bench.start()
+        await handle.status(text(""))
+    (record,) = [each for each in caplog.records if each.name == "protopact.temporal.instances"]
+    assert f"workflow {handle.id} " in record.getMessage()
+    assert "found that it goes on" in record.getMessage()
