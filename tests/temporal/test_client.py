@@ -214,21 +214,25 @@ async def test_a_start_with_an_update_whose_answer_was_lost_is_one(temporal_serv
             nonlocal sent
             sent += 1
             handle = await super().start_update_with_start_workflow(input)
-            if sent == 1:
+            if sent == 1:  # the update is rejected, which leaves nothing by which the server would know it again
                 raise RPCError("lost on its way", RPCStatusCode.DEADLINE_EXCEEDED, b"")
             return handle
 
+    class Refusing(Waiter):
+        def validate_set(self, request: Text) -> None:
+            raise protopact.ApplicationError("not that")
+
     async with (
         connect(temporal_server.url, temporal_interceptors=[Losing()]) as engine,
-        engine.worker(workflows=[Waiter], activities=[Lab()], temporal=UNSANDBOXED),
+        engine.worker(workflows=[Refusing], activities=[Lab()], temporal=UNSANDBOXED),
     ):
-        handle, update = await soon(
-            lab.Client(engine).start_free_with_set(
-                text("a"), text("b"), id=f"lost-{uuid4()}", id_conflict_policy=WorkflowIdConflictPolicy.FAIL
-            )
+        name = f"lost-{uuid4()}"
+        start = lab.Client(engine).start_free_with_set(
+            text("a"), text("b"), id=name, id_conflict_policy=WorkflowIdConflictPolicy.FAIL
         )
-        assert (await soon(update.result())).value == "b"
-        await handle.terminate()
+        with pytest.raises(protopact.UpdateFailedError, match="not that"):
+            await soon(start)
+        await lab.Client(engine).free_handle(name).terminate()
     assert sent == 2
 
 
