@@ -49,7 +49,7 @@ def connect(
     Raises:
         EngineUrlError: The URL is wrong.
         OptionError: The engine that the URL names does not take an option.
-        EngineError: A package that the engine needs is not installed.
+        EngineError: A package that the engine needs is not installed, or is of a version that it does not know.
         StoreError: On entering: the file cannot be used.
         EngineConnectionError: On entering: the server cannot be reached or refuses.
     """
@@ -61,13 +61,10 @@ def connect(
             )
         try:
             from protopact import temporal  # noqa: PLC0415 - as below, and its packages are an extra
-        except ModuleNotFoundError as error:
+        except ImportError as error:
             if (error.name or "").partition(".")[0] != "temporalio":
                 raise
-            raise EngineError(
-                "the Temporal engine needs the package temporalio, which is not installed: "
-                "pip install 'protopact[temporal]'"
-            ) from None
+            raise _lacking_sdk(error) from None
         return temporal.connect(url, encoding=encoding, codecs=codecs, interceptors=interceptors, identity=identity)
     path = database_path(url)
     # Here, so that `import protopact`, which generated code and workflow modules do, loads no engine.
@@ -81,6 +78,18 @@ def connect(
         interceptors=interceptors,
         retention=retention,
         identity=identity,
+    )
+
+
+def _lacking_sdk(error: ImportError) -> EngineError:
+    cure = "pip install 'protopact[temporal]'"
+    if error.name == "temporalio":
+        return EngineError(f"the Temporal engine needs the package temporalio, which is not installed: {cure}")
+    from importlib.metadata import version  # noqa: PLC0415 - nobody else needs it
+
+    return EngineError(
+        f"the Temporal engine does not work with temporalio {version('temporalio')} ({error}); install one that it "
+        f"works with: {cure}"
     )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import temporalio.worker
 from temporalio.client import Client
 from tests.devserver import DevServer
 from tests.temporal.front import CERTIFICATES, open_front
@@ -129,11 +131,28 @@ async def test_a_client_of_the_sdk_goes_in_and_comes_out(temporal_server: DevSer
             pass
 
 
-def test_without_the_extra() -> None:
-    script = "import sys; sys.modules['temporalio'] = None; import protopact; protopact.connect('temporal://h')"
+NEEDED = "the Temporal engine needs the package temporalio, which is not installed: "
+UNKNOWN = (
+    f"the Temporal engine does not work with temporalio {version('temporalio')} (%s); install one that it works with: "
+)
+NO_NAME = f"cannot import name 'WorkflowInstance' from 'temporalio.worker' ({temporalio.worker.__file__})"
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("sys.modules['temporalio'] = None", NEEDED),
+        (
+            "from temporalio import service; del service.ServiceClient._rpc_call",
+            UNKNOWN % "its ServiceClient has no method _rpc_call",
+        ),
+        ("from temporalio import worker; del worker.WorkflowInstance", UNKNOWN % NO_NAME),
+    ],
+    ids=["not there", "another method", "another name"],
+)
+def test_without_the_sdk_that_it_needs(before: str, said: str) -> None:
+    script = f"import sys; {before}; import protopact; protopact.connect('temporal://h')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.stderr.strip().endswith(
-        "EngineError: the Temporal engine needs the package temporalio, which is not installed: "
-        "pip install 'protopact[temporal]'"
-    )
+    assert done.stderr.strip().endswith(f"EngineError: {said}pip install 'protopact[temporal]'")
+    assert "ImportError" not in done.stderr
     assert "ModuleNotFoundError" not in done.stderr

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 import time
 import uuid
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Interceptor as TemporalInterceptor
+from temporalio.worker import WorkflowInboundInterceptor, WorkflowOutboundInterceptor
 from tests.devserver import DevServer
 from tests.embedded.bench import find, kinds, text
 from tests.embedded.lab.v1.lab_pb2 import Text
@@ -25,6 +30,7 @@ from protopact import (
     CancelledError,
     ChildWorkflowError,
     FailureError,
+    NotFoundError,
     QueryError,
     UpdateFailedError,
     WorkflowFailedError,
@@ -33,6 +39,7 @@ from protopact import (
 from protopact.engine import WorkflowRef
 from protopact.errors import TerminatedError
 from protopact.history.event import WorkflowTaskFailed
+from protopact.temporal import TemporalWorkerOptions, replayer
 
 
 class Free(lab.Free):
@@ -375,3 +382,77 @@ async def test_what_is_left_undone_is_logged(temporal_server: DevServer, caplog:
         await soon(handle.result())
     assert "are lost: lab.v1.LabService.Go" in caplog.text
     assert "handlers were still running: lab.v1.LabService.Set" in caplog.text
+
+
+async def test_a_child_that_the_server_cannot_start(temporal_server: DevServer) -> None:
+    caught: list[str] = []
+
+    class Starting(Free):
+        async def run(self, request: Text) -> Text:
+            try:
+                await lab.Other.start_child(request, id=f"{workflow.info().workflow_id}/taken")
+            except (NotFoundError, AlreadyStartedError) as error:
+                caught.append(str(error))
+            return request
+
+    async with serving(temporal_server.url, [Starting]) as bench:
+        name = f"free-{uuid4()}"
+        taken = await bench.client.start_other(text("x"), id=f"{name}/taken", task_queue="nobody's")
+        handle = await bench.client.start_free(text("x"), id=name)
+        await soon(handle.result())
+        history = await handle.history()
+        await taken.terminate()
+    # Another namespace is what a contract cannot ask for; so the server's own record of a refusal is changed.
+    written = history.to_json().replace("WORKFLOW_ALREADY_EXISTS", "NAMESPACE_NOT_FOUND")
+    assert written != history.to_json()
+    await replayer([Starting], sandboxed=False).replay_workflow(WorkflowHistory.from_json(name, written))
+    assert "its id" in caught[0]
+    assert re.fullmatch(r"child workflow lab.v1.LabService.Other '.*' could not be started: .*", caught[-1])
+
+
+async def test_what_an_interceptor_of_the_sdk_raises_is_its_own(temporal_server: DevServer) -> None:
+    class Outbound(WorkflowOutboundInterceptor):
+        async def start_child_workflow(self, input: Any) -> Any:  # noqa: A002, ANN401 - the SDK's
+            raise RuntimeError("no children today")
+
+    class Inbound(WorkflowInboundInterceptor):
+        def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+            super().init(Outbound(outbound))
+
+    class Strict(TemporalInterceptor):
+        def workflow_interceptor_class(self, input: Any) -> type[WorkflowInboundInterceptor]:  # noqa: A002, ANN401 - as above
+            return Inbound
+
+    class Starting(Free):
+        async def run(self, request: Text) -> Text:
+            try:
+                await lab.Other.start_child(request, id=f"{workflow.info().workflow_id}/child")
+            except RuntimeError as error:
+                return text(str(error))
+            return request
+
+    options = TemporalWorkerOptions(sandboxed=False, interceptors=[Strict()])
+    async with serving(temporal_server.url, [Starting], temporal=options) as bench:
+        assert await bench.run() == "no children today"
+
+
+async def test_a_validator_that_is_not_deterministic_fails_the_task(temporal_server: DevServer) -> None:
+    class Drawing(Free):
+        async def run(self, request: Text) -> Text:
+            await self.go.receive()
+            return request
+
+        def validate_set(self, request: Text) -> None:
+            if request.value == "draw" and not drawn:
+                drawn.append(1)
+                vars(random)["random"]()
+
+    drawn: list[int] = []
+    async with serving(temporal_server.url, [Drawing]) as bench:
+        handle = await bench.client.start_free(text(""), id=f"free-{uuid4()}", task_timeout=timedelta(seconds=1))
+        assert (await soon(handle.set(text("draw")))).value == "draw"
+        await handle.terminate()
+        _, events = await bench.engine.workflow_history(WorkflowRef(handle.id))
+    failed = find(events, WorkflowTaskFailed)
+    assert failed.failure is not None
+    assert "random" in failed.failure.message

@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -265,7 +265,9 @@ async def test_what_an_interceptor_raises_of_a_worker_that_is_made(temporal_serv
 async def test_a_queue_that_cannot_be_served_leaves_none_behind(temporal_server: DevServer) -> None:
     class Picky(SimplePlugin):
         def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
-            if config.get("task_queue") == "suite-queued":  # the second one, in the order of their names
+            if (
+                cast("Mapping[str, object]", config)["task_queue"] == "suite-queued"
+            ):  # the second one, in the order of their names
                 raise ValueError("not this one")
             return config
 
@@ -329,8 +331,8 @@ async def test_a_worker_that_fails_ends_its_block(temporal_server: DevServer) ->
 
     class Broken(SimplePlugin):
         async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:  # noqa: A002
-            running = asyncio.create_task(next(worker))
-            told = asyncio.create_task(failing.wait())
+            running = asyncio.ensure_future(next(worker))
+            told = asyncio.ensure_future(failing.wait())
             await asyncio.wait([running, told], return_when=asyncio.FIRST_COMPLETED)
             await worker.shutdown()
             await running

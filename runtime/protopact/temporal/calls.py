@@ -38,7 +38,7 @@ from temporalio.client import (
     WorkflowHandle,
     WorkflowUpdateHandle,
 )
-from temporalio.service import ServiceClient
+from temporalio.service import RPCError, ServiceClient
 
 from protopact.errors import EngineClosedError
 from protopact.payload import Headers, Payload
@@ -48,6 +48,10 @@ from protopact.temporal.payloads import headers_to_protos
 __all__ = ["Call", "Calls", "calling"]
 
 R = TypeVar("R", bound=Message)
+
+if not hasattr(ServiceClient, "_rpc_call"):
+    # The class is public and this its one abstract method; there is no other place to see each request and answer.
+    raise ImportError("its ServiceClient has no method _rpc_call", name="temporalio.service")
 
 _REQUESTS = (StartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest)
 
@@ -62,6 +66,7 @@ class Call:
         request_id: By which the server knows the request when it comes once more.
         started: What the server answered to a start.
         updated: What the server answered to an update.
+        refused: What the server refused it with, of which the SDK may keep the message only.
     """
 
     headers: Headers = field(default_factory=dict[str, Payload])
@@ -69,6 +74,26 @@ class Call:
     request_id: str | None = None
     started: StartWorkflowExecutionResponse | SignalWithStartWorkflowExecutionResponse | None = None
     updated: UpdateWorkflowExecutionResponse | None = None
+    refused: RPCError | None = None
+
+    def mark(self, request: Message) -> None:
+        """Give a request the call's id."""
+        if self.request_id is None:
+            return
+        if isinstance(request, _REQUESTS):
+            request.request_id = self.request_id
+        elif isinstance(request, ExecuteMultiOperationRequest):
+            request.operations[0].start_workflow.request_id = self.request_id
+
+    def hear(self, answer: Message) -> None:
+        """Note what the server answered."""
+        if isinstance(answer, StartWorkflowExecutionResponse | SignalWithStartWorkflowExecutionResponse):
+            self.started = answer
+        elif isinstance(answer, UpdateWorkflowExecutionResponse):
+            self.updated = answer
+        elif isinstance(answer, ExecuteMultiOperationResponse):
+            self.started = answer.responses[0].start_workflow
+            self.updated = answer.responses[1].update_workflow
 
 
 _current: ContextVar[Call | None] = ContextVar("protopact.temporal.call", default=None)
@@ -187,13 +212,10 @@ class _Service(ServiceClient):
         metadata: Mapping[str, str | bytes],
         timeout: timedelta | None,  # noqa: ASYNC109 - the SDK's signature
     ) -> R:
-        call = _current.get()
-        if call is not None and call.request_id is not None and isinstance(req, _REQUESTS):
-            req.request_id = call.request_id
-        elif call is not None and call.request_id is not None and isinstance(req, ExecuteMultiOperationRequest):
-            req.operations[0].start_workflow.request_id = call.request_id
+        call = _current.get() or Call()
+        call.mark(req)
         pending = asyncio.ensure_future(
-            self._service._rpc_call(  # noqa: SLF001 - the one method of the interface, and abstract
+            self._service._rpc_call(  # noqa: SLF001 - see above
                 rpc, req, resp_type, service=service, retry=retry, metadata=metadata, timeout=timeout
             )
         )
@@ -204,14 +226,10 @@ class _Service(ServiceClient):
             if self._is_closed:
                 raise EngineClosedError(f"the engine on {self._place} was closed during the call") from None
             raise
+        except RPCError as error:
+            call.refused = error
+            raise
         finally:
             self._pending.discard(pending)
-        if call is not None:
-            if isinstance(answer, StartWorkflowExecutionResponse | SignalWithStartWorkflowExecutionResponse):
-                call.started = answer
-            elif isinstance(answer, UpdateWorkflowExecutionResponse):
-                call.updated = answer
-            elif isinstance(answer, ExecuteMultiOperationResponse):
-                call.started = answer.responses[0].start_workflow
-                call.updated = answer.responses[1].update_workflow
+        call.hear(answer)
         return answer

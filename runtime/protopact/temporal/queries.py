@@ -53,8 +53,9 @@ class Queries:
         query, ref = call.query, call.ref
         handle = self._session.calls.get_workflow_handle(ref.workflow_id, run_id=ref.run_id)
         where = f"query {query.name} of workflow {ref.workflow_id}"
+        sent = Call(headers=call.headers)
         try:
-            with calling(Call(headers=call.headers)):
+            with calling(sent):
                 answer: RawValue | None = await handle.query(
                     query.name, args=arguments, result_type=RawValue, rpc_timeout=left
                 )
@@ -62,8 +63,7 @@ class Queries:
         except WorkflowQueryRejectedError as error:
             raise QueryError(f"{where} was refused: {error}") from None
         except WorkflowQueryFailedError as error:
-            refused = error.__context__  # what the server said, of which the SDK keeps the message only
-            failure = failure_of_query(refused) if isinstance(refused, RPCError) else None
+            failure = None if sent.refused is None else failure_of_query(sent.refused)
             cause = None if failure is None else await self._session.failure(ref.workflow_id, failure)
             raise QueryError(f"{where} failed: {error.message}") from cause
 
