@@ -1,6 +1,7 @@
 """Contract-first durable workflows: a contract in protobuf, typed Python, and an engine that survives being killed."""
 
 from protopact._version import __version__
+from protopact.completion import AsyncActivityHandle
 from protopact.connection import connect
 from protopact.errors import (
     ActivityError,
@@ -83,6 +84,7 @@ __all__ = [
     "AlreadyStartedError",
     "ApplicationError",
     "AsyncActivityCancelledError",
+    "AsyncActivityHandle",
     "CancelledError",
     "ChannelClosedError",
     "ChildWorkflowCancellationType",

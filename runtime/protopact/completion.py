@@ -13,7 +13,15 @@ from protopact.errors import OptionError
 if TYPE_CHECKING:
     from protopact.engine import Engine
 
-__all__ = ["ActivityRef", "AsyncActivityHandle", "contract_of"]
+__all__ = [
+    "ActivityRef",
+    "AsyncActivityHandle",
+    "CompleteActivity",
+    "FailActivity",
+    "HeartbeatActivity",
+    "ReportActivityCancellation",
+    "contract_of",
+]
 
 Resp = TypeVar("Resp")
 
@@ -54,6 +62,43 @@ class ActivityRef:
         return f"activity {self.activity_id!r} of workflow {self.workflow_id!r}{run}"
 
 
+@dataclass(slots=True, kw_only=True)
+class CompleteActivity(Generic[Resp]):
+    """An activity is completed from outside: which one, as what of the contract, and its response."""
+
+    ref: ActivityRef
+    activity: contract.Activity[Any, Resp]
+    response: Resp
+
+
+@dataclass(slots=True, kw_only=True)
+class FailActivity:
+    """An attempt fails from outside; `last_heartbeat_details` are for the next one."""
+
+    ref: ActivityRef
+    activity: contract.Activity[Any, Any]
+    error: Exception
+    last_heartbeat_details: Sequence[object] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class ReportActivityCancellation:
+    """An activity ends from outside, as its cancellation asked."""
+
+    ref: ActivityRef
+    activity: contract.Activity[Any, Any]
+    details: Sequence[object] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class HeartbeatActivity:
+    """An activity is said from outside to be alive, and how far it is."""
+
+    ref: ActivityRef
+    activity: contract.Activity[Any, Any]
+    details: Sequence[object] = ()
+
+
 class AsyncActivityHandle(Generic[Resp]):
     """An open activity that is completed from outside. Obtained from `Engine.async_activity_handle`.
 
@@ -86,7 +131,8 @@ class AsyncActivityHandle(Generic[Resp]):
             PayloadError: It cannot be encoded.
             PayloadSizeError: It is too large.
         """
-        await self._engine.complete_activity(self._ref, self._activity, response)
+        call = CompleteActivity(ref=self._ref, activity=self._activity, response=response)
+        await self._engine.complete_activity(call)
 
     async def fail(self, error: Exception, *, last_heartbeat_details: Sequence[object] = ()) -> None:
         """Fail the attempt; another one follows as the retry policy says, under a token of its own.
@@ -100,7 +146,10 @@ class AsyncActivityHandle(Generic[Resp]):
             OptionError: As `complete`.
             PayloadError: A detail cannot be encoded.
         """
-        await self._engine.fail_activity(self._ref, error, last_heartbeat_details)
+        call = FailActivity(
+            ref=self._ref, activity=self._activity, error=error, last_heartbeat_details=last_heartbeat_details
+        )
+        await self._engine.fail_activity(call)
 
     async def report_cancellation(self, *details: object) -> None:
         """Say that it has ended as its cancellation asked.
@@ -113,7 +162,8 @@ class AsyncActivityHandle(Generic[Resp]):
             OptionError: As `complete`; or nobody has asked to cancel it.
             PayloadError: A detail cannot be encoded.
         """
-        await self._engine.report_activity_cancellation(self._ref, details)
+        call = ReportActivityCancellation(ref=self._ref, activity=self._activity, details=details)
+        await self._engine.report_activity_cancellation(call)
 
     async def heartbeat(self, *details: object) -> None:
         """Say that it is alive, and record how far it is; each call is recorded.
@@ -127,7 +177,8 @@ class AsyncActivityHandle(Generic[Resp]):
             OptionError: As `complete`.
             PayloadError: A detail cannot be encoded.
         """
-        await self._engine.heartbeat_activity(self._ref, details)
+        call = HeartbeatActivity(ref=self._ref, activity=self._activity, details=details)
+        await self._engine.heartbeat_activity(call)
 
 
 def contract_of(method: Callable[..., object]) -> contract.Activity[Any, Any]:

@@ -13,11 +13,19 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 from uuid import UUID
 
 from protopact import contract
-from protopact.completion import ActivityRef, AsyncActivityHandle, contract_of
+from protopact.completion import (
+    ActivityRef,
+    AsyncActivityHandle,
+    CompleteActivity,
+    FailActivity,
+    HeartbeatActivity,
+    ReportActivityCancellation,
+    contract_of,
+)
 from protopact.history.event import Event
 from protopact.origin import Origin
 from protopact.payload.payload import Headers, Payload
@@ -217,7 +225,7 @@ class WorkerOptions:
         max_cached_workflows: Runs kept in memory between their tasks.
         graceful_shutdown_timeout: How long activities may go on after the worker was asked to stop.
         workflow_failure_exception_types: Exceptions that fail a run instead of its task.
-        identity: Name of the worker in histories; host and process id by default.
+        identity: Name of the worker in histories; by default that of the connection.
         build_id: Version of the worker's code.
         handle_signals: Whether SIGTERM and SIGINT stop the worker and end the process; see `Engine.worker`.
         temporal: What only a worker of Temporal can be told; other engines ignore it.
@@ -353,19 +361,19 @@ class Engine(ABC):
         """Delete a run and its history; an open run is terminated first. Raises `NotFoundError`."""
 
     @abstractmethod
-    async def complete_activity(self, ref: ActivityRef, activity: contract.Activity[Any, Resp], response: Resp) -> None:
+    async def complete_activity(self, call: CompleteActivity[Resp]) -> None:
         """Complete an activity from outside; see `AsyncActivityHandle`, for the three below too."""
 
     @abstractmethod
-    async def fail_activity(self, ref: ActivityRef, error: Exception, last_heartbeat_details: Sequence[object]) -> None:
+    async def fail_activity(self, call: FailActivity) -> None:
         """Fail an attempt of an activity from outside."""
 
     @abstractmethod
-    async def report_activity_cancellation(self, ref: ActivityRef, details: Sequence[object]) -> None:
+    async def report_activity_cancellation(self, call: ReportActivityCancellation) -> None:
         """End an activity whose cancellation was requested."""
 
     @abstractmethod
-    async def heartbeat_activity(self, ref: ActivityRef, details: Sequence[object]) -> None:
+    async def heartbeat_activity(self, call: HeartbeatActivity) -> None:
         """Record a heartbeat from outside."""
 
     def async_activity_handle(
@@ -447,7 +455,7 @@ class Engine(ABC):
             max_cached_workflows: Runs kept in memory between their tasks.
             graceful_shutdown_timeout: How long activities may go on after the worker was asked to stop.
             workflow_failure_exception_types: Exceptions that fail a run instead of its task.
-            identity: Name of the worker in histories; host and process id by default.
+            identity: Name of the worker in histories; by default that of the connection.
             build_id: Version of the worker's code; by default a digest of the workflow classes' modules.
             handle_signals: Whether SIGTERM and SIGINT do what is said above. Signals for which the application has
                 handlers are left to it.

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 from protopact import contract
+from protopact.completion import CompleteActivity, FailActivity, HeartbeatActivity, ReportActivityCancellation
 from protopact.engine import (
     CancelWorkflow,
     QueryWorkflow,
@@ -228,6 +229,28 @@ class Interceptor:
     async def reset_workflow(self, call: ResetWorkflow, next_hook: Callable[[ResetWorkflow], Awaitable[str]]) -> str:
         """Around a client's reset; returns the id of the run that goes on."""
         return await next_hook(call)
+
+    async def complete_activity(
+        self, call: CompleteActivity[Any], next_hook: Callable[[CompleteActivity[Any]], Awaitable[None]]
+    ) -> None:
+        """Around a client's completion of an activity."""
+        await next_hook(call)
+
+    async def fail_activity(self, call: FailActivity, next_hook: Callable[[FailActivity], Awaitable[None]]) -> None:
+        """Around a client's failure of an activity."""
+        await next_hook(call)
+
+    async def report_activity_cancellation(
+        self, call: ReportActivityCancellation, next_hook: Callable[[ReportActivityCancellation], Awaitable[None]]
+    ) -> None:
+        """Around a client's word that an activity has ended as its cancellation asked."""
+        await next_hook(call)
+
+    async def heartbeat_activity(
+        self, call: HeartbeatActivity, next_hook: Callable[[HeartbeatActivity], Awaitable[None]]
+    ) -> None:
+        """Around a client's heartbeat of an activity."""
+        await next_hook(call)
 
     async def execute_workflow(
         self, call: ExecuteWorkflow, next_hook: Callable[[ExecuteWorkflow], Awaitable[object]]

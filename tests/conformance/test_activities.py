@@ -16,6 +16,7 @@ from tests.conformance.bench import (
     Chain,
     Lab,
     Place,
+    WorkerSettings,
     find,
     kinds,
     millis,
@@ -38,7 +39,14 @@ from protopact.errors import (
     RetryState,
     WorkflowFailedError,
 )
-from protopact.history.event import ActivityTaskFailed, ActivityTaskScheduled, ActivityTaskStarted
+from protopact.history.event import (
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    ActivityTaskScheduled,
+    ActivityTaskStarted,
+    WorkflowExecutionStarted,
+    WorkflowTaskCompleted,
+)
 from protopact.interceptor import ExecuteActivity, Interceptor
 from protopact.policy import ActivityOptions, Priority, RetryPolicy
 
@@ -329,6 +337,21 @@ async def test_a_finished_sibling_is_not_run_again(bench: Bench) -> None:
     async with bench.worker(running(both), activities=[noting], max_cached_workflows=0):
         await bench.run()
     assert sorted(noting.begun) == ["flaky", "flaky", "steady"]
+
+
+@pytest.mark.parametrize("identity", [None, "me"], ids=["by default", "given"])
+async def test_whose_work_it_is(bench: Bench, identity: str | None) -> None:
+    settings = WorkerSettings() if identity is None else WorkerSettings(identity=identity)
+    async with bench.worker(calling(), activities=[Lab()], **settings):
+        handle = await bench.start("a")
+        await soon(handle.result())
+    history = await handle.history()
+    assert find(history, WorkflowExecutionStarted).identity == "client"
+    assert find(history, ActivityTaskStarted).identity == (identity or "client")
+    assert find(history, ActivityTaskCompleted).identity == (identity or "client")
+    found = [each.attributes for each in history]
+    by = {each.identity for each in found if isinstance(each, WorkflowTaskCompleted)}
+    assert by == {identity or "client"}
 
 
 async def test_an_interceptor_need_not_wait_for_a_thread(place: Place) -> None:

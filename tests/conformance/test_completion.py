@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from tests.conformance.bench import LASTING, ONCE, Bench, Lab, Place, find, millis, running, soon, text, until
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
-from protopact import activity
-from protopact.completion import AsyncActivityHandle
+from protopact import AsyncActivityHandle, Interceptor, activity
+from protopact.completion import CompleteActivity, FailActivity, HeartbeatActivity, ReportActivityCancellation
 from protopact.engine import Engine
 from protopact.errors import (
     ActivityError,
@@ -91,6 +93,49 @@ async def test_it_is_completed_by_its_token(bench: Bench, kind: type[Leaving | L
     find(await handle.history(), ActivityTaskCompleted)
     with pytest.raises(NotFoundError, match="is not open"):
         await of(bench.engine, token).complete(text("c"))
+
+
+async def test_interceptors_stand_around_it(place: Place) -> None:
+    seen = list[str]()
+
+    class Noting(Interceptor):
+        async def complete_activity(
+            self, call: CompleteActivity[Any], next_hook: Callable[[CompleteActivity[Any]], Awaitable[None]]
+        ) -> None:
+            seen.append(f"complete {call.activity.method} {call.response.value}")
+            call.response = text("changed")
+            await next_hook(call)
+
+        async def fail_activity(self, call: FailActivity, next_hook: Callable[[FailActivity], Awaitable[None]]) -> None:
+            seen.append(f"fail {call.error} {list(call.last_heartbeat_details)}")
+            await next_hook(call)
+
+        async def heartbeat_activity(
+            self, call: HeartbeatActivity, next_hook: Callable[[HeartbeatActivity], Awaitable[None]]
+        ) -> None:
+            seen.append(f"heartbeat {list(call.details)}")
+            await next_hook(call)
+
+        async def report_activity_cancellation(
+            self, call: ReportActivityCancellation, next_hook: Callable[[ReportActivityCancellation], Awaitable[None]]
+        ) -> None:
+            seen.append(f"cancel {list(call.details)}")
+            await next_hook(call)
+
+    lab = Leaving()
+    async with (
+        place.connect(interceptors=[Noting()]) as bench,
+        bench.worker(calling(retry_policy=SOON_AGAIN), activities=[lab]),
+    ):
+        handle = await bench.start("a")
+        first = of(bench.engine, (await soon(lab.left.get())).task_token)
+        await first.heartbeat("far")
+        with pytest.raises(OptionError):
+            await first.report_cancellation("unasked")
+        await first.fail(ApplicationError("again"), last_heartbeat_details=["further"])
+        await of(bench.engine, (await soon(lab.left.get())).task_token).complete(text("b"))
+        assert (await soon(handle.result())).value == "changed"
+    assert seen == ["heartbeat ['far']", "cancel ['unasked']", "fail again ['further']", "complete echo b"]
 
 
 async def test_it_is_completed_by_its_ids(bench: Bench) -> None:

@@ -232,6 +232,32 @@ async def test_elements_are_served_on_the_queues_that_the_contract_names(bench: 
     assert find(await handle.history(), ActivityTaskScheduled).task_queue == "suite-landing"
 
 
+async def test_what_the_contract_sends_elsewhere_waits_for_who_serves_it(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = f"{bench.place.name}-elsewhere"
+
+    class Hop(QueuedService.Hop):
+        async def run(self, request: Text) -> Text:
+            return await QueuedService.land(request, task_queue=elsewhere)
+
+    class Landing(QueuedService.Activities):
+        async def land(self, request: Text) -> Text:
+            return text("landed")
+
+    async with bench.worker(Hop, activities=[Landing()]):
+        (said,) = [each.getMessage() for each in caplog.records if "suite-landing" in each.getMessage()]
+        assert "nobody here serves task queue 'suite-landing'" in said
+        handle = await QueuedService.Client(bench.engine).start_hop(text("a"), id=bench.id())
+        await until(lambda: scheduled(handle))
+        async with bench.worker(activities=[Landing()], task_queue=elsewhere):
+            assert (await soon(handle.result())).value == "landed"
+
+
+async def scheduled(handle: QueuedService.Hop.Handle) -> bool:
+    return "ActivityTaskScheduled" in kinds(await handle.history())
+
+
 async def test_workflows_and_activities_in_workers_of_their_own(bench: Bench) -> None:
     async with bench.worker(Chain), bench.worker(activities=[Lab()]):
         assert await bench.run("a") == "a!!!"

@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 
 from protopact import contract
-from protopact.completion import ActivityRef
+from protopact.completion import CompleteActivity, FailActivity, HeartbeatActivity, ReportActivityCancellation
 from protopact.embedded.clock import Clock, Ids, SystemClock
 from protopact.embedded.inbox import (
     AttemptCancelled,
@@ -137,6 +137,12 @@ class EmbeddedEngine(Engine):
         self._cancel = chain(self._interceptors, "cancel_workflow", self._do_cancel)
         self._terminate = chain(self._interceptors, "terminate_workflow", self._do_terminate)
         self._reset = chain(self._interceptors, "reset_workflow", self._do_reset)
+        self._complete = chain(self._interceptors, "complete_activity", self._do_complete)
+        self._fail = chain(self._interceptors, "fail_activity", self._do_fail)
+        self._report_cancellation = chain(
+            self._interceptors, "report_activity_cancellation", self._do_report_cancellation
+        )
+        self._heartbeat = chain(self._interceptors, "heartbeat_activity", self._do_heartbeat)
 
     def __repr__(self) -> str:
         """Names the file."""
@@ -449,42 +455,54 @@ class EmbeddedEngine(Engine):
 
     # -- activities that are completed from outside
 
-    async def complete_activity(self, ref: ActivityRef, activity: contract.Activity[Any, Resp], response: Resp) -> None:
+    async def complete_activity(self, call: CompleteActivity[Resp]) -> None:
         """See `Engine`."""
+        await self._complete(call)
+
+    async def _do_complete(self, call: CompleteActivity[Any]) -> None:
         shell = self._open
-        result = await self._requests.response(activity, response)
+        result = await self._requests.response(call.activity, call.response)
         await shell.ask(
-            lambda tick, caller: shell.tokens.tell(tick, caller, ref, lambda head: AttemptCompleted(*head, result))
+            lambda tick, caller: shell.tokens.tell(tick, caller, call.ref, lambda head: AttemptCompleted(*head, result))
         )
 
-    async def fail_activity(self, ref: ActivityRef, error: Exception, last_heartbeat_details: Sequence[object]) -> None:
+    async def fail_activity(self, call: FailActivity) -> None:
         """See `Engine`."""
+        await self._fail(call)
+
+    async def _do_fail(self, call: FailActivity) -> None:
         shell = self._open
-        details = await self._requests.details(last_heartbeat_details)
-        failure = await self._codecs.encode_failure(self._failures.to_failure(error))
+        details = await self._requests.details(call.last_heartbeat_details)
+        failure = await self._codecs.encode_failure(self._failures.to_failure(call.error))
         await shell.ask(
             lambda tick, caller: shell.tokens.tell(
-                tick, caller, ref, lambda head: AttemptFailed(*head, failure, details)
+                tick, caller, call.ref, lambda head: AttemptFailed(*head, failure, details)
             )
         )
 
-    async def report_activity_cancellation(self, ref: ActivityRef, details: Sequence[object]) -> None:
+    async def report_activity_cancellation(self, call: ReportActivityCancellation) -> None:
         """See `Engine`."""
+        await self._report_cancellation(call)
+
+    async def _do_report_cancellation(self, call: ReportActivityCancellation) -> None:
         shell = self._open
-        payloads = await self._requests.details(details)
+        payloads = await self._requests.details(call.details)
         await shell.ask(
             lambda tick, caller: shell.tokens.tell(
-                tick, caller, ref, lambda head: AttemptCancelled(*head, payloads), is_cancellation=True
+                tick, caller, call.ref, lambda head: AttemptCancelled(*head, payloads), is_cancellation=True
             )
         )
 
-    async def heartbeat_activity(self, ref: ActivityRef, details: Sequence[object]) -> None:
+    async def heartbeat_activity(self, call: HeartbeatActivity) -> None:
         """See `Engine`."""
+        await self._heartbeat(call)
+
+    async def _do_heartbeat(self, call: HeartbeatActivity) -> None:
         shell = self._open
-        payloads = await self._requests.details(details)
+        payloads = await self._requests.details(call.details)
         await shell.ask(
             lambda tick, caller: shell.tokens.tell(
-                tick, caller, ref, lambda head: AttemptHeartbeat(*head[:2], tick.now, payloads)
+                tick, caller, call.ref, lambda head: AttemptHeartbeat(*head[:2], tick.now, payloads)
             )
         )
 

@@ -60,7 +60,7 @@ class Worker:
     ) -> None:
         self.options = options
         self.registry = Registry(options)
-        self.identity = options.identity or process_identity()
+        self.identity = options.identity or shell.identity
         self.build_id = options.build_id or build_id_of(options.workflows)
         self.failures = failures
         self.served = Served(

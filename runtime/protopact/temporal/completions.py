@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from typing import Any
 
 import temporalio.client
 
-from protopact import contract
-from protopact.completion import ActivityRef
+from protopact.completion import (
+    ActivityRef,
+    CompleteActivity,
+    FailActivity,
+    HeartbeatActivity,
+    ReportActivityCancellation,
+)
 from protopact.errors import AsyncActivityCancelledError, NotFoundError, ProtopactError
 from protopact.payload.sizes import check_size
 from protopact.temporal.payloads import to_raw_values
@@ -28,25 +33,28 @@ class Completions:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    async def complete(self, ref: ActivityRef, activity: contract.Activity[Any, Any], response: object) -> None:
+    async def complete(self, call: CompleteActivity[Any]) -> None:
         """Complete one with its response."""
-        values = self._session.encoded(activity.response, response, f"response of activity {activity.name}")
+        activity, ref = call.activity, call.ref
+        values = self._session.encoded(activity.response, call.response, f"response of activity {activity.name}")
         await self._sending("completion", ref, self._handle(ref).complete(*values))
 
-    async def fail(self, ref: ActivityRef, error: Exception, last_heartbeat_details: Sequence[object]) -> None:
+    async def fail(self, call: FailActivity) -> None:
         """Fail an attempt."""
-        details = to_raw_values(self._session.converter.to_details(last_heartbeat_details))
-        written = self._session.failures.to_temporal(error)
-        await self._sending("failure", ref, self._handle(ref).fail(written, last_heartbeat_details=details))
+        details = to_raw_values(self._session.converter.to_details(call.last_heartbeat_details))
+        written = self._session.failures.to_temporal(call.error)
+        failing = self._handle(call.ref).fail(written, last_heartbeat_details=details)
+        await self._sending("failure", call.ref, failing)
 
-    async def report_cancellation(self, ref: ActivityRef, details: Sequence[object]) -> None:
+    async def report_cancellation(self, call: ReportActivityCancellation) -> None:
         """End one whose cancellation was requested."""
-        values = to_raw_values(self._session.converter.to_details(details))
-        await self._sending("cancellation", ref, self._handle(ref).report_cancellation(*values))
+        values = to_raw_values(self._session.converter.to_details(call.details))
+        await self._sending("cancellation", call.ref, self._handle(call.ref).report_cancellation(*values))
 
-    async def heartbeat(self, ref: ActivityRef, details: Sequence[object]) -> None:
+    async def heartbeat(self, call: HeartbeatActivity) -> None:
         """Record a heartbeat."""
-        payloads = self._session.converter.to_details(details)
+        ref = call.ref
+        payloads = self._session.converter.to_details(call.details)
         check_size(payloads, f"the heartbeat of {ref}")
         try:
             await self._sending("heartbeat", ref, self._handle(ref).heartbeat(*to_raw_values(payloads)))

@@ -17,7 +17,7 @@ from temporalio.client import Interceptor as TemporalInterceptor
 from temporalio.runtime import Runtime
 
 from protopact import contract
-from protopact.completion import ActivityRef
+from protopact.completion import CompleteActivity, FailActivity, HeartbeatActivity, ReportActivityCancellation
 from protopact.engine import (
     CancelWorkflow,
     Engine,
@@ -91,6 +91,12 @@ class TemporalEngine(Engine):
         self._cancel = chain(self._interceptors, "cancel_workflow", self._do_cancel)
         self._terminate = chain(self._interceptors, "terminate_workflow", self._do_terminate)
         self._reset = chain(self._interceptors, "reset_workflow", self._do_reset)
+        self._complete = chain(self._interceptors, "complete_activity", self._do_complete)
+        self._fail = chain(self._interceptors, "fail_activity", self._do_fail)
+        self._report_cancellation = chain(
+            self._interceptors, "report_activity_cancellation", self._do_report_cancellation
+        )
+        self._heartbeat = chain(self._interceptors, "heartbeat_activity", self._do_heartbeat)
 
     def __repr__(self) -> str:
         """Names the namespace and the server."""
@@ -295,21 +301,33 @@ class TemporalEngine(Engine):
 
     # -- activities that are completed from outside
 
-    async def complete_activity(self, ref: ActivityRef, activity: contract.Activity[Any, Resp], response: Resp) -> None:
+    async def complete_activity(self, call: CompleteActivity[Resp]) -> None:
         """See `Engine`."""
-        await Completions(self._session).complete(ref, activity, response)
+        await self._complete(call)
 
-    async def fail_activity(self, ref: ActivityRef, error: Exception, last_heartbeat_details: Sequence[object]) -> None:
-        """See `Engine`."""
-        await Completions(self._session).fail(ref, error, last_heartbeat_details)
+    async def _do_complete(self, call: CompleteActivity[Any]) -> None:
+        await Completions(self._session).complete(call)
 
-    async def report_activity_cancellation(self, ref: ActivityRef, details: Sequence[object]) -> None:
+    async def fail_activity(self, call: FailActivity) -> None:
         """See `Engine`."""
-        await Completions(self._session).report_cancellation(ref, details)
+        await self._fail(call)
 
-    async def heartbeat_activity(self, ref: ActivityRef, details: Sequence[object]) -> None:
+    async def _do_fail(self, call: FailActivity) -> None:
+        await Completions(self._session).fail(call)
+
+    async def report_activity_cancellation(self, call: ReportActivityCancellation) -> None:
         """See `Engine`."""
-        await Completions(self._session).heartbeat(ref, details)
+        await self._report_cancellation(call)
+
+    async def _do_report_cancellation(self, call: ReportActivityCancellation) -> None:
+        await Completions(self._session).report_cancellation(call)
+
+    async def heartbeat_activity(self, call: HeartbeatActivity) -> None:
+        """See `Engine`."""
+        await self._heartbeat(call)
+
+    async def _do_heartbeat(self, call: HeartbeatActivity) -> None:
+        await Completions(self._session).heartbeat(call)
 
     # -- views
 
