@@ -23,6 +23,7 @@ from protopact.errors import (
     MessageMismatchError,
     NotFoundError,
     OptionError,
+    PayloadSizeError,
     TimeoutError,  # noqa: A004 - Temporal's name
     TimeoutType,
     WorkflowFailedError,
@@ -157,6 +158,21 @@ async def test_a_response_of_another_type_is_refused(bench: Bench) -> None:
         outside = of(bench.engine, (await soon(lab.left.get())).task_token)
         with pytest.raises(MessageMismatchError, match="suite.v1.Text"):
             await outside.complete(Document())  # type: ignore[arg-type]  # what is tested
+        await outside.complete(text("b"))
+        assert (await soon(handle.result())).value == "b"
+
+
+async def test_details_that_are_too_large_are_refused(bench: Bench) -> None:
+    lab, large = Leaving(), "x" * (3 << 20)
+    async with bench.worker(calling(), activities=[lab]):
+        handle = await bench.start("a")
+        outside = of(bench.engine, (await soon(lab.left.get())).task_token)
+        with pytest.raises(PayloadSizeError):
+            await outside.heartbeat(large)
+        with pytest.raises(PayloadSizeError):
+            await outside.fail(ApplicationError("no"), last_heartbeat_details=[large])
+        with pytest.raises(PayloadSizeError):
+            await outside.report_cancellation(large)
         await outside.complete(text("b"))
         assert (await soon(handle.result())).value == "b"
 

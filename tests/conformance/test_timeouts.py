@@ -136,8 +136,8 @@ async def test_schedule_to_close_limits_all_attempts_together(bench: Bench) -> N
             raise ApplicationError("again")
 
     async def code(request: Text) -> Text:
-        policy = RetryPolicy(initial_interval=millis(200), backoff_coefficient=1)
-        return await suite.echo(request, retry_policy=policy, schedule_to_close_timeout=millis(700))
+        policy = RetryPolicy(initial_interval=millis(500), backoff_coefficient=1)
+        return await suite.echo(request, retry_policy=policy, schedule_to_close_timeout=millis(900))
 
     async with bench.worker(running(code), activities=[Failing()]):
         handle = await bench.start()

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import protopact
+from protopact import completion, errors, policy
+
 ROOT = Path(__file__).parents[2]
 TYPE_VARIABLE = re.compile(r"(TypeVar|TypeVarTuple|ParamSpec)\(")
 
@@ -61,3 +64,8 @@ def test_a_module_offers_what_it_says_and_says_what_it_offers(name: str) -> None
         and not vars(value).get("__doc__", value.__doc__)
     ]
     assert not undocumented, f"no docstring: {undocumented}"
+
+
+def test_what_applications_catch_and_pass_is_at_the_top() -> None:
+    beneath = {*errors.__all__, *policy.__all__, completion.AsyncActivityHandle.__name__}
+    assert beneath <= set(protopact.__all__)

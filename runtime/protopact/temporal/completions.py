@@ -15,8 +15,6 @@ from protopact.completion import (
     ReportActivityCancellation,
 )
 from protopact.errors import AsyncActivityCancelledError, NotFoundError, ProtopactError
-from protopact.payload.sizes import check_size
-from protopact.temporal.payloads import to_raw_values
 from protopact.temporal.refusals import place
 from protopact.temporal.session import Session
 
@@ -41,23 +39,22 @@ class Completions:
 
     async def fail(self, call: FailActivity) -> None:
         """Fail an attempt."""
-        details = to_raw_values(self._session.converter.to_details(call.last_heartbeat_details))
+        details = self._session.details(call.last_heartbeat_details, f"the last heartbeat of {call.ref}")
         written = self._session.failures.to_temporal(call.error)
         failing = self._handle(call.ref).fail(written, last_heartbeat_details=details)
         await self._sending("failure", call.ref, failing)
 
     async def report_cancellation(self, call: ReportActivityCancellation) -> None:
         """End one whose cancellation was requested."""
-        values = to_raw_values(self._session.converter.to_details(call.details))
+        values = self._session.details(call.details, f"the cancellation of {call.ref}")
         await self._sending("cancellation", call.ref, self._handle(call.ref).report_cancellation(*values))
 
     async def heartbeat(self, call: HeartbeatActivity) -> None:
         """Record a heartbeat."""
         ref = call.ref
-        payloads = self._session.converter.to_details(call.details)
-        check_size(payloads, f"the heartbeat of {ref}")
+        values = self._session.details(call.details, f"the heartbeat of {ref}")
         try:
-            await self._sending("heartbeat", ref, self._handle(ref).heartbeat(*to_raw_values(payloads)))
+            await self._sending("heartbeat", ref, self._handle(ref).heartbeat(*values))
         except temporalio.client.AsyncActivityCancelledError as error:
             why = error.details
             said = (

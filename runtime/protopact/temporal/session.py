@@ -70,7 +70,18 @@ class Session:
             PayloadSizeError: It is too large; the server would end a run for a signal that is. What a codec or an
                 external storage makes of it is for the server to judge.
         """
-        payloads = self.converter.to_payloads(message, value, where=where)
+        return self._checked(self.converter.to_payloads(message, value, where=where), where)
+
+    def details(self, values: Sequence[object], where: str) -> list[RawValue]:
+        """Details of a failure, a cancellation or a heartbeat as the arguments of a call.
+
+        Raises:
+            PayloadError: One cannot be encoded.
+            PayloadSizeError: As for `encoded`.
+        """
+        return self._checked(self.converter.to_details(values), where)
+
+    def _checked(self, payloads: Payloads, where: str) -> list[RawValue]:
         data_converter = self.client.data_converter
         if data_converter.payload_codec is None and data_converter.external_storage is None:
             check_size(payloads, where)
