@@ -347,7 +347,7 @@ class Engine(ABC):
     def list_workflows(
         self, *, workflow_type: str | None = None, workflow_id: str | None = None, status: WorkflowStatus | None = None
     ) -> AsyncIterator[WorkflowDescription]:
-        """Runs that match every given condition, newest first."""
+        """Runs that match every given condition, newest first; a server lists open runs before closed ones."""
 
     @abstractmethod
     async def workflow_history(self, ref: WorkflowRef) -> tuple[WorkflowRef, Sequence[Event]]:

@@ -37,6 +37,7 @@ from protopact.engine import QueryWorkflow, WorkflowStatus
 from protopact.errors import (
     ActivityError,
     ApplicationError,
+    NotFoundError,
     OptionError,
     QueryError,
 )
@@ -214,6 +215,37 @@ async def test_lists(bench: Bench) -> None:
         assert await listed(), "at once"
     else:
         await until(listed)
+
+
+async def test_the_order_of_lists(bench: Bench) -> None:
+    for name in "abc":
+        await bench.start(name=name)
+
+    async def listed() -> str:
+        mine = bench.place.name + "/"
+        found = [each.workflow_id async for each in bench.engine.list_workflows()]
+        return "".join(each.removeprefix(mine) for each in found if each.startswith(mine))
+
+    async def all_there() -> bool:
+        return await listed() == "cba"
+
+    async def after_an_end() -> bool:
+        return await listed() == ("cba" if is_embedded(bench) else "bac")
+
+    await until(all_there)
+    await bench.client.free_handle(bench.id("c")).terminate()
+    await until(after_an_end)
+
+
+async def test_deleting_a_closed_run(bench: Bench) -> None:
+    handle = await bench.start()
+    await handle.terminate()
+    await bench.engine.delete_workflow(handle.__protopact__.latest)
+    if is_embedded(bench):
+        with pytest.raises(NotFoundError):
+            await handle.describe()
+    else:
+        assert (await handle.describe()).status is WorkflowStatus.TERMINATED, "for half a minute and more"
 
 
 async def test_retention(bench: Bench) -> None:

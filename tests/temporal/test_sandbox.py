@@ -53,7 +53,15 @@ if __name__ == "__main__":
 """
 
 
-async def test_each_run_has_the_module_anew_and_the_messages_once(temporal_server: DevServer) -> None:
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Those that the module has seen here, outside of any sandbox."""
+    seen = list[str]()
+    monkeypatch.setattr(programs, "runs", seen)
+    return seen
+
+
+async def test_each_run_has_the_module_anew_and_the_messages_once(temporal_server: DevServer, runs: list[str]) -> None:
     async with serving(temporal_server.url, [under_another_name.Greeter, programs.Outer.Inner], temporal=None) as bench:
         assert await bench.run("one") == "one! 1"
         handle = await bench.start("two")
@@ -61,14 +69,14 @@ async def test_each_run_has_the_module_anew_and_the_messages_once(temporal_serve
         assert (await soon(handle.status(text("seen")))).value == "seen: 1"
         other = await bench.client.execute_other(text("x"), id=f"other-{uuid4()}")
         assert other.value == "inner x"
-    assert not programs.runs
+    assert not runs
 
 
-async def test_without_the_sandbox_runs_share_their_module(temporal_server: DevServer) -> None:
+async def test_without_the_sandbox_runs_share_their_module(temporal_server: DevServer, runs: list[str]) -> None:
     async with serving(temporal_server.url, [programs.Greeter]) as bench:
         assert await bench.run("one") == "one! 1"
         assert await bench.run("two") == "two! 2"
-    programs.runs.clear()
+    assert runs == ["one", "two"]
 
 
 async def test_failure_types_are_those_of_the_sandbox(temporal_server: DevServer) -> None:
