@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = Path("nodes/provisioning/v1/node.proto")
 GENERATED = Path("generated/betterproto2/nodes/provisioning/v1")
 FOLDER = Path(".cache/demo")
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds after which a step that does not come to an end has failed."""
 
 WRONG_CALL = """\

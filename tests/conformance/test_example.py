@@ -1,4 +1,4 @@
-"""The node provisioner on Temporal, by the words of docs/engines.md alone."""
+"""The node provisioner on Temporal, by the words of the README alone."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_three_lines(temporal_server: DevServer, tmp_path: Path) -> None:
-    page = (ROOT / "docs/engines.md").read_text()
+    page = (ROOT / "README.md").read_text()
     match = re.search(r"these three lines.*?```text\n(.*?)```", page, re.DOTALL)
     assert match is not None
     text = match[1].replace("temporal://localhost:7233/default", temporal_server.url)
     lines = [shlex.split(line) for line in text.replace(".cache/cloud", str(tmp_path)).splitlines()]
-    assert [words[0] for words in lines] == ["python"] * 3
+    assert [words[0] for words in lines] == [".venv/bin/python"] * 3
     worker, *client = [[sys.executable, *words[1:]] for words in lines]
     with subprocess.Popen(worker, cwd=ROOT, stderr=subprocess.PIPE, text=True) as serving:
         try:
