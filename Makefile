@@ -8,6 +8,9 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # pyright's wrapper would otherwise ask the network whether there is a newer one.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
+# A process for each core, whose last tests the other takes over; each has a Temporal server of its own.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
 # What the tests of `prove` take from the command line.
 export PROGRAMS SEED
 
@@ -36,15 +39,15 @@ interop: venv ## Build the Go worker and client that the tests talk to; the firs
 
 .PHONY: test
 test: venv temporal interop ## Run the tests, but for the slow ones.
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 .PHONY: test-embedded
 test-embedded: venv ## Run the tests that need no Temporal server and no Go, but for the slow ones.
-	$(BIN)/python -m pytest -m "not slow and not temporal"
+	$(PYTEST) -m "not slow and not temporal"
 
 .PHONY: test-slow
 test-slow: venv temporal interop .cache/wheels/dev/complete .cache/wheels/oldest/complete ## Run the slow tests.
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 .PHONY: prove
 prove: venv ## Hold replay against Temporal's Replayer, and the check against payloads and histories; make prove PROGRAMS=20000 SEED=1 says how long.

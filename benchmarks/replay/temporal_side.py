@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import sys
 import time
 from datetime import timedelta
@@ -88,7 +89,9 @@ async def main(text: str, shape: str, repeat: int) -> None:
         await replayer.replay_workflow(history)
         parsing.append(parsed - began)
         replaying.append(time.perf_counter() - parsed)
-    print(json.dumps({"parsing": parsing, "replaying": replaying}))
+    print(json.dumps({"parsing": parsing, "replaying": replaying}), flush=True)
+    # The SDK's threads may crash a process that ends in order: https://github.com/temporalio/sdk-python/issues/300.
+    os._exit(0)
 
 
 asyncio.run(main(Path(sys.argv[1]).read_text(), sys.argv[2], int(sys.argv[3])))
