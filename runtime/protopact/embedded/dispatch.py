@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from protopact.activity import CancellationReason
+from protopact.embedded.activity import OUTSIDE, Activity
 from protopact.embedded.attempt import Attempt, AttemptKey, Cancelled, Completed, Failed, WillCompleteAsync
 from protopact.embedded.attempt import Outcome as AttemptOutcome
 from protopact.embedded.inbox import (
@@ -26,7 +27,7 @@ from protopact.embedded.inbox import (
 )
 from protopact.embedded.records import ActivityRow, RunRow, decode_payloads, restore_activity
 from protopact.embedded.retry import next_attempt, timeout_failure, what_follows
-from protopact.embedded.run import OUTSIDE, Activity, Run
+from protopact.embedded.run import Run
 from protopact.embedded.tick import Tick
 from protopact.errors import RetryState, TimeoutType
 from protopact.history.event import (

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from protopact.embedded.activity import Activity
 from protopact.embedded.inbox import Item, decode_item
-from protopact.embedded.run import Activity, Run
+from protopact.embedded.run import Run
 from protopact.embedded.schema import EVENT_ID_BITS
 from protopact.embedded.store import Row, Store, Value
 from protopact.history.event import Event

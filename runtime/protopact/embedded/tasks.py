@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from protopact._version import __version__
+from protopact.embedded.activity import Activity
 from protopact.embedded.commands import Commands, oversize_command
 from protopact.embedded.inbox import Update
-from protopact.embedded.run import Activity, Run
+from protopact.embedded.run import Run
 from protopact.embedded.tick import Caller, Tick
 from protopact.errors import NondeterminismError, WorkflowTaskError
 from protopact.history.event import (

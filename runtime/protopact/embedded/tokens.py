@@ -13,8 +13,9 @@ from protopact.engine import WorkflowRef
 from protopact.errors import AsyncActivityCancelledError, NotFoundError, OptionError
 
 if TYPE_CHECKING:
+    from protopact.embedded.activity import Activity
     from protopact.embedded.records import ActivityRow, RunRow
-    from protopact.embedded.run import Activity, Run
+    from protopact.embedded.run import Run
     from protopact.embedded.shell import Shell
     from protopact.embedded.tick import Caller, Tick
 
