@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from tests.conformance.bench import Bench, Lab, Waiting, find, soon, text
+from tests.conformance.bench import Bench, Lab, Waiting, find, kinds, soon, text, until
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
 from protopact import workflow
 from protopact.engine import WorkflowStatus
-from protopact.errors import NotFoundError, OptionError, WorkflowFailedError
+from protopact.errors import AlreadyStartedError, NotFoundError, OptionError, WorkflowFailedError
 from protopact.history import History
-from protopact.history.event import WorkflowTaskCompleted, WorkflowTaskFailed
+from protopact.history.event import ActivityTaskScheduled, WorkflowTaskCompleted, WorkflowTaskFailed
 
 
 class Drawing(Waiting):
@@ -72,6 +72,42 @@ async def test_an_open_run_is_terminated_and_its_signals_go_along(bench: Bench) 
         assert (await first.describe()).status is WorkflowStatus.TERMINATED
         await again.go(text("c"))
         assert (await soon(again.result())).value == "a b c"
+
+
+class Child(Waiting):
+    async def run(self, request: Text) -> Text:
+        return await self.go.receive()
+
+
+async def test_children_stay_and_end_for_the_new_run(bench: Bench) -> None:
+    first, second = bench.id("first"), bench.id("second")
+
+    class Parent(suite.Other):
+        async def run(self, request: Text) -> Text:
+            child = await suite.Free.start_child(text("c"), id=first)
+            await suite.echo(request)
+            try:
+                await suite.Free.start_child(text("c"), id=second)
+                started = "started"
+            except AlreadyStartedError:
+                started = "there was one"
+            return text(f"{(await child).value}, {started}")
+
+    async with bench.worker(Parent, Child, activities=[Lab()]):
+        handle = await bench.client.start_other(text(bench.id("parent")))
+        children = bench.client.free_handle(first), bench.client.free_handle(second)
+
+        async def are_both_started() -> bool:
+            return kinds(await handle.history()).count("ChildWorkflowExecutionStarted") > 1
+
+        await until(are_both_started)
+        history = await handle.history()
+        scheduled = find(history, ActivityTaskScheduled)
+        again = await handle.reset(event_id=scheduled.workflow_task_completed_event_id)
+        await children[0].go(text("in the end"))
+        assert (await soon(again.result())).value == "in the end, there was one"
+        assert (await children[1].describe()).status is WorkflowStatus.RUNNING
+        await children[1].terminate()
 
 
 async def test_it_is_refused_in_words(bench: Bench) -> None:

@@ -22,6 +22,7 @@ from protopact.engine import ResetWorkflow, WorkflowStatus
 from protopact.errors import NotFoundError, OptionError, UpdateFailedError, WorkflowFailedError
 from protopact.history.event import WorkflowExecutionTerminated, WorkflowExecutionUpdateAdmitted, WorkflowTaskFailed
 from protopact.interceptor import Interceptor
+from protopact.policy import ParentClosePolicy
 from protopact.replay import Replayer
 
 
@@ -219,6 +220,87 @@ async def test_the_parent_of_a_child_waits_for_the_run_that_goes_on(
         await child.go(text("in the end"))
         assert (await soon(handle.result())).value == "in the end"
         assert kinds(await handle.history())[-2:] == ["ChildWorkflowExecutionCompleted", "WorkflowExecutionCompleted"]
+
+
+class Parent(lab.Other):
+    """Starts a child, waits a second, and then for the child."""
+
+    async def run(self, request: Text) -> Text:
+        child = await lab.Free.start_child(request, id="c", parent_close_policy=ParentClosePolicy[request.value])
+        await workflow.sleep(1)
+        return await child
+
+
+class Child(Waiting):
+    async def run(self, request: Text) -> Text:
+        return await self.go.receive()
+
+
+@oracle.defn(name=f"{SERVICE}.Other")
+class OracleOfParents:
+    @oracle.run
+    async def run(self, _: RawValue) -> RawValue:
+        child = await oracle.start_child_workflow(f"{SERVICE}.Free", NOTHING, id="c")
+        await oracle.sleep(1)
+        await child
+        return NOTHING
+
+
+@pytest.mark.parametrize("cached", [1000, 0])
+async def test_children_stay_and_end_for_the_new_run(path: Path | None, clock: VirtualClock, cached: int) -> None:
+    async with (
+        open_engine(path, clock=clock) as engine,
+        engine.worker(workflows=[Parent, Child], max_cached_workflows=cached),
+    ):
+        client = lab.Client(engine)
+        handle = await client.start_other(text("TERMINATE"))
+        await clock.advance(timedelta(seconds=2))
+        tasks = completed_tasks(all_kinds(await handle.history()))
+        again = await handle.reset(event_id=tasks[1])
+        again = await again.reset(event_id=tasks[1])
+        await clock.advance(timedelta(seconds=2))
+        child = client.free_handle("c")
+        assert (await child.describe()).status is WorkflowStatus.RUNNING
+        await child.go(text("in the end"))
+        assert (await soon(again.result())).value == "in the end"
+        await replayed(OracleOfParents, await again.history())
+
+
+async def test_ends_of_children_go_along(engine: EmbeddedEngine, clock: VirtualClock) -> None:
+    async with engine.worker(workflows=[Parent, Child]):
+        client = lab.Client(engine)
+        handle = await client.start_other(text("TERMINATE"))
+        await clock.advance(timedelta(seconds=2))
+        await client.free_handle("c").go(text("before"))
+        assert (await soon(handle.result())).value == "before"
+        tasks = completed_tasks(all_kinds(await handle.history()))
+        again = await handle.reset(event_id=tasks[1])
+        await clock.advance(timedelta(seconds=2))
+        assert (await soon(again.result())).value == "before"
+        history = await again.history()
+        assert kinds(history).count("ChildWorkflowExecutionCompleted") == 1
+        await replayed(OracleOfParents, history)
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+async def test_children_that_outlived_their_parent_end_for_the_new_run(
+    engine: EmbeddedEngine, clock: VirtualClock, is_late: bool
+) -> None:
+    async with engine.worker(workflows=[Parent, Child]):
+        client = lab.Client(engine)
+        handle = await client.start_other(text("ABANDON"))
+        await clock.advance(timedelta(seconds=2))
+        await handle.terminate()
+        child = client.free_handle("c")
+        if not is_late:
+            await child.go(text("between"))
+            assert (await soon(child.result())).value == "between"
+        tasks = completed_tasks(all_kinds(await handle.history()))
+        again = await handle.reset(event_id=tasks[1])
+        await clock.advance(timedelta(seconds=2))
+        if is_late:
+            await child.go(text("after"))
+        assert (await soon(again.result())).value == ("after" if is_late else "between")
 
 
 async def test_what_is_open_there_is_done_again(engine: EmbeddedEngine, clock: VirtualClock) -> None:

@@ -16,6 +16,7 @@ from protopact.embedded.tick import Caller, Refusal, Tick
 from protopact.engine import Started, WorkflowRef
 from protopact.errors import AlreadyClosedError, AlreadyStartedError, NotFoundError
 from protopact.history.event import (
+    Event,
     UpdateRequest,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
@@ -86,6 +87,12 @@ class Calls:
         if row is None:
             return next((run for run in tick.runs.values() if run.run_id == run_id), None)
         return tick.runs.get(row.key) or self._shell.runs.get(row.key) or row
+
+    def history_of(self, tick: Tick, found: Run | RunRow) -> list[Event]:
+        """The whole history of a run: what is on disk, and what this tick has appended."""
+        stored = self._shell.records.history(found.key)
+        run = tick.runs.get(found.key)
+        return stored if run is None or run.locked else stored + run.new_events
 
     # -- starts
 
@@ -193,13 +200,13 @@ class Calls:
         """Deliver to a run that was found."""
         run = self._shell.hold(tick, found)
         if run is not None:
-            self._shell.apply(tick, run, item, caller)
+            self._shell.delivery.apply(tick, run, item, caller)
         elif found.status:
             self._deliver_late(tick, found, item, caller)
         elif isinstance(item, Update):
-            self._shell.post(tick, found, item, self.remote(caller))
+            self._shell.delivery.post(tick, found, item, self.remote(caller))
         else:
-            self._shell.post(tick, found, item, None)
+            self._shell.delivery.post(tick, found, item, None)
             tick.answer(caller)
 
     def _deliver_late(
@@ -221,7 +228,7 @@ class Calls:
         if run is not None:
             tick.queries.append(PendingQuery(run, request, caller))
         else:
-            self._shell.post(tick, found, Query(request), self.remote(caller))
+            self._shell.delivery.post(tick, found, Query(request), self.remote(caller))
 
     def terminate(self, tick: Tick, caller: Caller, ref: WorkflowRef, attributes: WorkflowExecutionTerminated) -> None:
         """Close a run at once, whoever holds it."""
@@ -236,7 +243,7 @@ class Calls:
         run = found if isinstance(found, Run) else self._shell.runs.load(found, tick.now)
         self._shell.unlock(tick, run)
         holder = run.holder
-        for item, caller in self._shell.take_inbox(tick, run.key):
+        for item, caller in self._shell.delivery.take(tick, run.key):
             self._last_word(tick, run, item, caller)
         if holder not in (None, self._shell.process_id):
             self._shell.tell_closed(tick, holder, run.key)

@@ -108,7 +108,7 @@ class Chains:
 
     def _begin(self, tick: Tick, run: Run, started: WorkflowExecutionStarted) -> None:
         self._shell.create_run(tick, started, request_id=run.start_request_id)
-        self._shell.pass_on_updates(tick, run)
+        self._shell.delivery.pass_on_updates(tick, run)
 
 
 def _successor(run: Run, run_id: str) -> WorkflowExecutionStarted:

@@ -96,10 +96,10 @@ class Coding:
             return
         job.interrupted = True
         if isinstance(item, Signal | CancelRequest):
-            self._shell.put(run.key, item, None)
+            self._shell.delivery.put(run.key, item, None)
             tick.answer(caller)
         else:
-            self._shell.put(run.key, item, self._shell.calls.remote(caller))
+            self._shell.delivery.put(run.key, item, self._shell.calls.remote(caller))
 
     def interrupt(self, run: Run) -> None:
         """Another process has put something into the inbox of a locked run."""
@@ -139,8 +139,8 @@ class Coding:
         tick.touch(run)
         tick.queries += job.queries
         if job.interrupted:
-            for item, caller in self._shell.take_inbox(tick, run.key):
-                self._shell.apply(tick, run, item, caller)
+            for item, caller in self._shell.delivery.take(tick, run.key):
+                self._shell.delivery.apply(tick, run, item, caller)
         if run.is_open:
             self._shell.fire(tick, run)
 

@@ -272,12 +272,12 @@ class Dispatch:
         item = _item(running, outcome)
         run = self._shell.held_run(tick, run_key)
         if run is not None:
-            self._shell.apply(tick, run, item, None)
+            self._shell.delivery.apply(tick, run, item, None)
             return
         row = self._shell.records.run(run_key)
         activity = self._shell.records.activity(run_key, scheduled_event_id)
         if row is not None and activity is not None and activity.attempt == number:
-            self._shell.post(tick, row, item, None)
+            self._shell.delivery.post(tick, row, item, None)
 
     def undo(self, tick: Tick) -> None:
         """A tick has failed: nothing that it started was started."""

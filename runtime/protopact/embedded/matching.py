@@ -83,7 +83,7 @@ class Matching:
             if row is not None and (row.workflow_type, row.task_queue) in released:
                 for update in shell.tasks.take_updates(tick, key):
                     for caller in update.callers:
-                        shell.post(tick, row, update.item, shell.calls.remote(caller))
+                        shell.delivery.post(tick, row, update.item, shell.calls.remote(caller))
         for workflow_type, task_queue in released:
             shell.waits.watch_all(tick, workflow_type, task_queue)
             store.execute(

@@ -104,8 +104,8 @@ class Others:
             if run.locked:
                 shell.coding.interrupt(run)
                 continue
-            for item, caller in shell.take_inbox(tick, key):
-                shell.apply(tick, run, item, caller)
+            for item, caller in shell.delivery.take(tick, key):
+                shell.delivery.apply(tick, run, item, caller)
         rows = shell.store.select(
             "SELECT DISTINCT inbox.run_key FROM inbox JOIN run ON run.key = inbox.run_key WHERE run.status <> 0"
         )
@@ -118,9 +118,9 @@ class Others:
         row = shell.records.run(key)
         if row is None or shell.serving.workflow_worker(row.workflow_type, row.task_queue) is None:
             return
-        for item, caller in shell.take_inbox(tick, key):
+        for item, caller in shell.delivery.take(tick, key):
             if isinstance(item, Query | Update):
-                shell.apply(tick, shell.runs.load(row, tick.now), item, caller)
+                shell.delivery.apply(tick, shell.runs.load(row, tick.now), item, caller)
 
     def _hand_over_parked(self, tick: Tick) -> None:
         """Let workers with another build try the runs that are parked here."""
@@ -137,5 +137,5 @@ class Others:
                     shell.waits.watch(tick, run.key)
                     for update in shell.tasks.take_updates(tick, run.key):
                         for caller in update.callers:
-                            shell.post(tick, row, update.item, shell.calls.remote(caller))
+                            shell.delivery.post(tick, row, update.item, shell.calls.remote(caller))
                     tick.wake.update(shell.serving.workflow_elsewhere(row.workflow_type, row.task_queue))

@@ -71,6 +71,14 @@ Asked: TypeAlias = (
 )
 """Events that ask something of another run; the answer comes behind all the events of their task."""
 
+_End: TypeAlias = (
+    WorkflowExecutionCompleted
+    | WorkflowExecutionFailed
+    | WorkflowExecutionCanceled
+    | WorkflowExecutionTimedOut
+    | WorkflowExecutionTerminated
+)
+
 _TASK_TIMEOUT = Duration(10_000_000_000)
 _NOT_FOUND = "EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND"
 
@@ -343,23 +351,38 @@ class Relations:
                 request = WorkflowExecutionCancelRequested(identity=self._shell.identity)
                 self._shell.calls.deliver(tick, found, CancelRequest(request), None)
         started = run.started
-        if not started.parent_run_id or not isinstance(end, _ENDS) or _goes_on(end):
+        if not started.parent_run_id or not isinstance(end, _End) or _goes_on(end):
             return
-        parent = self._shell.calls.with_run_id(tick, started.parent_run_id)
-        if parent is None or parent.status:
+        parent = self._parent(tick, started)
+        if parent is None:
             return
-        item = ChildClosed(
-            initiated_event_id=started.parent_initiated_event_id,
-            first_run_id=run.first_run_id,
-            run_id=run.run_id,
-            workflow_type=run.workflow_type,
-            end=end,
-        )
+        item = _closing(run, started, end)
         held = self._shell.hold(tick, parent)
         if held is not None:
-            self._shell.apply(tick, held, item, None)
+            self._shell.delivery.apply(tick, held, item, None)
         else:
-            self._shell.post(tick, parent, item, None)
+            self._shell.delivery.post(tick, parent, item, None)
+
+    def _parent(self, tick: Tick, started: WorkflowExecutionStarted) -> Run | RunRow | None:
+        """The open run that waits for a child: its parent, or what became of that by resets; None when there is none.
+
+        Another run of the parent's id knows nothing of the child, and passes over its end.
+        """
+        parent = self._shell.calls.with_run_id(tick, started.parent_run_id)
+        if parent is None or parent.status:
+            parent = self._find(tick, WorkflowRef(started.parent_workflow_id))
+        return None if parent is None or parent.status else parent
+
+    def catch_up(self, tick: Tick, run: Run) -> None:
+        """Tell a run that a reset has made of the children it has kept and that have closed meanwhile."""
+        for child in list(run.children.values()):
+            found = self._find(tick, WorkflowRef(child.workflow_id, None, child.run_id))
+            if found is None or not found.status:
+                continue
+            history = self._shell.calls.history_of(tick, found)
+            started, end = history[0].attributes, history[-1].attributes
+            if isinstance(started, WorkflowExecutionStarted) and isinstance(end, _End):
+                self.child_closed(tick, run, _closing(found, started, end))
 
     def child_closed(self, tick: Tick, run: Run, item: ChildClosed) -> None:
         """Record in an open run that a child of its has closed."""
@@ -368,13 +391,14 @@ class Relations:
             run.append(_end_of_child(child, item), tick.now)
 
 
-_ENDS = (
-    WorkflowExecutionCompleted,
-    WorkflowExecutionFailed,
-    WorkflowExecutionCanceled,
-    WorkflowExecutionTimedOut,
-    WorkflowExecutionTerminated,
-)
+def _closing(child: Run | RunRow, started: WorkflowExecutionStarted, end: _End) -> ChildClosed:
+    return ChildClosed(
+        initiated_event_id=started.parent_initiated_event_id,
+        first_run_id=child.first_run_id,
+        run_id=child.run_id,
+        workflow_type=child.workflow_type,
+        end=end,
+    )
 
 
 def _goes_on(end: Attributes) -> bool:

@@ -11,12 +11,7 @@ from protopact.embedded.tick import Caller, Tick
 from protopact.engine import ResetWorkflow, WorkflowRef
 from protopact.errors import NotFoundError, OptionError
 from protopact.history.event import (
-    Attributes,
-    ChildWorkflowExecutionStarted,
     Event,
-    RequestCancelExternalWorkflowExecutionInitiated,
-    SignalExternalWorkflowExecutionInitiated,
-    StartChildWorkflowExecutionInitiated,
     UpdateRequest,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
@@ -29,6 +24,7 @@ from protopact.history.event import (
     WorkflowTaskTimedOut,
 )
 from protopact.history.failure import Failure, ResetWorkflowFailureInfo
+from protopact.replay.child import ChildEnd
 
 if TYPE_CHECKING:
     from protopact.embedded.shell import Shell
@@ -37,12 +33,6 @@ __all__ = ["RESETTER", "Resets"]
 
 RESETTER = "history-resetter"
 """Who terminates a run that is reset, as the server says it: its parent is not told, and waits for the new run."""
-
-_OTHERS: dict[type[Attributes], str] = {
-    StartChildWorkflowExecutionInitiated: "a child workflow is open",
-    SignalExternalWorkflowExecutionInitiated: "a signal to another workflow is under way",
-    RequestCancelExternalWorkflowExecutionInitiated: "a request to cancel another workflow is under way",
-}
 
 
 class Resets:
@@ -60,10 +50,13 @@ class Resets:
         """
         shell, reason = self._shell, call.reason or f"reset to event {call.event_id}"
         base = shell.calls.find(tick, call.ref)
-        kept = self._kept(base, self._history(tick, base), call.event_id)
+        kept = _kept(base, shell.calls.history_of(tick, base), call.event_id)
         latest = shell.calls.find(tick, WorkflowRef(base.workflow_id))
         if latest.status == 0:
-            shell.calls.terminate_run(tick, latest, WorkflowExecutionTerminated(reason=reason, identity=RESETTER))
+            run = latest if isinstance(latest, Run) else shell.runs.load(latest, tick.now)
+            if run.key == base.key:
+                run.children.clear()  # they go on, whatever their parent's end should do to them
+            shell.calls.terminate_run(tick, run, WorkflowExecutionTerminated(reason=reason, identity=RESETTER))
         received = list(self._received_after(tick, base, len(kept)))
         started, task = kept[0].attributes, kept[-1].attributes
         assert isinstance(started, WorkflowExecutionStarted)
@@ -85,64 +78,33 @@ class Resets:
             tick.now,
         )
         for attributes in received:
-            run.append(attributes, tick.now)
+            if not isinstance(attributes, ChildEnd) or attributes.initiated_event_id in run.children:
+                run.append(attributes, tick.now)
+        shell.relations.catch_up(tick, run)
         for activity in run.activities.values():
             run.plan_activity(activity, tick.now)
             shell.dispatch.offer(tick, run, activity)
         tick.answer(caller, run_id)
 
-    def _history(self, tick: Tick, found: Run | RunRow) -> list[Event]:
-        """The whole history of a run: what is on disk, and what this tick has appended."""
-        stored = self._shell.records.history(found.key)
-        run = tick.runs.get(found.key)
-        return stored if run is None or run.locked else stored + run.new_events
-
-    def _kept(self, base: Run | RunRow, history: Sequence[Event], event_id: int) -> Sequence[Event]:
-        """The events that the new run keeps: the last one starts the task that it does again."""
-        where = f"reset of workflow {base.workflow_id!r} (run {base.run_id}) to event {event_id}"
-        attributes = history[event_id - 1].attributes if 0 < event_id <= len(history) else None
-        match attributes:
-            case WorkflowTaskStarted():
-                last = event_id
-            case WorkflowTaskCompleted() | WorkflowTaskFailed() | WorkflowTaskTimedOut() if attributes.started_event_id:
-                last = attributes.started_event_id
-            case _:
-                tasks = [str(e.event_id) for e in history if isinstance(e.attributes, WorkflowTaskCompleted)]
-                found = "there is no such event" if attributes is None else f"it is a {type(attributes).__name__}"
-                raise OptionError(
-                    f"{where}: {found}; expected one that starts or ends a workflow task. The completed tasks of the "
-                    f"run are events {', '.join(tasks) or 'none'}"
-                )
-        kept = history[:last]
-        open_ = dict[int, Attributes]()
-        for event in kept:
-            if type(event.attributes) in _OTHERS:
-                open_[event.event_id] = event.attributes
-            elif not isinstance(event.attributes, ChildWorkflowExecutionStarted):
-                open_.pop(getattr(event.attributes, "initiated_event_id", 0), None)
-        for initiated, attributes in open_.items():
-            raise OptionError(
-                f"{where}: {_OTHERS[type(attributes)]} there, since event {initiated}, and its end would reach the run "
-                "that is reset; expected a task after that end, or before the start"
-            )
-        return kept
-
     def _received_after(
         self, tick: Tick, base: Run | RunRow, event_id: int
-    ) -> Iterator[WorkflowExecutionSignaled | WorkflowExecutionUpdateAdmitted]:
-        """Signals and updates of a run after an event, and of the runs that went on from it, to be delivered again.
+    ) -> Iterator[WorkflowExecutionSignaled | WorkflowExecutionUpdateAdmitted | ChildEnd]:
+        """What a run was told after an event, and the runs that went on from it, to be told again.
 
-        As on the server (`reapplyEvents` in its `workflow_resetter.go`), requests to cancel are not.
+        As on the server (`reapplyEvents` in its `workflow_resetter.go`), it is signals, updates and ends of children,
+        and no request to cancel.
         """
         found, after = base, event_id
         while True:
-            history = self._history(tick, found)
+            history = self._shell.calls.history_of(tick, found)
             for event in history[after:]:
                 match event.attributes:
                     case WorkflowExecutionSignaled() | WorkflowExecutionUpdateAdmitted():
                         yield event.attributes
                     case WorkflowExecutionUpdateAccepted(accepted_request=UpdateRequest() as request):
                         yield WorkflowExecutionUpdateAdmitted(request=request, origin="REAPPLY")
+                    case attributes if isinstance(attributes, ChildEnd) and found is base:
+                        yield attributes
                     case _:
                         pass
             following = getattr(history[-1].attributes, "new_execution_run_id", "")
@@ -153,3 +115,22 @@ class Resets:
             except NotFoundError:
                 return  # its retention is over
             after = 0
+
+
+def _kept(base: Run | RunRow, history: Sequence[Event], event_id: int) -> Sequence[Event]:
+    """The events that the new run keeps: the last one starts the task that it does again."""
+    where = f"reset of workflow {base.workflow_id!r} (run {base.run_id}) to event {event_id}"
+    attributes = history[event_id - 1].attributes if 0 < event_id <= len(history) else None
+    match attributes:
+        case WorkflowTaskStarted():
+            last = event_id
+        case WorkflowTaskCompleted() | WorkflowTaskFailed() | WorkflowTaskTimedOut() if attributes.started_event_id:
+            last = attributes.started_event_id
+        case _:
+            tasks = [str(e.event_id) for e in history if isinstance(e.attributes, WorkflowTaskCompleted)]
+            found = "there is no such event" if attributes is None else f"it is a {type(attributes).__name__}"
+            raise OptionError(
+                f"{where}: {found}; expected one that starts or ends a workflow task. The completed tasks of the "
+                f"run are events {', '.join(tasks) or 'none'}"
+            )
+    return history[:last]

@@ -13,36 +13,26 @@ from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar
 
 from protopact.embedded.agenda import Agenda, Errand
-from protopact.embedded.calls import Calls, closed_error
+from protopact.embedded.calls import Calls
 from protopact.embedded.chains import Chains
 from protopact.embedded.clock import Clock, Ids
 from protopact.embedded.coding import Coding
+from protopact.embedded.delivery import Delivery
 from protopact.embedded.dispatch import Dispatch
 from protopact.embedded.inbox import (
-    AttemptHeartbeat,
-    AttemptLeft,
-    CancelRequest,
-    ChildClosed,
     Happened,
-    Item,
-    Query,
-    Signal,
-    Update,
-    decode_item,
-    encode,
 )
 from protopact.embedded.local import LocalActivities
 from protopact.embedded.matching import Matching
 from protopact.embedded.others import Others
 from protopact.embedded.processes import Processes
-from protopact.embedded.queries import PendingQuery, Queries
+from protopact.embedded.queries import Queries
 from protopact.embedded.records import Records, RunRow
 from protopact.embedded.relations import Relations
 from protopact.embedded.resets import Resets
 from protopact.embedded.retention import RETENTION, Retention
 from protopact.embedded.run import ACTIVITY, CLOSE, TIMER, Run
 from protopact.embedded.runs import Runs
-from protopact.embedded.schema import MOST_EVENTS
 from protopact.embedded.serving import Serving
 from protopact.embedded.store import Store
 from protopact.embedded.tasks import WorkflowTasks
@@ -50,7 +40,7 @@ from protopact.embedded.tick import Caller, Refusal, Tick
 from protopact.embedded.tokens import Tokens
 from protopact.embedded.waits import Waits
 from protopact.errors import AlreadyClosedError, EngineClosedError, ProtopactError, StoreError
-from protopact.history.event import Attributes, TimerFired, WorkflowExecutionStarted, WorkflowExecutionTerminated
+from protopact.history.event import Attributes, TimerFired, WorkflowExecutionStarted
 from protopact.history.failure import Failure, TimeoutFailureInfo
 from protopact.history.time import Timestamp
 from protopact.payload import CodecChain
@@ -107,6 +97,7 @@ class Shell:
         self.serving = Serving(self)
         self.dispatch = Dispatch(self)
         self.tokens = Tokens(self)
+        self.delivery = Delivery(self)
         self.relations = Relations(self)
         self.tasks = WorkflowTasks(self)
         self.chains = Chains(self)
@@ -194,8 +185,8 @@ class Shell:
         if run.holder is None:
             run.holder = self.process_id
             run.changed = True
-            for item, caller in self.take_inbox(tick, run.key):
-                self.apply(tick, run, item, caller)
+            for item, caller in self.delivery.take(tick, run.key):
+                self.delivery.apply(tick, run, item, caller)
         return run
 
     def _load(self, tick: Tick, row: RunRow) -> Run:
@@ -206,13 +197,6 @@ class Shell:
             if activity.holder is None and activity.due_at <= tick.now:
                 self.dispatch.offer(tick, run, activity)
         return run
-
-    def take_inbox(self, tick: Tick, key: int) -> list[tuple[Item, Caller]]:
-        """Take what waits for a run."""
-        rows = self.store.select("SELECT id, item, process, call FROM inbox WHERE run_key = ? ORDER BY id", (key,))
-        new = [row for row in rows if row[0] not in tick.taken]
-        tick.taken.update(row[0] for row in new)
-        return [(decode_item(item), self.calls.local(process, call)) for _, item, process, call in new]
 
     def create_run(
         self,
@@ -263,14 +247,8 @@ class Shell:
         tick.touch(run)
         tick.closed.append(run)
         if not getattr(attributes, "new_execution_run_id", ""):
-            self.pass_on_updates(tick, run)
+            self.delivery.pass_on_updates(tick, run)
         self.relations.closed(tick, run, attributes)
-
-    def pass_on_updates(self, tick: Tick, run: Run) -> None:
-        """Hand the updates that a closed run was not told of to the run that goes on, or refuse them."""
-        for update in self.tasks.take_updates(tick, run.key):
-            for caller in update.callers:
-                self._apply_late(tick, run, update.item, caller)
 
     def tell_closed(self, tick: Tick, holder: int, key: int) -> None:
         """Tell the process that holds a run that it was closed without asking."""
@@ -292,75 +270,6 @@ class Shell:
         """Take a run away from the codecs and local activities that are at work for it."""
         if run.locked:
             tick.queries += self.coding.abort(run)
-
-    def apply(self, tick: Tick, run: Run, item: Item, caller: Caller) -> None:  # noqa: C901 - one kind after the other
-        """Let something happen to a run that this process holds, or that is closed."""
-        if run.locked:
-            self.coding.defer(tick, run, item, caller)
-            return
-        tick.touch(run)
-        tick.stirred.append(run)
-        self._end_if_too_long(tick, run)
-        match item:
-            case Query():
-                tick.queries.append(PendingQuery(run, item.request, caller))
-            case Update(request=request) if run.has_update(request.update_id):
-                tick.answer(caller, run.run_id)
-            case _ if not run.is_open:
-                self._apply_late(tick, run, item, caller)
-            case Signal(signal=signal):
-                if not run.has_signal(signal.request_id):
-                    run.append(signal, tick.now)
-                tick.answer(caller)
-            case CancelRequest(request=request):
-                if not run.cancel_requested:
-                    run.append(request, tick.now)
-                tick.answer(caller)
-            case Update():
-                self.tasks.add_update(run.key, item, caller)
-            case ChildClosed():
-                self.relations.child_closed(tick, run, item)
-            case AttemptLeft() | AttemptHeartbeat():
-                self.dispatch.note(tick, run, item)
-            case _:
-                self.dispatch.outcome(tick, run, item)
-
-    def _end_if_too_long(self, tick: Tick, run: Run) -> None:
-        """Terminate a run whose history has no place left, as the server does at 51,200 events."""
-        if run.is_open and run.last_event_id > MOST_EVENTS:
-            reason = (
-                f"Workflow history count exceeds limit: {run.last_event_id} events of at most {MOST_EVENTS}; the "
-                "workflow must continue as new before, see workflow.info().is_continue_as_new_suggested()"
-            )
-            self.close_run(tick, run, WorkflowExecutionTerminated(reason=reason, identity=self.identity))
-
-    def _apply_late(self, tick: Tick, run: Run, item: Item, caller: Caller) -> None:
-        """As on the server, an update goes on to the run that goes on; all else is refused."""
-        following = getattr(run.close_event, "new_execution_run_id", "")
-        found = self.calls.with_run_id(tick, following) if following else None
-        if found is not None and isinstance(item, Update) and not item.is_pinned:
-            self.calls.deliver(tick, found, item, caller)
-        else:
-            tick.refuse(caller, closed_error(run))
-
-    def post(self, tick: Tick, row: RunRow | Run, item: Item, caller: tuple[int, int] | None) -> None:
-        """Leave something for a run that this process does not hold, and wake who does, or who may take it."""
-        self.put(row.key, item, caller)
-        if row.holder is not None and row.holder != self.process_id:
-            tick.wake.add(row.holder)
-            return
-        tick.wake.update(self.serving.workflow_elsewhere(row.workflow_type, row.task_queue))
-        if row.status == 0:
-            self.store.execute("UPDATE run SET wake_at = 0 WHERE key = ?", (row.key,))
-            # Nobody has held it until now, and it may be served here as well.
-            self.matching.wanted = True
-
-    def put(self, key: int, item: Item, caller: tuple[int, int] | None) -> None:
-        """Put something into the inbox of a run."""
-        process, call = (None, None) if caller is None else caller
-        self.store.execute(
-            "INSERT INTO inbox (run_key, item, process, call) VALUES (?, ?, ?, ?)", (key, encode(item), process, call)
-        )
 
     # -- the tick
 
@@ -466,7 +375,7 @@ class Shell:
         waiting, tick.stirred = list(tick.runs.values()), []
         for run in waiting:  # it grows: a task may start another run, or make something happen to one
             if run.holder == self.process_id and not run.locked:
-                self._end_if_too_long(tick, run)
+                self.delivery.end_if_too_long(tick, run)
             while (
                 performed < self._TASKS_PER_TICK
                 and not run.locked

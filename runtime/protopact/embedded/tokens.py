@@ -102,9 +102,9 @@ class Tokens:
         started = tick.now if activity.started_at is None else activity.started_at
         item = outcome((activity.scheduled_event_id, activity.attempt, self._shell.identity, started))
         if run is not None:
-            self._shell.apply(tick, run, item, None)
+            self._shell.delivery.apply(tick, run, item, None)
         else:
-            self._shell.post(tick, found, item, None)
+            self._shell.delivery.post(tick, found, item, None)
         if isinstance(item, AttemptHeartbeat) and is_cancelled:
             # The heartbeat is recorded, so this is an answer, not an error that would undo it.
             tick.refuse(caller, AsyncActivityCancelledError(f"{ref} was cancelled, in {where}"))
