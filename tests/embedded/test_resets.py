@@ -284,7 +284,7 @@ async def test_ends_of_children_go_along(engine: EmbeddedEngine, clock: VirtualC
 
 @pytest.mark.parametrize("is_late", [True, False])
 async def test_children_that_outlived_their_parent_end_for_the_new_run(
-    engine: EmbeddedEngine, clock: VirtualClock, is_late: bool
+    engine: EmbeddedEngine, clock: VirtualClock, *, is_late: bool
 ) -> None:
     async with engine.worker(workflows=[Parent, Child]):
         client = lab.Client(engine)
