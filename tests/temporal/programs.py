@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+from operator import attrgetter
 from typing import final
 
 from tests.embedded.bench import text
@@ -12,7 +14,7 @@ from tests.embedded.lab.v1.lab_protopact import LabService as lab
 
 from protopact import ActivityError, ApplicationError, ChildWorkflowError, FailureError, workflow
 
-__all__ = ["Everything", "Greeter", "Hidden", "Known", "Outer", "Undoing"]
+__all__ = ["Everything", "Greeter", "Hidden", "Known", "Outer", "Peeking", "Undoing"]
 
 runs: list[str] = []
 """Runs that this module has seen: of a sandbox, those of its own run."""
@@ -62,6 +64,24 @@ class Greeter(lab.Free):
     def validate_set(self, request: Text) -> None:
         if not request.value:
             raise ApplicationError("empty", type="Empty")
+
+
+@final
+class Peeking(lab.Free):
+    """Asks the disk, and swallows that it may not."""
+
+    async def run(self, request: Text) -> Text:
+        with contextlib.suppress(Exception):
+            attrgetter("stat")(os)("/")  # as the check of the code does not see it
+        return request
+
+    def status(self, request: Text) -> Text:
+        return request
+
+    async def set(self, request: Text) -> Text:
+        return request
+
+    def validate_set(self, request: Text) -> None: ...
 
 
 @final

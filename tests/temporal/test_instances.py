@@ -1,4 +1,4 @@
-"""Runs that a worker has in memory: let go unseen, when there are too many of them and when the worker stops."""
+"""Runs that a worker has in memory: how they fail, and that they are let go unseen."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import gc
 import logging
 
 import pytest
+from tests.conformance.bench import until
 from tests.devserver import DevServer
 from tests.embedded.bench import kinds, text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
 from tests.temporal.bench import UNSANDBOXED, Bench, serving, soon
-from tests.temporal.programs import Undoing
+from tests.temporal.programs import Peeking, Undoing
 from tests.temporal.test_runtime import Free
 
 from protopact.engine import WorkflowRef
@@ -66,3 +67,19 @@ async def test_code_that_does_not_let_go_is_named(temporal_server: DevServer, ca
     (record,) = [each for each in caplog.records if each.name == "protopact.temporal.instances"]
     assert f"workflow {handle.id} " in record.getMessage()
     assert "found that it goes on" in record.getMessage()
+
+
+@pytest.mark.parametrize("options", [UNSANDBOXED, SANDBOXED], ids=["unsandboxed", "sandboxed"])
+async def test_code_cannot_swallow_what_fails_its_task(
+    temporal_server: DevServer, options: TemporalWorkerOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(temporal_server.url, [Peeking], temporal=options) as bench:
+        handle = await bench.start()
+
+        async def failure() -> str | None:
+            return (await handle.describe()).task_failure
+
+        assert "`os.stat()` was called in a workflow" in (await until(failure) or "")
+        await handle.terminate()
+    (said,) = {each.getMessage() for each in caplog.records if each.name == "protopact.temporal.instances"}
+    assert said == f"a workflow task of workflow {handle.id} (run {handle.run_id}) failed"
