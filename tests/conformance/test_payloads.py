@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
@@ -17,8 +18,9 @@ from tests.conformance.betterproto2.suite.v1.suite_protopact import SuiteService
 from tests.conformance.google.suite.v1 import suite_pb2
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.payload.test_codec import Zip
 
-from protopact import workflow
+from protopact import activity, workflow
 from protopact.errors import (
     ActivityError,
     ApplicationError,
@@ -261,6 +263,29 @@ async def test_a_request_that_is_too_large_is_refused_where_it_is_made(bench: Be
                 await soon(call(text(TOO_LARGE)))
         await handle.go(text("go"))
         assert (await soon(handle.result())).value == "go new"
+
+
+async def test_a_codec_may_make_it_fit(place: Place) -> None:
+    class Changing(Waiting):
+        async def run(self, request: Text) -> Text:
+            signal = await self.go.receive()
+            return await suite.echo(signal)
+
+    class Leaving(Lab):
+        async def echo(self, request: Text) -> Text:
+            left.put_nowait(activity.info().task_token)
+            activity.raise_complete_async()
+
+    left = asyncio.Queue[bytes]()
+    async with place.connect(codecs=[Zip()]) as bench, bench.worker(Changing, activities=[Leaving()]):
+        handle = await bench.start(TOO_LARGE)
+        assert (await soon(handle.set(text(TOO_LARGE)))).value == "new"
+        assert len((await soon(handle.status(text("")))).value) == len(TOO_LARGE)
+        await handle.go(text(TOO_LARGE))
+        outside = bench.engine.async_activity_handle(suite.Activities.echo, task_token=await soon(left.get()))
+        await outside.heartbeat(TOO_LARGE)
+        await outside.complete(text(TOO_LARGE))
+        assert (await soon(handle.result())).value == TOO_LARGE
 
 
 async def test_a_result_that_is_too_large_fails_the_activity(bench: Bench) -> None:

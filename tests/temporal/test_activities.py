@@ -7,14 +7,12 @@ import contextlib
 import logging
 import threading
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
 from tests.devserver import DevServer
 from tests.embedded.bench import find, text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
-from tests.payload.test_codec import Zip
 from tests.temporal.bench import UNSANDBOXED, Lab, serving, soon
 from tests.temporal.test_runtime import Free
 
@@ -218,26 +216,3 @@ async def test_what_is_wrong_fails_the_activity(temporal_server: DevServer) -> N
 
     async with serving(temporal_server.url, [Asking], activities=Wrong()) as bench:
         assert await bench.run() == "SystemExit MessageMismatchError"
-
-
-async def test_a_codec_may_make_details_fit(temporal_server: DevServer) -> None:
-    left = asyncio.Queue[bytes]()
-
-    class Leaving(Lab):
-        async def echo(self, request: Text) -> Text:
-            left.put_nowait(activity.info().task_token)
-            activity.raise_complete_async()
-
-    class Echoing(Free):
-        async def run(self, request: Text) -> Text:
-            return await lab.echo(request)
-
-    async with (
-        protopact.connect(temporal_server.url, codecs=[Zip()]) as engine,
-        engine.worker(workflows=[Echoing], activities=[Leaving()], temporal=UNSANDBOXED),
-    ):
-        handle = await lab.Client(engine).start_free(text("a"), id=f"zipped-{uuid4()}")
-        outside = engine.async_activity_handle(lab.Activities.echo, task_token=await soon(left.get()))
-        await outside.heartbeat("x" * (3 << 20))
-        await outside.complete(text("b"))
-        assert (await soon(handle.result())).value == "b"

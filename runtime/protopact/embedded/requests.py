@@ -60,7 +60,6 @@ class Requests:
         if not task_queue:
             raise OptionError(f"start of {workflow.name}: the contract names no task queue; give task_queue=")
         arguments = self._converter.to_payloads(workflow.request, call.request, where=f"request of {workflow.name}")
-        check_size(arguments, f"request of {workflow.name}")
         now, run_id = shell.clock.now(), shell.ids.run_id(shell.clock.now())
         execution_timeout = option.duration(options.get("execution_timeout", workflow.execution_timeout))
         delay = option.duration(options.get("start_delay"))
@@ -89,8 +88,10 @@ class Requests:
             header=call.headers,
             priority=option.priority(options.get("priority", workflow.priority)),
         )
+        started = await self._encode(started)
+        check_size(started.input, f"request of {workflow.name}")
         return Start(
-            started=await self._encode(started),
+            started=started,
             reuse=reuse,
             conflict=conflict,
             request_id=options.get("request_id") or shell.ids.request_id(),
@@ -100,8 +101,7 @@ class Requests:
         """A signal; raises as `start` does."""
         where = f"request of {call.signal.name}"
         arguments = self._converter.to_payloads(call.signal.request, call.request, where=where)
-        check_size(arguments, where)
-        return await self._encode(
+        signaled = await self._encode(
             WorkflowExecutionSignaled(
                 signal_name=call.signal.name,
                 input=arguments,
@@ -110,20 +110,22 @@ class Requests:
                 request_id=call.request_id or "",
             )
         )
+        check_size(signaled.input, where)
+        return signaled
 
     async def query(self, call: QueryWorkflow[Any, Any]) -> QueryRequest:
         """A query; raises as `start` does."""
         where = f"request of {call.query.name}"
         arguments = self._converter.to_payloads(call.query.request, call.request, where=where)
-        check_size(arguments, where)
-        return await self._encode(QueryRequest(name=call.query.name, args=arguments, header=call.headers))
+        query = await self._encode(QueryRequest(name=call.query.name, args=arguments, header=call.headers))
+        check_size(query.args, where)
+        return query
 
     async def update(self, call: UpdateWorkflow[Any, Any]) -> UpdateRequest:
         """An update; raises as `start` does."""
         where = f"request of {call.update.name}"
         arguments = self._converter.to_payloads(call.update.request, call.request, where=where)
-        check_size(arguments, where)
-        return await self._encode(
+        update = await self._encode(
             UpdateRequest(
                 update_id=call.update_id,
                 identity=self._identity,
@@ -132,19 +134,21 @@ class Requests:
                 header=call.headers,
             )
         )
+        check_size(update.args, where)
+        return update
 
     async def response(self, activity: contract.Activity[Any, Any], response: object) -> Payloads:
         """What an activity is completed with; raises as `start` does."""
         where = f"response of activity {activity.name}"
-        payloads = self._converter.to_payloads(activity.response, response, where=where)
+        payloads = await self._codecs.encode(self._converter.to_payloads(activity.response, response, where=where))
         check_size(payloads, where)
-        return await self._codecs.encode(payloads)
+        return payloads
 
     async def details(self, values: Sequence[object]) -> Payloads:
         """Details of a heartbeat or a cancellation; raises as `start` does."""
-        payloads = self._converter.to_details(values)
+        payloads = await self._codecs.encode(self._converter.to_details(values))
         check_size(payloads, "the details")
-        return await self._codecs.encode(payloads)
+        return payloads
 
     async def _encode(self, struct: S) -> S:
         return (await self._codecs.encode_structs([struct]))[0] if self._codecs else struct
