@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Generator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -224,12 +225,13 @@ async def test_it_is_explained_once_for_each_build_and_not_while_the_file_is_loc
     """An explanation replays the history several times: nobody waits for that who writes."""
     store, explained = Store(None), list[str]()
 
-    def explain(error: NondeterminismError, *args: Any, build_id: str, **options: Any) -> None:  # noqa: ANN401 - passed on
-        assert not store.connection.in_transaction
+    def explanation(error: NondeterminismError, *args: Any, build_id: str, **options: Any) -> Generator[None]:  # noqa: ANN401 - passed on
         explained.append(build_id)
-        diagnosis.explain(error, *args, build_id=build_id, **options)
+        for _ in diagnosis.explanation(error, *args, build_id=build_id, **options):
+            assert not store.connection.in_transaction
+            yield
 
-    monkeypatch.setattr("protopact.embedded.tasks.explain", explain)
+    monkeypatch.setattr("protopact.embedded.tasks.explanation", explanation)
     async with open_engine(store=store, clock=clock, codecs=[Reversing()] if is_coded else []) as engine:
         async with engine.worker(workflows=[Before], build_id="1"):
             handle = await lab.Client(engine).start_free(text("a"))
@@ -244,6 +246,46 @@ async def test_it_is_explained_once_for_each_build_and_not_while_the_file_is_loc
                 (report,) = reports
                 assert f"build {build}) does not follow its history" in (report or "")
     assert explained == ["2", "3"]
+
+
+async def test_an_explanation_does_not_keep_the_loop_busy(clock: VirtualClock) -> None:
+    turns, calls = [0], list[int]()
+
+    class Long(Waiting):
+        async def run(self, request: Text) -> Text:
+            for _ in range(100):
+                calls.append(turns[0])
+                await lab.echo(request)
+            await self.end(request)
+            return request
+
+        async def end(self, _: Text) -> None:
+            await workflow.sleep(60)
+
+    class Changed(Long):
+        async def end(self, request: Text) -> None:
+            await lab.echo(request)
+
+    async def count() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    async with open_engine(clock=clock) as engine:
+        async with engine.worker(workflows=[Long], activities=[Lab()], build_id="1"):
+            handle = await lab.Client(engine).start_free(text("a"))
+            await clock.settle()
+        calls.clear()
+        async with engine.worker(workflows=[Changed], activities=[Lab()], build_id="2"):
+            counting = asyncio.ensure_future(count())
+            await handle.go(text("wake it"))
+            while "does not follow its history" not in ((await handle.describe()).task_failure or ""):
+                await asyncio.sleep(0)
+            counting.cancel()
+    task, *steps = sorted(Counter(calls).values(), reverse=True)
+    assert task == 100, "the task itself"
+    assert sum(steps) == 200, "the explanation replays it twice"
+    assert max(steps) < 20
 
 
 async def test_values_that_codecs_hide_are_not_written_down(clock: VirtualClock) -> None:

@@ -238,7 +238,12 @@ class Coding:
         try:
             events = await self._codecs.decode_structs([*self._shell.records.history(run.key), *run.new_events])
             updates = await self._codecs.decode_structs(task.new_updates)
-            await self._in_callback(lambda: tasks.explain(task, error, events, updates))
+            steps = tasks.explanation(task, error, events, updates)
+            try:
+                while await self._in_callback(lambda: next(steps, self) is not self):
+                    pass
+            finally:
+                self._shell.loop.call_soon(steps.close)  # a plain callback, too: it lets go of the run
         except Exception as failed:
             _logger.warning("the history of workflow %s cannot be looked at again", run.workflow_id, exc_info=failed)
 

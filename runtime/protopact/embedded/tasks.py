@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from protopact.history.failure import Failure
 from protopact.history.time import Duration, Timestamp
 from protopact.replay.advance import Advance
 from protopact.replay.command import RejectUpdate
-from protopact.replay.diagnosis import explain
+from protopact.replay.diagnosis import explanation
 from protopact.replay.execution import Execution
 
 if TYPE_CHECKING:
@@ -169,10 +169,10 @@ class WorkflowTasks:
         run = task.run
         return run.task_build == task.worker.build_id and (run.task_failure or "").startswith(_NONDETERMINISM)
 
-    def explain(
+    def explanation(
         self, task: Task, error: NondeterminismError, events: Sequence[Event], updates: Sequence[UpdateRequest]
-    ) -> None:
-        """Give an error its report; in a plain callback, and not in a tick: it replays the run more than once.
+    ) -> Generator[None]:
+        """Give an error its report, step by step; in plain callbacks, and not in a tick: it replays the run, twice.
 
         Args:
             task: The task that failed.
@@ -180,7 +180,7 @@ class WorkflowTasks:
             events: The whole history, the task's own events included, decoded.
             updates: Updates that came with the task, decoded.
         """
-        explain(
+        return explanation(
             error,
             task.worker.definition(task.run.workflow_type),
             events,

@@ -7,7 +7,7 @@ in that order; signals come as they came; a call that the history does not hold 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import msgspec
@@ -77,7 +77,7 @@ class Conjecture:
         self._trace = Trace(foreseen=[*accepted, *markers])
         self._run = Execution(definition, workflow_id=workflow_id, run_id=run_id, trace=self._trace)
         self._told = events[: begin + 1]
-        before = (called_in_history(each, reader) for each in self._told if type(each.attributes) in COMMAND_EVENTS)
+        before = (called_in_history(each, reader) for each in self._told if type(each.attributes) is ev.MarkerRecorded)
         self._ended = {each.id for each in before if each.is_local_activity}  # local activities
         self._script = deque(each for each in rest if type(each.attributes) not in COMMAND_EVENTS | TERMINAL_EVENTS)
         self._deferred: list[ev.Event] = []
@@ -90,14 +90,20 @@ class Conjecture:
         self._task = self._last_id - 1, self._last_id
         self._new: list[ev.Event] = []
 
-    def go(self) -> None:
-        """Let it go on, until it ends, waits for what does not come, or has called often enough."""
+    def go(self, groups: int) -> Generator[None]:
+        """Let it go on, until it ends, waits for what does not come, or has called often enough.
+
+        Args:
+            groups: Activations of one step; each step is to be called as `Execution.advance` is.
+        """
         try:
-            advance = self._run.advance(self._told)
-            for _ in range(_MAX_TASKS):
+            advance = yield from self._run.advance_in_steps(self._told, groups=groups)
+            for count in range(1, _MAX_TASKS + 1):
                 if self._take(advance) or not self._deliver():
                     break
                 advance = self._run.advance(self._next_task())
+                if count % groups == 0:
+                    yield
         except (WorkflowTaskError, PayloadError):
             pass  # what it made of values that are not its own tells nothing more
         finally:

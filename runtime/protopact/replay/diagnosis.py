@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -25,9 +25,12 @@ from protopact.replay.reader import Reader
 from protopact.replay.report import Cause, CauseKind, Frame, Report, Side, Stack
 from protopact.replay.trace import Trace, with_code
 
-__all__ = ["explain"]
+__all__ = ["explain", "explanation"]
 
 _MAX_STACKS = 5
+_GROUPS = 16
+"""Activations of one step: a few milliseconds."""
+
 _BY_COMMAND = {table.command: table for table in TABLES.values()}
 
 
@@ -36,15 +39,27 @@ def explain(
     definition: Definition,
     events: Sequence[ev.Event],
     *,
+    relax: frozenset[str] | None = None,
+) -> None:
+    """Give an error its report at once; see `explanation`."""
+    for _ in explanation(error, definition, events, relax=relax):
+        pass
+
+
+def explanation(
+    error: NondeterminismError,
+    definition: Definition,
+    events: Sequence[ev.Event],
+    *,
     updates: Sequence[ev.UpdateRequest] = (),
     build_id: str = "",
     relax: frozenset[str] | None = None,
     veiled: bool = False,
-) -> None:
-    """Give an error its report.
+) -> Generator[None]:
+    """Give an error its report, in steps of a few milliseconds each.
 
-    To be called as `Execution.advance` is, and not from where the error is handled: what the code raises meanwhile
-    would have it for its context.
+    Every step, and `close` when it is given up, is to be called as `Execution.advance` is, and not from where the error
+    is handled: what the code raises meanwhile would have it for its context.
 
     Args:
         error: What a replay of `events` has raised.
@@ -58,15 +73,12 @@ def explain(
     trace = Trace()
     comparer = None if relax is None else Comparer(definition.converter, relax)
     run = Execution(definition, workflow_id=error.workflow_id, run_id=error.run_id, comparer=comparer, trace=trace)
-    again: WorkflowTaskError | None = None
     try:
-        run.advance(events, updates=updates)
-    except WorkflowTaskError as raised:
-        again = raised
-    except PayloadError as raised:  # of a command that cannot be written
-        again = WorkflowTaskError(str(raised))
-    stacks = tuple(map(with_code, _stacks(trace, run, definition)))
-    run.unwind()
+        again = yield from _replayed_again(run, events, updates)
+        stacks = tuple(map(with_code, _stacks(trace, run, definition)))
+    finally:
+        run.unwind()
+    yield
     reader = Reader(definition.converter, veiled=veiled)
     expected = None if error.event is None else _event_side(error.event, reader)
     produced = None if error.command is None else _command_side(error.command, reader)
@@ -76,6 +88,7 @@ def explain(
         and produced == (None if again.command is None else _command_side(again.command, reader))
     )
     agreed = next((each for each in events if each.event_id == error.last_event_id and error.last_event_id), None)
+    cause = (yield from _cause(error, definition, events, reader)) if same else _not_repeatable(again)
     error.report = Report(
         workflow_type=error.workflow_type,
         workflow_id=error.workflow_id,
@@ -86,13 +99,26 @@ def explain(
         produced=produced,
         differences=error.differences,
         stacks=stacks if same else (),
-        cause=_cause(error, definition, events, reader) if same else _not_repeatable(again),
+        cause=cause,
     )
+
+
+def _replayed_again(
+    run: Execution, events: Sequence[ev.Event], updates: Sequence[ev.UpdateRequest]
+) -> Generator[None, None, WorkflowTaskError | None]:
+    """How the replay ends this time; None when code and history agree."""
+    try:
+        yield from run.advance_in_steps(events, updates=updates, groups=_GROUPS)
+    except WorkflowTaskError as raised:
+        return raised
+    except PayloadError as raised:  # of a command that cannot be written
+        return WorkflowTaskError(str(raised))
+    return None
 
 
 def _cause(
     error: NondeterminismError, definition: Definition, events: Sequence[ev.Event], reader: Reader
-) -> Cause | None:
+) -> Generator[None, None, Cause | None]:
     """What most likely happened to the code."""
     event = error.event
     if event is None:
@@ -110,7 +136,7 @@ def _cause(
     there = Conjecture(
         definition, workflow_id=error.workflow_id, run_id=error.run_id, events=events, begin=begin, reader=reader
     )
-    there.go()
+    yield from there.go(_GROUPS)
     is_marker = isinstance(event.attributes, ev.MarkerRecorded)  # it is not told of in line with commands
     return likely_cause(there.recorded, there.calls, is_stuck=error.command is None and not is_marker)
 

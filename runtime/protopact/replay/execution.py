@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from protopact.errors import WorkflowTaskError
 from protopact.history.event import (
@@ -109,10 +109,40 @@ class Execution:
             HistoryError: The events cannot be: a gap, an event that fits no command.
             WorkflowTaskError: The code raised an exception that fails the task; it is the cause.
         """
+        events, ends = self._gather(events, updates)
+        return self._go(events, ends, range(len(ends)), updates)
+
+    def advance_in_steps(
+        self, events: Sequence[Event], *, updates: Sequence[UpdateRequest] = (), groups: int
+    ) -> Generator[None, None, Advance]:
+        """`advance`, which yields each time it has come a bit further: for those who must not be busy for long.
+
+        Args:
+            events: As for `advance`.
+            updates: As for `advance`.
+            groups: How many activations are one step; most are one workflow task.
+
+        Raises:
+            WorkflowTaskError: As `advance`.
+        """
+        events, ends = self._gather(events, updates)
+        for begin in range(0, len(ends) - groups, groups):
+            self._go(events, ends, range(begin, begin + groups), updates)
+            yield
+        last = max(len(ends) - 1, 0) // groups * groups
+        return self._go(events, ends, range(last, len(ends)), updates)
+
+    def _gather(self, events: Sequence[Event], updates: Sequence[UpdateRequest]) -> tuple[list[Event], list[int]]:
+        """All events that the code has not answered, and where their groups end."""
         self._machines.check_ids(events)
-        events = [*self._rest, *events]  # a list, which is read many times, at the speed of C
+        waiting = [*self._rest, *events]  # a list, which is read many times, at the speed of C
+        return waiting, group_ends(waiting, has_updates=bool(updates))
+
+    def _go(
+        self, events: Sequence[Event], ends: Sequence[int], groups: range, updates: Sequence[UpdateRequest]
+    ) -> Advance:
         with self._instance.loop:
-            is_open = self._context.run(self._replay, events, updates)
+            is_open = self._context.run(self._replay, events, ends, groups, updates)
         return self._answer() if is_open else Advance(is_closed=self._machines.has_ended)
 
     def resolve(self, outcome: LocalActivityOutcome) -> Advance:
@@ -175,12 +205,15 @@ class Execution:
 
     # -- groups of events
 
-    def _replay(self, events: Sequence[Event], updates: Sequence[UpdateRequest]) -> bool:
-        """Apply the groups of events, one activation each, and keep the rest; whether a task is open now."""
+    def _replay(
+        self, events: Sequence[Event], ends: Sequence[int], groups: range, updates: Sequence[UpdateRequest]
+    ) -> bool:
+        """Apply groups of events, one activation each, and keep the rest; whether a task is open now."""
         machines = self._machines
-        count, begin, is_open = len(events), 0, False
-        ends, done = group_ends(events, has_updates=bool(updates)), self._rest_done
-        for index, end in enumerate(ends):
+        count, is_open, done = len(events), False, self._rest_done
+        begin = ends[groups.start - 1] + 1 if groups.start else 0
+        for index in groups:
+            end = ends[index]
             last, following = events[end], end + 1
             if following < count and type(answer := events[following].attributes) is WorkflowTaskCompleted:
                 machines.read_flags(answer)  # they are in force while the answer is worked out again
@@ -201,6 +234,8 @@ class Execution:
                 self._begin_ended(events[begin:following])
             machines.admitted.clear()
             begin = following
+        if groups.stop < len(ends):
+            return False
         # What the code has already answered is compared now, and stays with what comes for the next task.
         self._ledger.checks_ids = True
         answered = begin
