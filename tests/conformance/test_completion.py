@@ -28,7 +28,7 @@ from protopact.errors import (
     TimeoutType,
     WorkflowFailedError,
 )
-from protopact.history.event import ActivityTaskCompleted
+from protopact.history.event import ActivityTaskCompleted, ActivityTaskStarted
 from protopact.policy import ActivityCancellationType, ActivityOptions, RetryPolicy
 
 SOON_AGAIN = RetryPolicy(initial_interval=millis(10), maximum_attempts=2)
@@ -86,12 +86,14 @@ def of(engine: Engine, token: bytes) -> AsyncActivityHandle[Text]:
 @pytest.mark.parametrize("kind", [Leaving, LeavingInThread], ids=["coroutine", "thread"])
 async def test_it_is_completed_by_its_token(bench: Bench, kind: type[Leaving | LeavingInThread]) -> None:
     lab = kind()
-    async with bench.worker(calling(), activities=[lab]):
+    async with bench.worker(calling(), activities=[lab], identity="me"):
         handle = await bench.start("a")
         token = (await soon(lab.left.get())).task_token
         await of(bench.engine, token).complete(text("b"))
         assert (await soon(handle.result())).value == "b"
-    find(await handle.history(), ActivityTaskCompleted)
+    history = await handle.history()
+    assert find(history, ActivityTaskStarted).identity == "me"
+    assert find(history, ActivityTaskCompleted).identity == "client"
     with pytest.raises(NotFoundError, match="is not open"):
         await of(bench.engine, token).complete(text("c"))
 

@@ -10,14 +10,16 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.embedded.bench import Chain, Lab, open_engine, soon, text
+from tests.embedded.bench import Chain, Lab, Waiting, kinds, open_engine, soon, text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
 
 import protopact
+from protopact import activity
 from protopact.embedded.clock import SystemClock
 from protopact.embedded.schema import APPLICATION_ID, VERSION
 from protopact.embedded.store import Store
+from protopact.engine import Engine, WorkflowRef
 from protopact.errors import (
     EngineUrlError,
     NotAStoreError,
@@ -87,6 +89,41 @@ async def test_a_newer_file_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(StoreVersionError, match=f"version {VERSION + 1}, this one knows {VERSION}; upgrade"):
         Store(path).open()
+
+
+@pytest.mark.parametrize("version", range(1, VERSION))
+async def test_an_older_file_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
+    class Leaving(Lab):
+        async def echo(self, request: Text) -> Text:
+            left.put_nowait(activity.info().task_token)
+            activity.raise_complete_async()
+
+    class Calling(Waiting):
+        async def run(self, request: Text) -> Text:
+            return await lab.echo(request)
+
+    path, left = tmp_path / "old.db", asyncio.Queue[bytes]()
+    async with open_engine(path) as engine, engine.worker(workflows=[Calling], handle_signals=False):
+        await lab.Client(engine).start_free(text("a"), id="old")
+        await until_scheduled(engine)
+    connection = sqlite3.connect(path)
+    for column in ("heartbeat_at", "identity")[version - 1 :]:
+        connection.execute(f"ALTER TABLE activity DROP COLUMN {column}")
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    async with (
+        open_engine(path) as engine,
+        engine.worker(workflows=[Calling], activities=[Leaving()], handle_signals=False),
+    ):
+        outside = engine.async_activity_handle(lab.Activities.echo, task_token=await soon(left.get()))
+        await outside.complete(text("b"))
+        assert (await soon(lab.Client(engine).free_handle("old").result())).value == "b"
+    assert pragma(path, "user_version") == VERSION
+
+
+async def until_scheduled(engine: Engine) -> None:
+    while "ActivityTaskScheduled" not in kinds((await engine.workflow_history(WorkflowRef("old")))[1]):
+        await asyncio.sleep(0.01)
 
 
 async def test_a_damaged_file(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ class Activity:
         started_at: When it started; None while it waits.
         heartbeat: Details of the last heartbeat that was recorded.
         heartbeat_at: When an attempt that is completed from outside has last heartbeated.
+        identity: Worker whose code has left the attempt to be completed from outside; empty before.
         last_failure: What the attempt before failed with.
         cancel_event_id: Event that asked to cancel it; 0 without one.
         stored: Whether the table `activity` has it.
@@ -40,6 +41,7 @@ class Activity:
         "heartbeat",
         "heartbeat_at",
         "holder",
+        "identity",
         "last_failure",
         "scheduled_event_id",
         "scheduled_time",
@@ -57,6 +59,7 @@ class Activity:
         self.started_at: Timestamp | None = None
         self.heartbeat: Payloads = ()
         self.heartbeat_at: Timestamp | None = None
+        self.identity = ""
         self.last_failure: Failure | None = None
         self.cancel_event_id = 0
         self.stored = False

@@ -363,6 +363,7 @@ class Dispatch:
         if isinstance(item, AttemptLeft):
             activity.holder = OUTSIDE
             activity.started_at = Timestamp(item.started_at)
+            activity.identity = item.identity
         running = self._running.get((run.key, item.scheduled_event_id, item.attempt))
         if running is not None:  # it was heard of before its code has ended
             running.heartbeat, running.heartbeat_at = activity.heartbeat, activity.heartbeat_at
@@ -501,7 +502,7 @@ class Dispatch:
         started = run.append(
             ActivityTaskStarted(
                 scheduled_event_id=activity.scheduled_event_id,
-                identity=identity,
+                identity=activity.identity or self._identity(run, activity) or identity,
                 request_id=self._shell.ids.request_id(),
                 attempt=activity.attempt,
                 last_failure=activity.last_failure,
@@ -531,6 +532,7 @@ class Dispatch:
         activity.holder = None
         activity.started_at = None
         activity.heartbeat_at = None
+        activity.identity = ""
         activity.last_failure = failure
         run.changed_activities[activity.scheduled_event_id] = None
         run.changed = True

@@ -85,6 +85,7 @@ class ActivityRow(NamedTuple):
     last_failure: bytes | None
     cancel_requested: int
     heartbeat_at: int | None
+    identity: str
 
 
 _RUN_COLUMNS = ", ".join(RunRow._fields)
@@ -335,6 +336,7 @@ def restore_activity(activity: Activity, row: ActivityRow) -> None:
     activity.started_at = None if row.started_at is None else Timestamp(row.started_at)
     activity.heartbeat = decode_payloads(row.heartbeat)
     activity.heartbeat_at = None if row.heartbeat_at is None else Timestamp(row.heartbeat_at)
+    activity.identity = row.identity
     activity.last_failure = None if row.last_failure is None else _failure.decode(row.last_failure)
 
 
@@ -410,4 +412,5 @@ def _activity_row(key: int, activity: Activity) -> Row:
         None if activity.last_failure is None else _encoder.encode(activity.last_failure),
         1 if activity.cancel_event_id else 0,
         activity.heartbeat_at,
+        activity.identity,
     )

@@ -117,7 +117,12 @@ _OUTSIDE = """
 ALTER TABLE activity ADD COLUMN heartbeat_at INTEGER;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _OUTSIDE)
+_WHOSE = """
+-- `identity` is the worker's whose code has left its attempt to be completed from outside.
+ALTER TABLE activity ADD COLUMN identity TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _OUTSIDE, _WHOSE)
 """Scripts; the n-th makes a file of version n from one of version n - 1. Version 0 is an empty file."""
 
 VERSION = len(MIGRATIONS)
