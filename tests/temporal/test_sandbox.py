@@ -109,6 +109,24 @@ def test_a_workflow_of_the_script(temporal_server: DevServer, tmp_path: Path, *,
     assert done.stdout.splitlines() == [f"script {name} 1 helped"] * 2, done.stderr
 
 
+def test_a_script_that_runs_when_it_is_imported(temporal_server: DevServer, tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    (tmp_path / "helper.py").write_text("HELPED = 'helped'")
+    unguarded = SCRIPT.format(helper="from helper import HELPED").replace('if __name__ == "__main__":', "if True:")
+    script.write_text(unguarded)
+    done = subprocess.run(
+        [sys.executable, str(script), temporal_server.url, f"script-{uuid4()}"],
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'runtime'}", "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "RegistrationError" in done.stderr
+    assert 'what the script does stands below `if __name__ == "__main__":`' in done.stderr
+
+
 async def test_a_class_in_a_function_runs_without_the_sandbox_only(temporal_server: DevServer) -> None:
     class Local(lab.Other):
         async def run(self, request: Text) -> Text:

@@ -158,6 +158,11 @@ class _Worker:
         except Exception as error:  # of the SDK's, or of an interceptor or plugin
             told = str(error) if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: {error}"
             cause = f"; {type(error.__cause__).__name__}: {error.__cause__}" if error.__cause__ else ""
+            if cause and tuning.sandboxed and any(each.__module__ == "__main__" for each in options.workflows):
+                cause += (
+                    "; Temporal's sandbox imports the script anew: what the script does stands below "
+                    '`if __name__ == "__main__":`'
+                )
             raise RegistrationError(f"the worker of task queue {queue!r} cannot be made: {told}{cause}") from error
 
     def start(self) -> None:
