@@ -110,6 +110,28 @@ class Undoing(lab.Free):
             await lab.echo(text("undo"))
 
 
+@final
+class Patient(lab.Free):
+    """Calls an activity before and after it is told to go on."""
+
+    def __init__(self) -> None:
+        self.state = "waits"
+
+    async def run(self, request: Text) -> Text:
+        before = await lab.echo(request)
+        await self.go.receive()
+        return await lab.echo(text(f"{before.value} {self.state} "))
+
+    def status(self, request: Text) -> Text:
+        return text(self.state)
+
+    async def set(self, request: Text) -> Text:
+        self.state = request.value
+        return request
+
+    def validate_set(self, request: Text) -> None: ...
+
+
 class Outer:
     """Holds a workflow class."""
 
