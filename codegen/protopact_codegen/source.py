@@ -26,21 +26,35 @@ _ENUMS = FileDescriptorProto.ENUM_TYPE_FIELD_NUMBER
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A position in a proto file; line and column count from 1, and are 1 when the request does not tell."""
+    """A position in a proto file; line and column count from 1, and are 1 when the request does not tell.
+
+    Attributes:
+        path: The file.
+        line: The line.
+        column: The column.
+        release: The release whose file it is, of which no lines are known; empty for the contract's own.
+    """
 
     path: str
     line: int
     column: int
+    release: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}"
+        return f"{self.path} (in {self.release})" if self.release else f"{self.path}:{self.line}:{self.column}"
 
 
 class Source:
-    """The text of one proto file, as far as the compiler tells: positions and comments."""
+    """The text of one proto file, as far as the compiler tells: positions and comments.
 
-    def __init__(self, proto: FileDescriptorProto) -> None:
+    Attributes:
+        path: The path under which it is imported.
+        release: The release that has it, when the contract has not.
+    """
+
+    def __init__(self, proto: FileDescriptorProto, release: str = "") -> None:
         self.path = proto.name
+        self.release = release
         self._proto = proto
 
     @property
@@ -71,7 +85,7 @@ class Source:
     def position(self, path: Path) -> Position:
         """Position of what `locate` has found; the begin of the file for the file itself, which has the empty path."""
         line, column = self._starts[path] if path else (0, 0)
-        return Position(self.path, line + 1, column + 1)
+        return Position(self.path, line + 1, column + 1, self.release)
 
     def is_enum(self, full_name: str) -> bool:
         """Whether the type that is called `full_name` is an enum; it must be of this file."""
@@ -83,7 +97,7 @@ class Source:
         return f"{full_name}.{name}" in self._members
 
     def place(self, full_name: str) -> Place:
-        """Place of the message, enum or field that is called `full_name`; it must be of this file."""
+        """Place of the message, enum, field or value that is called `full_name`; it must be of this file."""
         return Place(self, self._types[full_name])
 
     @cached_property
@@ -220,7 +234,11 @@ def _add_messages(types: dict[str, Path], prefix: str, path: Path, messages: Seq
 
 
 def _add_enums(types: dict[str, Path], prefix: str, path: Path, enums: Sequence[EnumDescriptorProto]) -> None:
-    types.update((prefix + enum.name, (*path, index)) for index, enum in enumerate(enums))
+    for index, enum in enumerate(enums):
+        name = prefix + enum.name
+        types[name] = (*path, index)
+        for number, value in enumerate(enum.value):
+            types[f"{name}.{value.name}"] = (*path, index, EnumDescriptorProto.VALUE_FIELD_NUMBER, number)
 
 
 def _clean(text: str) -> str:

@@ -478,12 +478,30 @@ def test_a_folder_at_a_time_looks_like_deleted_files(protopact: Protopact, tmp_p
     assert generate(tmp_path) == (0, "")
     status, said = generate(tmp_path, "directory")
     assert status
-    assert (
-        "PP805 the file is not among those to generate, which all lie in one folder, and these releases have it: v1; "
-        "`strategy: all` is missing, or the file was deleted" in said
+    told = (
+        "/v1/{0}.proto (in v1): PP805 the file is not among those to generate, which all lie in one folder, and these "
+        "releases have it: v1; `strategy: all` is missing, or the file was deleted\n"
+        "    hint: set `strategy: all` for protoc-gen-protopact in buf.gen.yaml; if the file was deleted, `protopact check` "
+        "says what that does\n"
     )
+    assert any(f"protopact: 1 error in the contract\n{each}{told.format(each)}" in said for each in ("mart", "shop"))
     (tmp_path / "proto/mart/v1/mart.proto").unlink()
-    assert "mart/v1/mart.proto:1:1: PP805 " in generate(tmp_path)[1]
+    assert generate(tmp_path)[1] == (
+        f"Failure: plugin protoc-gen-protopact: protopact: 1 error in the contract\nmart{told.format('mart')}"
+    )
     deleted = protopact("check", "proto")
     assert deleted.exit_code == 1
-    assert "mart/v1/mart.proto:1:1: PP802 workflow mart.v1.ShopService.Buy is gone (C2): " in deleted.output
+    # The lock knows which file it was, and no lines: no line is made up.
+    said = "workflow mart.v1.ShopService.Buy is gone (C2): open runs of it fail their next workflow task; live: v1"
+    assert f"\nmart/v1/mart.proto (in v1): PP802 {said}\n    hint: bring it back, and mark it" in deleted.output
+    first = json.loads(protopact("check", "proto", "--format", "json").output)[0]
+    assert {name: first.get(name) for name in ("path", "release", "line")} == {
+        "path": "mart/v1/mart.proto",
+        "release": "v1",
+        "line": None,
+    }
+    assert "\n::error file=mart/v1/mart.proto,title=PP802::" in protopact("check", "proto", "--format", "github").output
+    log = json.loads(protopact("check", "proto", "--format", "sarif").output)
+    SARIF(log)
+    (place,) = {str(each["locations"]) for each in log["runs"][0]["results"]}
+    assert place == "[{'physicalLocation': {'artifactLocation': {'uri': 'mart/v1/mart.proto'}}}]"

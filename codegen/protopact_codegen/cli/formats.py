@@ -59,8 +59,7 @@ def _plain(finding: Diagnostic, files: _Files) -> dict[str, str | int]:
     position = finding.position
     return {
         "path": files.get(position.path, position.path),
-        "line": position.line,
-        "column": position.column,
+        **({"release": position.release} if position.release else {"line": position.line, "column": position.column}),
         "severity": finding.code.severity.value,
         "code": finding.code.value,
         "message": finding.message,
@@ -73,7 +72,8 @@ def _github(findings: Sequence[Diagnostic], files: _Files) -> str:
     lines: list[str] = []
     for finding in findings:
         plain = {name: str(value) for name, value in _plain(finding, files).items()}
-        place = {"file": plain["path"], "line": plain["line"], "col": plain["column"], "title": plain["code"]}
+        names = {"file": "path", "line": "line", "col": "column", "title": "code"}
+        place = {name: plain[key] for name, key in names.items() if key in plain}
         properties = ",".join(f"{name}={_property(value)}" for name, value in place.items())
         lines.append(f"::{plain['severity']} {properties}::{_data(_words(finding))}")
     return "\n".join(lines)
@@ -117,19 +117,15 @@ def _rule(code: Code) -> _Json:
 
 def _result(finding: Diagnostic, codes: Sequence[Code], files: _Files) -> _Json:
     position = finding.position
+    physical: dict[str, _Json] = {"artifactLocation": {"uri": quote(files.get(position.path, position.path))}}
+    if not position.release:
+        physical["region"] = {"startLine": position.line, "startColumn": position.column}
     return {
         "ruleId": finding.code.value,
         "ruleIndex": codes.index(finding.code),
         "level": finding.code.severity.value,
         "message": {"text": _words(finding)},
-        "locations": [
-            {
-                "physicalLocation": {
-                    "artifactLocation": {"uri": quote(files.get(position.path, position.path))},
-                    "region": {"startLine": position.line, "startColumn": position.column},
-                }
-            }
-        ],
+        "locations": [{"physicalLocation": physical}],
     }
 
 

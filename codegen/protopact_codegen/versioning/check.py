@@ -183,7 +183,7 @@ class _Checker:
         for path, releases in self._missing.items():
             yield Diagnostic(
                 Code.MISSING_FILE,
-                _nowhere(path),
+                _gone(path, [*releases][-1]),
                 f"the file is not among those to generate, which all lie in one folder, and these releases have it: "
                 f"{', '.join(releases)}; `strategy: all` is missing, or the file was deleted",
                 "set `strategy: all` for protoc-gen-protopact in buf.gen.yaml; if the file was deleted, `protopact "
@@ -285,7 +285,7 @@ class _Checker:
         found = _Found(
             element=change.place if is_renamed else change.element,
             what=f"{change.subject} {change.what}",
-            place=self._element_place(change.place, home),
+            place=self._element_place(change.place, home, release),
             rule=rule.name,
             verdict=verdict,
             consequence=happens,
@@ -325,6 +325,8 @@ class _Checker:
         if found.verdict.rank > known.verdict.rank:
             found.releases = known.releases
             self._found[found.rule, key] = known = found
+        if known.place.source.release:
+            known.place = found.place  # of the latest release that has it
         known.releases[release] = None
 
     @cached_property
@@ -345,21 +347,21 @@ class _Checker:
         return {name: source for source in self._contract.sources.values() for name in source.type_names}
 
     def _place(self, name: str) -> Place:
-        """Place of a type or field, or of an rpc's request or response as `rpc/request`."""
+        """Place of a type, field or value, or of an rpc's request or response as `rpc/request`."""
         rpc, _, side = name.partition("/")
         if side:
             return self._elements[rpc].place.part(_REQUEST if side == "request" else _RESPONSE)
         source = self._types.get(name) or self._types[name.rpartition(".")[0]]
         return source.place(name)
 
-    def _element_place(self, rpc: str, home: str) -> Place:
-        """Place of an rpc, else of its service, else of the file in which that was."""
+    def _element_place(self, rpc: str, home: str, release: str) -> Place:
+        """Place of an rpc, else of its service, else the file of the release in which that was."""
         if rpc in self._elements:
             return self._elements[rpc].place
         for service in self._contract.services:
             if service.full_name == rpc.rpartition(".")[0]:
                 return service.place
-        return _nowhere(home)
+        return _gone(home, release)
 
 
 def _shared(new: Snapshot, old: Snapshot) -> Snapshot:
@@ -371,9 +373,9 @@ def _shared(new: Snapshot, old: Snapshot) -> Snapshot:
     return Snapshot(new.services, new.elements, messages, new.enums)
 
 
-def _nowhere(path: str) -> Place:
-    """A place in a file that is not there."""
-    return Place(Source(FileDescriptorProto(name=path)), ())
+def _gone(path: str, release: str) -> Place:
+    """A file of a release; a lock holds no lines."""
+    return Place(Source(FileDescriptorProto(name=path), release), ())
 
 
 def _uses(old: Snapshot, roots: Sequence[_Root], names: Iterable[str]) -> Iterator[tuple[str, list[_Use]]]:

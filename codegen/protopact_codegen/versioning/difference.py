@@ -58,7 +58,7 @@ class Change:
     Attributes:
         rule: Its row.
         subject: Full name of what changed: a field, a oneof, a value, or the type itself.
-        place: Full name of what stands for it in the new contract: a field, or the type.
+        place: Full name of what stands for it in the new contract: a field, a value, or the type.
         what: What changed, in words.
         key: The old key in JSON, for the way out.
         number: The old number, for the way out.
@@ -284,24 +284,28 @@ def _enum(old: EnumFacts, new: EnumFacts) -> Iterator[Change]:
         written = names[0]
         if moved:
             what = f"has the number {numbers[moved[0]]}, and had {number}"
-            yield Change("P25", f"{new.name}.{moved[0]}", new.name, what)
+            yield _value_change("P25", new, moved[0], what)
         elif not after:
             yield Change("P22", f"{new.name}.{written}", new.name, "is gone")
         elif written not in after or after[0] not in names:
             added -= set(after)
             if written in after:
-                yield Change(
-                    "P24b", f"{new.name}.{after[0]}", new.name, f"stands before {written}, whose number it has"
-                )
+                yield _value_change("P24b", new, after[0], f"stands before {written}, whose number it has")
             elif written in new.reserved.names:
-                yield Change("P5", f"{new.name}.{written}", new.name, f"is gone, and {after[0]} has its number")
+                what = f"is gone, and {after[0]} has its number"
+                yield Change("P5", f"{new.name}.{written}", f"{new.name}.{after[0]}", what)
             else:
-                yield Change("P23", f"{new.name}.{after[0]}", new.name, f"was called {written}")
+                yield _value_change("P23", new, after[0], f"was called {written}")
         elif set(after) - set(names):
             added -= set(after)
-            yield Change("P24", f"{new.name}.{after[-1]}", new.name, f"is another name of {written}")
+            yield _value_change("P24", new, after[-1], f"is another name of {written}")
     for name in sorted(added):
-        yield Change("P21" if new.closed else "P20", f"{new.name}.{name}", new.name, "is new")
+        yield _value_change("P21" if new.closed else "P20", new, name, "is new")
+
+
+def _value_change(rule: str, enum: EnumFacts, value: str, what: str) -> Change:
+    name = f"{enum.name}.{value}"
+    return Change(rule, name, name, what)
 
 
 def _change(rule: str, message: str, field: FieldFacts, what: str) -> Change:
