@@ -40,6 +40,7 @@ NOT_HERE = {
     Code.CHANGED_MEANING,
     Code.UNSEEN_USE,
     Code.IDLE_ALLOW,
+    Code.CHANGE_RELEASE,
 }
 
 Findings = Mapping[str, str]

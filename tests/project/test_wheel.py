@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -14,6 +15,18 @@ from tests.project.story import Story
 
 ROOT = Path(__file__).parents[2]
 WHEELS = ROOT / ".cache/wheels"
+
+SHOP = """\
+syntax = "proto3";
+package shop.v1;
+import "protopact/v1/annotations.proto";
+service ShopService {
+  option (protopact.v1.service) = {task_queue: "shop"};
+  rpc Buy(BuyRequest) returns (BuyResponse) { option (protopact.v1.method).workflow = {id: "buy/{item}"}; }
+}
+message BuyRequest { string item = 1; }
+message BuyResponse { string text = 1; }
+"""
 
 pytestmark = pytest.mark.slow
 
@@ -73,3 +86,34 @@ def test_a_new_project_lives_on_the_wheel(page: str, wheel: Path, tmp_path: Path
 
 def test_the_oldest_packages_that_are_admitted_will_do(wheel: Path, tmp_path: Path) -> None:
     play_on_wheel("README.md", wheel, "oldest", tmp_path)
+
+
+def test_buf_runs_the_check_plugin_of_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    """`buf lint` and `buf breaking`, where nothing is installed but the wheel, its extra `codegen`, and buf."""
+    venv.create(tmp_path / "environment", with_pip=True)
+    scripts = tmp_path / "environment/bin"
+    install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-index", f"-f{WHEELS / 'dev'}"]
+    subprocess.run([scripts / "python", *install, f"{wheel}[codegen]", "buf-bin"], check=True)
+
+    def run(*command: str) -> tuple[int, str]:
+        environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}/usr/bin:/bin", "PYTHONPATH": ""}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    assert run("protopact", "proto", "export", "schema")[0] == 0
+    (tmp_path / "buf.yaml").write_text(
+        "version: v2\nmodules: [{path: proto}, {path: schema}]\nplugins: [{plugin: buf-plugin-protopact}]\n"
+        "lint: {use: [PROTOPACT]}\nbreaking: {use: [PROTOPACT]}\n"
+    )
+    contract = tmp_path / "proto/shop.proto"
+    contract.parent.mkdir()
+    contract.write_text(SHOP)
+    assert run("buf", "lint") == (0, "")
+    assert run("buf", "build", "-o", "old.binpb") == (0, "")
+    assert run("buf", "breaking", "--against=old.binpb") == (0, "")
+    contract.write_text(SHOP.replace("item", "article"))
+    status, said = run("buf", "breaking", "--against=old.binpb")
+    assert (status, said.count("PP801 shop.v1.BuyRequest.article was called item (P7): ")) == (100, 1)
+    contract.write_text(SHOP.replace("{item}", "{itme}"))
+    status, said = run("buf", "lint")
+    assert (status, said.count("PP402 workflow shop.v1.ShopService.Buy: ")) == (100, 1)

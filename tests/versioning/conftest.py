@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.versioning.schema import HEADER, PROTOC, ROOT, WELL_KNOWN
+from tests.versioning.stage import Stage
 from typer.testing import CliRunner
 
+import protopact as runtime
 from protopact.cli import app
 
-ROOT = Path(__file__).parents[2]
-# Any: grpcio-tools comes without types.
-PROTOC: Any = import_module("grpc_tools.protoc")
-WELL_KNOWN = Path(PROTOC.__file__).parent / "_proto"
+__all__ = ["HEADER", "PROTOC", "ROOT", "WELL_KNOWN", "Answer", "Compile", "Protopact", "compile_image", "git"]
 
 
 @dataclass(frozen=True)
@@ -32,14 +30,6 @@ class Answer:
 
 Protopact = Callable[..., Answer]
 Compile = Callable[[str, str], Path]
-
-HEADER = """\
-syntax = "proto3";
-package shop.v1;
-import "google/protobuf/empty.proto";
-import "google/protobuf/timestamp.proto";
-import "protopact/v1/annotations.proto";
-"""
 
 
 @pytest.fixture
@@ -80,3 +70,11 @@ def git(folder: Path, *arguments: str) -> None:
     identity = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     environment = os.environ | identity | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
     subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True, capture_output=True)
+
+
+@pytest.fixture(params=["embedded", pytest.param("temporal", marks=pytest.mark.temporal)])
+async def stage(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    """Each engine in its turn."""
+    url = "sqlite://" if request.param == "embedded" else request.getfixturevalue("temporal_server").url
+    async with runtime.connect(url) as engine:
+        yield Stage(engine)

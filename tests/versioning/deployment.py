@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tests.versioning.conftest import HEADER, PROTOC, ROOT, WELL_KNOWN
+from tests.versioning.schema import HEADER, PROTOC, ROOT, WELL_KNOWN
 
 from protopact import workflow
 from protopact_codegen.versioning.capture import capture

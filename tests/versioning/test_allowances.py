@@ -129,5 +129,5 @@ def test_a_change_that_says_otherwise_than_the_lock(before: str, after: str, sai
         for name, text in (("old", before), ("new", after))
     ]
     (finding,) = findings(contracts[1], contracts[0])
-    assert finding.code is Code.CHANGE
+    assert finding.code is Code.CHANGE_RELEASE
     assert finding.message == f"workflow shop.v1.ShopService.Buy: (protopact.v1.method).workflow.{said}"

@@ -272,6 +272,34 @@ def test_a_change_that_came_and_went_is_told_for_the_releases_before_it_too(imag
     assert told(changed, plain, changed) == []
 
 
+def test_what_was_not_measured_of_proto2_is_found_by_random_contracts(image: Compile) -> None:
+    """A required field that is added or deleted, and enums that drop what they do not know."""
+
+    def version(name: str, fields: str, values: str = "A = 0; B = 1;") -> Contract:
+        messages = f"message BuyRequest {{ {fields} }} enum Size {{ {values} }} message BuyResponse {{}}"
+        service = (
+            "service ShopService { option (protopact.v1.service) = {task_queue: 'q'}; rpc Buy(BuyRequest) returns "
+        )
+        rpc = "(BuyResponse) { option (protopact.v1.method).workflow = {}; } }"
+        return from_input(str(image(name, f"{HEADER.replace('proto3', 'proto2')}{service}{rpc}{messages}")))
+
+    def told(old: Contract, new: Contract, encoding: Encoding) -> list[str]:
+        found = check(new, [Release.of("v1", capture(old))], Settings(ServiceSettings((encoding,))))
+        return sorted(f"{each.code.value} {each.message.split(' (')[1].split(')')[0]}" for each in found)
+
+    size, number = "optional Size size = 1;", "optional int32 size = 1;"
+    kept = "reserved 2; reserved 'id'; "
+    plain, required = version("plain", kept + size), version("required", f"{size} required string id = 2;")
+    two, three = version("two", size), version("three", size, "A = 0; B = 1; C = 2;")
+    numbered = version("numbered", number)
+    for encoding in (Encoding.BINARY, Encoding.LENIENT_JSON):
+        assert told(two, required, encoding) == ["PP802 P42"]
+        assert told(required, plain, encoding) == ["PP905 P43"]
+        assert told(three, two, encoding) == ["PP802 P22b"]
+        assert told(two, three, encoding) == ["PP905 P21"]
+        assert told(two, numbered, encoding) == ["PP801 P0"]
+
+
 def test_every_change_of_one_workflow_is_told(image: Compile) -> None:
     two = edited(
         (STOP, STOP + STOP.replace("rpc Stop", "rpc Halt")), ('{ref: "Stop"}', '{ref: "Stop"} signal: {ref: "Halt"}')
@@ -481,8 +509,8 @@ def test_a_folder_at_a_time_looks_like_deleted_files(protopact: Protopact, tmp_p
     told = (
         "/v1/{0}.proto (in v1): PP805 the file is not among those to generate, which all lie in one folder, and these "
         "releases have it: v1; `strategy: all` is missing, or the file was deleted\n"
-        "    hint: set `strategy: all` for protoc-gen-protopact in buf.gen.yaml; if the file was deleted, `protopact check` "
-        "says what that does\n"
+        "    hint: set `strategy: all` for protoc-gen-protopact in buf.gen.yaml; if the file was deleted, `protopact "
+        "check` says what that does\n"
     )
     assert any(f"protopact: 1 error in the contract\n{each}{told.format(each)}" in said for each in ("mart", "shop"))
     (tmp_path / "proto/mart/v1/mart.proto").unlink()

@@ -39,6 +39,7 @@ from protopact_codegen.versioning.sources import from_input
 
 HERE = Path(__file__).parent / "payloads"
 ROWS = sorted(folder.name for folder in HERE.iterdir())
+VARIANTS = {"P22_closed": "P22b", "P24_new_first": "P24b"}
 # What decides is not the format but the type in the payload's metadata, which google's protobuf alone has none of.
 BY_TYPE = {"P40", "P40b", "P41"}
 
@@ -48,7 +49,7 @@ Class: TypeAlias = type[Message]
 
 
 def rule_of(row: str) -> str:
-    return "P24b" if row == "P24_new_first" else row.partition("_")[0]
+    return VARIANTS.get(row, row.partition("_")[0])
 
 
 def images(row: str, folder: Path) -> tuple[Path, Path]:

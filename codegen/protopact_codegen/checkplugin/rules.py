@@ -14,7 +14,12 @@ __all__ = ["CODES", "categories", "is_breaking", "rules"]
 CODES = tuple(code for code in Code if code is not Code.MISSING_FILE and not code.name.startswith("LIBRARY_"))
 """What has a rule: all but what is about the generated code, and about how the plugin that generates it was called."""
 
-_COMPARED = frozenset({Code.ROLLOUT_ORDER, Code.CHANGED_MEANING, Code.UNSEEN_USE})
+_COMPARED = frozenset(
+    {
+        *(Code.BREAKING_CHANGE, Code.UNDRAINED_CHANGE, Code.UNPATCHED_CHANGE, Code.UNRESERVED_FIELD),
+        *(Code.IDLE_ALLOW, Code.CHANGE_RELEASE, Code.ROLLOUT_ORDER, Code.CHANGED_MEANING, Code.UNSEEN_USE),
+    }
+)
 _LINT, _BREAKING = 1, 2
 _ERRORS, _ALL = "PROTOPACT", "PROTOPACT_STRICT"
 _PURPOSES = {
@@ -25,7 +30,7 @@ _PURPOSES = {
 
 def is_breaking(code: Code) -> bool:
     """Whether a finding is one of `buf breaking`, and not of `buf lint`."""
-    return code.value.startswith("PP8") or code in _COMPARED
+    return code in _COMPARED
 
 
 def rules() -> list[Message]:

@@ -161,7 +161,9 @@ class _Checker:
                         steps = ("change", change.index, "covers")
                         what = f"names {rpc}, which neither the contract nor a live release has"
                         message = f"workflow {workflow.full_name}: {workflow.place.spell(*steps)} {what}"
-                        yield Diagnostic(Code.CHANGE, workflow.place, message, "correct the name, or remove it", steps)
+                        yield Diagnostic(
+                            Code.CHANGE_RELEASE, workflow.place, message, "correct the name, or remove it", steps
+                        )
 
     def _tell(self) -> Iterator[Diagnostic]:
         for found in self._found.values():
@@ -274,7 +276,7 @@ class _Checker:
                 steps = ("change", change.index, "since")
                 message = f"workflow {before.rpc}: {after.place.spell(*steps)} {what}"
                 hint = "name the release that brings the change; another change wants another id"
-                self._others[message] = Diagnostic(Code.CHANGE, after.place, message, hint, steps)
+                self._others[message] = Diagnostic(Code.CHANGE_RELEASE, after.place, message, hint, steps)
 
     def _element(self, change: ElementChange, settings: ServiceSettings, release: str, home: str) -> None:
         rule = CONTRACT[change.rule]

@@ -161,6 +161,8 @@ class Difference:
                 yield _change(
                     rule, new.name, field, "is new" + (f" in the oneof {field.oneof}" if rule == "P31" else "")
                 )
+                if field.presence is Presence.REQUIRED:
+                    yield _change("P42", new.name, field, "is new, and required")
 
     def _field(self, message: str, old: FieldFacts, new: FieldFacts) -> Iterator[Change]:
         if old.name != new.name:
@@ -180,7 +182,7 @@ class Difference:
             yield _change("P42" if became else "P43", message, new, f"is {'' if became else 'no more '}required")
         elif old.presence is not new.presence and not rule and bool(old.oneof) == bool(new.oneof):
             yield _change("P28", message, new, f"has {new.presence.value} presence, and had {old.presence.value}")
-        if old.default != new.default:
+        if old.default != new.default and (old.presence, new.presence) != (required, required):
             told = f"is {new.default or 'its zero'} when it is unset, and was {old.default or 'its zero'}"
             yield _change("P44", message, new, told)
 
@@ -218,6 +220,8 @@ class Difference:
             rule = "P38"
         elif old.kind == "int32" and enum is not None and not enum.closed:
             rule = "P19"
+        elif rule == "P18" and self.old.enums[old.name].closed:
+            rule = "P0"  # an older reader drops what is no value of it
         elif "message" in kinds and "group" not in kinds:
             rule = "P36"
         return rule
@@ -241,6 +245,8 @@ def _deleted(field: FieldFacts, taken: FieldFacts | None, old: MessageFacts, new
     oneof = field.oneof and sum(each.oneof == field.oneof for each in old.fields) > 1
     case = f" from the oneof {field.oneof}" if oneof else ""
     yield Change("P32" if oneof else "P2", subject, new.name, f"is gone{case}")
+    if field.presence is Presence.REQUIRED:
+        yield Change("P43", subject, new.name, "is gone, and was required")
     missing = [] if new.reserved.number(field.number) else [f"its number, {field.number},"]
     missing += [] if field.name in new.reserved.names else ["its name"]
     if missing:
@@ -286,7 +292,7 @@ def _enum(old: EnumFacts, new: EnumFacts) -> Iterator[Change]:
             what = f"has the number {numbers[moved[0]]}, and had {number}"
             yield _value_change("P25", new, moved[0], what)
         elif not after:
-            yield Change("P22", f"{new.name}.{written}", new.name, "is gone")
+            yield Change("P22b" if new.closed else "P22", f"{new.name}.{written}", new.name, "is gone")
         elif written not in after or after[0] not in names:
             added -= set(after)
             if written in after:
@@ -300,7 +306,7 @@ def _enum(old: EnumFacts, new: EnumFacts) -> Iterator[Change]:
             added -= set(after)
             yield _value_change("P24", new, after[-1], f"is another name of {written}")
     for name in sorted(added):
-        yield _value_change("P21" if new.closed else "P20", new, name, "is new")
+        yield _value_change("P21" if old.closed else "P20", new, name, "is new")
 
 
 def _value_change(rule: str, enum: EnumFacts, value: str, what: str) -> Change:

@@ -57,7 +57,7 @@ class PayloadRule:
     """One change of a message or enum.
 
     Attributes:
-        name: Its row.
+        name: Its row; with a `b`, a variant of it.
         change: What changes.
         outcomes: What happens under each encoding in each direction.
         hint: The way out, where it is another than that of the verdict.
@@ -149,6 +149,7 @@ _PAYLOAD_ROWS = (
     _payload("P20", "an open enum gets a value", "✓/✓", "✓/✗"),
     _payload("P21", "a closed enum gets a value", "✓/~", "✓/✗"),
     _payload("P22", "a value of an enum is removed", "✓/✓", "✗/✓"),
+    _payload("P22b", "a value of a closed enum is removed", "~/✓", "✗/✓"),
     _payload("P23", "a value of an enum is renamed", "✓/✓", "✗/✗", "keep the old name beside it, with `allow_alias`"),
     _payload("P24", "a value of an enum gets a second name, the old one first", "✓/✓", "✓/✓"),
     _payload("P24b", "a value of an enum gets a second name, the new one first", "✓/✓", "✓/✗"),

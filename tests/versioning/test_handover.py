@@ -1,0 +1,106 @@
+"""Runs that a later version of the contract takes over: under new names, and past declared changes of the code."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from tests.versioning.deployment import V1, Service, Shop, buying, message, paying
+from tests.versioning.stage import UNSANDBOXED, Stage
+
+BUY = 'rpc Buy(BuyRequest) returns (BuyResponse) {\n    option (protopact.v1.method).workflow = {id: "buy/{item}"'
+RENAMED = (
+    V1.replace(BUY, BUY.replace("Buy(BuyRequest)", "Purchase(PurchaseRequest)") + ' aliases: "shop.v1.ShopService.Buy"')
+    .replace('ref: "Pay"', 'ref: "Settle"')
+    .replace('ref: "Paid"', 'ref: "Settled"')
+    .replace("rpc Pay(", "rpc Settle(")
+    .replace("rpc Paid(", "rpc Settled(")
+    .replace("signal = {}", 'signal = {aliases: "shop.v1.ShopService.Pay"}')
+    .replace("query = {}", 'query = {aliases: "shop.v1.ShopService.Paid"}')
+    .replace(
+        "message BuyRequest {",
+        'message PurchaseRequest {\n  option (protopact.v1.message).aliases = "shop.v1.BuyRequest";',
+    )
+)
+CHANGED = V1.replace(BUY, f'{BUY} change: {{id: "in-pounds" since: "v2"}}')
+DEPRECATED = V1.replace(BUY, f'{BUY} change: {{id: "in-pounds" since: "v2" deprecated: true}}')
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Where versions are generated, without a lock: whatever is begun is taken."""
+    return Shop(tmp_path_factory.mktemp("shop"))
+
+
+def renamed_workflow(shop: Service) -> type:
+    purchase = shop.Purchase.__protopact__()
+
+    class Purchase(shop.Purchase):  # type: ignore[misc]  # generated while the tests run
+        async def run(self, request: Any) -> Any:  # noqa: ANN401 - as above
+            payment = await self.settle.receive()
+            return purchase.response.type(receipt=f"{request.item} settled with {payment.coin}")
+
+        def settled(self, request: Any) -> Any:  # noqa: ANN401 - as above
+            return purchase.queries[0].response.type(coins="none")
+
+    return Purchase
+
+
+def changing_workflow(shop: Service, *, before: str = "pence") -> type:
+    """Code on a contract with the change, where it has one; `before` is what it says where it has none."""
+    buy = shop.Buy.__protopact__()
+
+    class Buy(shop.Buy):  # type: ignore[misc]  # as above
+        async def run(self, _request: Any) -> Any:  # noqa: ANN401 - as above
+            changed = self.changed.in_pounds() if hasattr(self, "changed") else before == "pounds"
+            await self.pay.receive()
+            # Once the change is deprecated, its call answers nothing: there is the new branch alone.
+            return buy.response.type(receipt="pence" if changed is False else "pounds")
+
+        def paid(self, request: Any) -> Any:  # noqa: ANN401 - as above
+            return buy.queries[0].response.type(coins="none")
+
+    return Buy
+
+
+async def test_a_run_is_taken_over_under_new_names(stage: Stage, shop: Shop) -> None:
+    """Its own name, its request's, and those of what it answers: each is the old one in its history."""
+    old, new = shop.generate(V1, checked=False), shop.generate(RENAMED, checked=False)
+    ask = message(old.Buy.__protopact__().queries[0])
+    begun, waiting = [await old.Client(stage.engine).start_buy(buying(old, "tea"), id=f"w-{uuid4()}") for _ in range(2)]
+    async with stage.serving(old):
+        assert (await asyncio.wait_for(begun.paid(ask), 20)).coins == ""
+    await begun.pay(paying(old, "a penny"))
+    async with stage.engine.worker(workflows=[renamed_workflow(new)], temporal=UNSANDBOXED):
+        assert (await asyncio.wait_for(begun.result(), 20)).receipt == "tea settled with a penny"
+        assert (await asyncio.wait_for(waiting.paid(ask), 20)).coins == "none"
+        await waiting.pay(paying(old, "a crown"))
+        assert (await asyncio.wait_for(waiting.result(), 20)).receipt == "tea settled with a crown"
+        request = message(new.Purchase.__protopact__(), item="milk")
+        handle = await new.Client(stage.engine).start_purchase(request, id=f"w-{uuid4()}")
+        await handle.settle(message(new.Purchase.__protopact__().signals[0].signal, coin="a pound"))
+        assert (await asyncio.wait_for(handle.result(), 20)).receipt == "milk settled with a pound"
+
+
+async def test_each_run_keeps_its_side_of_a_declared_change(stage: Stage, shop: Shop) -> None:
+    """From before it, active, deprecated, and gone: a run that each began is ended by the next one."""
+    plain, active, deprecated = (shop.generate(each, checked=False) for each in (V1, CHANGED, DEPRECATED))
+    life = [
+        changing_workflow(plain),
+        changing_workflow(active),
+        changing_workflow(deprecated),
+        changing_workflow(plain, before="pounds"),
+    ]
+    ask = message(plain.Buy.__protopact__().queries[0])
+    said: list[str] = []
+    for earlier, later in itertools.pairwise(life):
+        handle = await plain.Client(stage.engine).start_buy(buying(plain, "tea"), id=f"w-{uuid4()}")
+        async with stage.engine.worker(workflows=[earlier], temporal=UNSANDBOXED):
+            await asyncio.wait_for(handle.paid(ask), 20)
+        await handle.pay(paying(plain, "a penny"))
+        async with stage.engine.worker(workflows=[later], temporal=UNSANDBOXED):
+            said.append((await asyncio.wait_for(handle.result(), 20)).receipt)
+    assert said == ["pence", "pounds", "pounds"]
