@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -15,8 +16,10 @@ from protopact.errors import NotFoundError
 from protopact.origin import Origin
 from protopact.temporal import TemporalWorkerOptions
 
-__all__ = ["UNSANDBOXED", "Stage"]
+__all__ = ["QUICKLY", "UNSANDBOXED", "Stage"]
 
+# A task that fails again is not answered: the server tries once more when it has timed out.
+QUICKLY = timedelta(seconds=1)
 UNSANDBOXED = TemporalWorkerOptions(sandboxed=False)  # for classes that stand in functions
 
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from tests.versioning.deployment import V1, V2, V3, Service, Shop, buying, paying, selling
-from tests.versioning.stage import Stage
+from tests.versioning.stage import QUICKLY, Stage
 
 from protopact.errors import OptionError, QueryError
 from protopact.origin import Origin
@@ -64,7 +64,7 @@ async def test_a_worker_that_does_not_know_the_contract_parks_the_run(
     stage: Stage, first: Service, third: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("CRITICAL")
-    handle = await first.Client(stage.engine).start_buy(buying(first, "tea"), id=f"w-{uuid4()}")
+    handle = await first.Client(stage.engine).start_buy(buying(first, "tea"), id=f"w-{uuid4()}", task_timeout=QUICKLY)
     ask = first.Buy.__protopact__().queries[0].request.type()
     async with stage.serving(first):
         await handle.paid(ask)

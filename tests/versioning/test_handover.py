@@ -35,6 +35,26 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop(tmp_path_factory.mktemp("shop"))
 
 
+@pytest.fixture(scope="module")
+def old(shop: Shop) -> Service:
+    """The first version."""
+    return shop.generate(V1, checked=False)
+
+
+@pytest.fixture(scope="module")
+def new(shop: Shop) -> Service:
+    """Everything has another name."""
+    return shop.generate(RENAMED, checked=False)
+
+
+@pytest.fixture(scope="module")
+def life(shop: Shop, old: Service) -> list[type]:
+    """The code before a change, with it, with it deprecated, and with nothing but the new branch."""
+    active, deprecated = (shop.generate(each, checked=False) for each in (CHANGED, DEPRECATED))
+    versions = [changing_workflow(each) for each in (old, active, deprecated)]
+    return [*versions, changing_workflow(old, before="pounds")]
+
+
 def renamed_workflow(shop: Service) -> type:
     purchase = shop.Purchase.__protopact__()
 
@@ -66,9 +86,8 @@ def changing_workflow(shop: Service, *, before: str = "pence") -> type:
     return Buy
 
 
-async def test_a_run_is_taken_over_under_new_names(stage: Stage, shop: Shop) -> None:
+async def test_a_run_is_taken_over_under_new_names(stage: Stage, old: Service, new: Service) -> None:
     """Its own name, its request's, and those of what it answers: each is the old one in its history."""
-    old, new = shop.generate(V1, checked=False), shop.generate(RENAMED, checked=False)
     ask = message(old.Buy.__protopact__().queries[0])
     begun, waiting = [await old.Client(stage.engine).start_buy(buying(old, "tea"), id=f"w-{uuid4()}") for _ in range(2)]
     async with stage.serving(old):
@@ -85,22 +104,15 @@ async def test_a_run_is_taken_over_under_new_names(stage: Stage, shop: Shop) -> 
         assert (await asyncio.wait_for(handle.result(), 20)).receipt == "milk settled with a pound"
 
 
-async def test_each_run_keeps_its_side_of_a_declared_change(stage: Stage, shop: Shop) -> None:
+async def test_each_run_keeps_its_side_of_a_declared_change(stage: Stage, old: Service, life: list[type]) -> None:
     """From before it, active, deprecated, and gone: a run that each began is ended by the next one."""
-    plain, active, deprecated = (shop.generate(each, checked=False) for each in (V1, CHANGED, DEPRECATED))
-    life = [
-        changing_workflow(plain),
-        changing_workflow(active),
-        changing_workflow(deprecated),
-        changing_workflow(plain, before="pounds"),
-    ]
-    ask = message(plain.Buy.__protopact__().queries[0])
+    ask = message(old.Buy.__protopact__().queries[0])
     said: list[str] = []
     for earlier, later in itertools.pairwise(life):
-        handle = await plain.Client(stage.engine).start_buy(buying(plain, "tea"), id=f"w-{uuid4()}")
+        handle = await old.Client(stage.engine).start_buy(buying(old, "tea"), id=f"w-{uuid4()}")
         async with stage.engine.worker(workflows=[earlier], temporal=UNSANDBOXED):
             await asyncio.wait_for(handle.paid(ask), 20)
-        await handle.pay(paying(plain, "a penny"))
+        await handle.pay(paying(old, "a penny"))
         async with stage.engine.worker(workflows=[later], temporal=UNSANDBOXED):
             said.append((await asyncio.wait_for(handle.result(), 20)).receipt)
     assert said == ["pence", "pounds", "pounds"]
