@@ -24,6 +24,7 @@ from protopact.errors import ApplicationError, PayloadError
 from protopact.history.failure import ApplicationFailureInfo, ServerFailureInfo
 from protopact.history.time import Duration
 from protopact.payload import CodecChain, Payload, PayloadCodec
+from protopact.payload.sizes import LIMIT
 
 pytestmark = pytest.mark.usefixtures("stopped_benches")
 
@@ -283,6 +284,30 @@ async def test_a_heartbeat_that_a_codec_cannot_encode_is_lost_and_logged(caplog:
     assert caplog.messages == ["the details of a heartbeat could not be encoded by the payload codecs and are lost"]
 
 
+class Padding(PayloadCodec):
+    """Makes everything larger than it may be."""
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [Payload({**each.metadata, "padded": b"1"}, each.data + bytes(LIMIT)) for each in payloads]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [Payload(each.metadata, each.data[:-LIMIT]) if "padded" in each.metadata else each for each in payloads]
+
+
+async def test_what_a_codec_makes_too_large_fails_the_attempt() -> None:
+    async def work(_: StringValue) -> StringValue:
+        activity.heartbeat("a")
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    bench = Bench(work, codecs=[Padding()])
+    failure = await bench.failure()
+    assert failure.message.startswith("the heartbeat of activity lab.v1.Lab.Work takes 20971")
+    assert isinstance(failure.info, ServerFailureInfo)
+    assert failure.info.non_retryable
+    assert bench.heartbeats == []
+
+
 def test_a_thread_that_outlives_the_loop_beats_in_vain() -> None:
     async def make() -> Heartbeats:
         return Heartbeats(
@@ -290,7 +315,9 @@ def test_a_thread_that_outlives_the_loop_beats_in_vain() -> None:
             clock=VirtualClock(),
             codecs=CodecChain(),
             interval=Duration(SECOND),
+            name="a heartbeat",
             record=lambda _: None,
+            refuse=lambda _: None,
         )
 
     heartbeats = asyncio.run(make())
@@ -314,6 +341,8 @@ def test_records_keep_their_distance_and_lose_no_latest(steps: list[tuple[float,
             clock=clock,
             codecs=CodecChain(),
             interval=interval,
+            name="a heartbeat",
+            refuse=lambda _: None,
             record=lambda details: recorded.append((clock.now() - START, int(details[0].data))),
         )
         beats = list[tuple[int, int]]()

@@ -273,6 +273,7 @@ async def test_a_codec_may_make_it_fit(place: Place) -> None:
 
     class Leaving(Lab):
         async def echo(self, request: Text) -> Text:
+            activity.heartbeat(TOO_LARGE)
             left.put_nowait(activity.info().task_token)
             activity.raise_complete_async()
 

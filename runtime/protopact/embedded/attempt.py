@@ -152,7 +152,7 @@ Outcome: TypeAlias = Completed | Failed | Cancelled | HandedBack | WillCompleteA
 class _Running(LocalContext):
     """A running attempt, as its activity sees it."""
 
-    __slots__ = ("_info", "attempt", "heartbeats", "interruptible", "registered", "task", "thread_name")
+    __slots__ = ("_info", "attempt", "heartbeats", "interruptible", "refused", "registered", "task", "thread_name")
 
     def __init__(
         self,
@@ -167,6 +167,7 @@ class _Running(LocalContext):
         self.attempt = attempt
         self.registered = registered
         self.heartbeats = heartbeats
+        self.refused: PayloadSizeError | None = None
         self.task: asyncio.Task[None] | None = None
         self.thread_name: str | None = None
         self.interruptible = False  # whether the task is in the activity's own `async def`
@@ -261,7 +262,9 @@ class AttemptRunner:
             clock=self._clock,
             codecs=self._codecs,
             interval=throttle_interval(attempt.heartbeat_timeout),
+            name=f"the heartbeat of activity {attempt.activity_type}",
             record=lambda details: self._context.copy().run(self._on_heartbeat, attempt, details),
+            refuse=lambda error: self._refuse(attempt.key, error),
         )
         running = _Running(
             attempt,
@@ -281,6 +284,12 @@ class AttemptRunner:
         """Deliver a cancellation, at once; the first reason stands. Unknown keys are ignored: the attempt has ended."""
         if (running := self._running.get(key)) is not None:
             running.cancel(reason)
+
+    def _refuse(self, key: AttemptKey, error: PayloadSizeError) -> None:
+        """A heartbeat does not fit: as on the server, the attempt fails with that, whatever it does from now on."""
+        if (running := self._running.get(key)) is not None:
+            running.refused = error
+            running.cancel(CancellationReason.CANCEL_REQUESTED)
 
     async def stop(self, grace: timedelta) -> None:
         """Stop: let attempts go on for `grace`, cancel the rest, hand back what does not end within another second.
@@ -328,6 +337,8 @@ class AttemptRunner:
             outcome = await self._outcome(running)
             if not isinstance(outcome, Completed):
                 await running.heartbeats.flush()
+            if running.refused is not None:
+                outcome = Failed(await self._failure(running, running.refused))
         except BaseException:
             # The loop is being torn down, or Ctrl-C struck within the activity.
             self._finish(running, HandedBack())

@@ -13,7 +13,6 @@ from typing import TypeVar
 from protopact.activity import CancellationReason, Context
 from protopact.errors import CancelledError
 from protopact.payload import PayloadConverter, Payloads
-from protopact.payload.sizes import check_size
 
 __all__ = ["Flag", "LocalContext"]
 
@@ -85,7 +84,11 @@ class LocalContext(Context):
 
     @abstractmethod
     def beat(self, details: Payloads) -> None:
-        """Take a heartbeat, from any thread."""
+        """Take a heartbeat, from any thread.
+
+        Raises:
+            PayloadSizeError: It is too large.
+        """
 
     @abstractmethod
     def interrupt(self, message: str) -> None:
@@ -121,9 +124,7 @@ class LocalContext(Context):
 
     def heartbeat(self, *details: object) -> None:
         """See `Context`."""
-        payloads = self._converter.to_details(details)
-        check_size(payloads, f"the heartbeat of activity {self.info.activity_type}")
-        self.beat(payloads)
+        self.beat(self._converter.to_details(details))
         if self._reason is None or threading.get_ident() == self._loop_thread:
             return
         if self._shields:

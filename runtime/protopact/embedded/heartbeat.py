@@ -8,9 +8,11 @@ import threading
 from collections.abc import Callable
 
 from protopact.embedded.clock import Clock, Timer
+from protopact.errors import PayloadSizeError
 from protopact.history.time import Duration, Timestamp
 from protopact.payload import CodecChain
 from protopact.payload.payload import Payloads
+from protopact.payload.sizes import check_size
 
 __all__ = ["Heartbeats", "throttle_interval"]
 
@@ -35,7 +37,9 @@ class Heartbeats:
         clock: Clock and timers.
         codecs: Payload codecs, applied to what is recorded.
         interval: Shortest time between two records.
+        name: What they are, for errors.
         record: Told what to record, on the loop's thread; never after `close`.
+        refuse: Told that codecs have made one too large, on the loop's thread; never after `close`.
     """
 
     __slots__ = (
@@ -46,9 +50,11 @@ class Heartbeats:
         "_interval",
         "_latest",
         "_loop",
+        "_name",
         "_next",
         "_posted",
         "_record",
+        "_refuse",
         "_thread",
         "_timer",
         "_unrecorded",
@@ -61,14 +67,18 @@ class Heartbeats:
         clock: Clock,
         codecs: CodecChain,
         interval: Duration,
+        name: str,
         record: Callable[[Payloads], None],
+        refuse: Callable[[PayloadSizeError], None],
     ) -> None:
         self._loop = loop
         self._thread = threading.get_ident()
         self._clock = clock
         self._codecs = codecs
         self._interval = interval
+        self._name = name
         self._record = record
+        self._refuse = refuse
         self._closed = False
         self._latest: Payloads = ()
         self._posted = False
@@ -78,7 +88,13 @@ class Heartbeats:
         self._encoding: asyncio.Task[None] | None = None
 
     def beat(self, details: Payloads) -> None:
-        """Take a heartbeat, from any thread. One that comes after the attempt's end is ignored."""
+        """Take a heartbeat, from any thread. One that comes after the attempt's end is ignored.
+
+        Raises:
+            PayloadSizeError: It is too large. What codecs make of it is known later: `refuse` is told.
+        """
+        if not self._codecs:
+            check_size(details, self._name)
         if threading.get_ident() == self._thread:
             self._take(details)
             return
@@ -148,7 +164,13 @@ class Heartbeats:
             # One heartbeat less: if it matters, the heartbeat time-out says so.
             _logger.exception("the details of a heartbeat could not be encoded by the payload codecs and are lost")
             return
-        if not self._closed:
+        if self._closed:
+            return
+        try:
+            check_size(encoded, self._name)
+        except PayloadSizeError as error:
+            self._refuse(error)
+        else:
             self._record(encoded)
 
     def _disarm(self) -> None:

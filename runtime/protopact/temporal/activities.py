@@ -54,6 +54,7 @@ class Activities:
         converter: Messages to payloads and back.
         failures: Exceptions to failures and back.
         interceptors: Hooks around attempts, the first one outermost.
+        is_coded: Whether a codec or a storage changes payloads, whose size the server judges then.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class Activities:
         converter: PayloadConverter,
         failures: TemporalFailures,
         interceptors: Sequence[Interceptor],
+        is_coded: bool,
     ) -> None:
         self._converter = converter
+        self._is_coded = is_coded
         self._failures = failures
         self._interceptors = tuple(interceptors)
         # As many threads as there are slots: the SDK counts those, for each queue, or its tuner does.
@@ -84,7 +87,7 @@ class Activities:
         return temporalio.activity.defn(name=name)(attempt)
 
     async def _attempt(self, registered: RegisteredActivity, raw: RawValue) -> RawValue:
-        context = _Attempt(registered, self._converter)
+        context = _Attempt(registered, self._converter, is_coded=self._is_coded)
         activity.current.set(context)
         try:
             return await self._execute(context, raw)
@@ -202,10 +205,11 @@ class _AttemptFailedError(TemporalApplicationError):
 class _Attempt(Context):
     """An attempt, as its code sees it; all of it is the SDK's, which finds it in the context of the task or thread."""
 
-    __slots__ = ("_converter", "_info", "_loop", "_shielded", "_shields", "_thread", "registered")
+    __slots__ = ("_converter", "_info", "_is_coded", "_loop", "_shielded", "_shields", "_thread", "registered")
 
-    def __init__(self, registered: RegisteredActivity, converter: PayloadConverter) -> None:
+    def __init__(self, registered: RegisteredActivity, converter: PayloadConverter, *, is_coded: bool) -> None:
         self.registered = registered
+        self._is_coded = is_coded
         self._converter = converter
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -249,12 +253,14 @@ class _Attempt(Context):
 
     def heartbeat(self, *details: object) -> None:
         payloads = self._converter.to_details(details)
-        check_size(payloads, f"the heartbeat of activity {self.info.activity_type}")
+        if not self._is_coded:
+            check_size(payloads, f"the heartbeat of activity {self.info.activity_type}")
         values = to_raw_values(payloads)
         if threading.get_ident() == self._thread:
             temporalio.activity.heartbeat(*values)
             return
-        self._loop.call_soon_threadsafe(partial(temporalio.activity.heartbeat, *values))
+        with suppress(RuntimeError):  # the loop is closed: the worker has stopped without this thread
+            self._loop.call_soon_threadsafe(partial(temporalio.activity.heartbeat, *values))
         if self.cancellation_reason is None:
             return
         if self._shields:

@@ -86,8 +86,13 @@ class _Worker:
         self._converter = converter
         self._failures = TemporalFailures(converter)
         self._interceptors = interceptors
+        written = client.data_converter
         self._activities = Activities(
-            self._registry, converter=converter, failures=self._failures, interceptors=interceptors
+            self._registry,
+            converter=converter,
+            failures=self._failures,
+            interceptors=interceptors,
+            is_coded=written.payload_codec is not None or written.external_storage is not None,
         )
         self._definitions = _definitions(
             self._registry.workflows.values(),

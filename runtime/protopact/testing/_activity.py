@@ -15,6 +15,7 @@ from protopact.activity import CancellationReason, Info
 from protopact.embedded.context import Flag, LocalContext
 from protopact.errors import Details
 from protopact.payload import PayloadConverter, Payloads
+from protopact.payload.sizes import check_size
 from protopact.policy import Priority
 
 __all__ = ["ActivityEnvironment"]
@@ -136,6 +137,7 @@ class _Context(LocalContext):
         return self._environment.info
 
     def beat(self, details: Payloads) -> None:
+        check_size(details, f"the heartbeat of activity {self.info.activity_type}")
         self._environment.heartbeats.append(self._converter.from_details(details))
 
     def interrupt(self, message: str) -> None:
