@@ -18,6 +18,7 @@ from uuid import uuid4
 import pytest
 from temporalio.common import RawValue, VersioningBehavior, WorkerDeploymentVersion
 from temporalio.plugin import SimplePlugin
+from temporalio.service import ConnectConfig, ServiceClient
 from temporalio.worker import (
     Interceptor as TemporalInterceptor,
 )
@@ -43,9 +44,9 @@ from tests.temporal.test_runtime import Free, Other
 import protopact
 from protopact import interceptor, workflow
 from protopact.engine import StartWorkflow
-from protopact.errors import EngineError, RegistrationError
+from protopact.errors import EngineConnectionError, EngineError, RegistrationError
 from protopact.payload import Payload
-from protopact.temporal import TemporalEngine, TemporalWorkerOptions, side_effects
+from protopact.temporal import TemporalEngine, TemporalWorkerOptions, connect, side_effects
 
 ROOT = Path(__file__).parents[2]
 
@@ -297,6 +298,33 @@ async def test_a_worker_beside_one_of_the_sdk(temporal_server: DevServer) -> Non
         async with stock, engine.worker(workflows=[Other], activities=[Lab()], task_queue=queue, temporal=UNSANDBOXED):
             found = await lab.Client(engine).execute_other(text("x"), id=queue, task_queue=queue)
             assert found.value == "child of x"
+
+
+async def test_a_connection_of_its_own_that_cannot_be_made(temporal_server: DevServer) -> None:
+    dialled = 0
+
+    class Dialling(SimplePlugin):
+        async def connect_service_client(
+            self,
+            config: ConnectConfig,
+            next: Callable[[ConnectConfig], Awaitable[ServiceClient]],  # noqa: A002 - the SDK's
+        ) -> ServiceClient:
+            nonlocal dialled
+            dialled += 1
+            if dialled == 2:
+                raise RuntimeError("Failed client connect: Connection refused")
+            return await next(config)
+
+    async with (
+        connect(temporal_server.url, plugins=[Dialling("dialling")]) as engine,
+        engine.worker(workflows=[Greeter], activities=[Lab()], temporal=UNSANDBOXED),
+    ):
+        with pytest.raises(EngineConnectionError, match="cannot be reached a second time: nothing listens there"):
+            async with engine.worker(workflows=[Greeter], activities=[Lab()], temporal=UNSANDBOXED):
+                pass
+        async with engine.worker(workflows=[Greeter], activities=[Lab()], temporal=UNSANDBOXED):
+            pass
+    assert dialled == 3
 
 
 async def test_a_tuner_says_how_many_threads_there_are(temporal_server: DevServer) -> None:
