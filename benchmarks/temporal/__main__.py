@@ -1,9 +1,10 @@
 """What the Temporal engine costs beside Temporal's SDK alone, and what a server costs beside the embedded engine.
 
-Usage: `python -m benchmarks.temporal [--rounds N] [--count N]`. The same workflow, written by hand on `temporalio` and
-on generated code, on one dev server (tuned, a file with WAL and FULL), both sandboxed, with one converter, interleaved,
-each side of each round in a process of its own; medians over rounds. Then replays of one history of the server by
-Temporal's Replayer in its sandbox, and the same generated code on the embedded engine.
+Usage: `python -m benchmarks.temporal [--rounds N] [--count N] [--minutes N]`. The same workflow, written by hand on
+`temporalio` and on generated code, on one dev server (tuned, a file with WAL and FULL), both sandboxed, with one
+converter, interleaved, each side of each round in a process of its own; medians over as many rounds as there is time
+for, one at least. Then replays of one history of the server by Temporal's Replayer in its sandbox, and the same
+generated code on the embedded engine.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -55,6 +58,26 @@ class Side:
         )
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How long to measure: so many rounds, or as many as there is time for, one at least."""
+
+    rounds: int
+    seconds: float
+
+    def share(self, part: float) -> Pace:
+        """As many rounds in a part of the time."""
+        return Pace(self.rounds, self.seconds * part)
+
+    def turns(self) -> Iterator[int]:
+        """The numbers of rounds."""
+        until = time.monotonic() + self.seconds
+        for turn in range(self.rounds):
+            if turn and time.monotonic() > until:
+                return
+            yield turn
+
+
 def side(path: Path, *words: object) -> dict[str, Any]:
     """Run a side, and read what it prints."""
     done = subprocess.run(
@@ -82,42 +105,43 @@ def ratios(ours: Side, theirs: Side) -> str:
     )
 
 
-def compare_adapter(path: Path, url: str, rounds: int, count: int) -> dict[str, Side]:
+def compare_adapter(path: Path, url: str, pace: Pace, count: int) -> dict[str, Side]:
     """Generated code against code by hand; the figures of the former, by workload."""
     found: dict[str, Side] = {}
     for workload, words in WORKLOADS.items():
         hand, contract = Side("by hand on temporalio"), Side("generated, on protopact")
         sides = [("hand", hand), ("contract", contract)]
-        for turn in range(rounds):
+        for turn in pace.share(1 / len(WORKLOADS)).turns():
             # Whoever is second meets a database that is larger by a round of the other.
             for name, each in sides if turn % 2 == 0 else reversed(sides):
                 each.add(side(path, name, url, workload, count), count)
-        print(f"\n({workload}) {words}\n{hand}\n{contract}\n{ratios(contract, hand)}")
+        print(f"\n({workload}) {words}; rounds: {len(hand.rates)}\n{hand}\n{contract}\n{ratios(contract, hand)}")
         found[workload] = contract
     return found
 
 
-def compare_replay(path: Path, url: str, rounds: int, folder: Path, activities: int) -> None:
+def compare_replay(path: Path, url: str, pace: Pace, folder: Path, activities: int) -> None:
     """One history of the server, replayed by both."""
     file = folder / "history.json"
     side(path, "contract", url, "record", activities, file)
     events = len(json.loads(file.read_text())["events"])
     seconds: dict[str, list[float]] = {"hand": [], "contract": []}
-    for _ in range(rounds):
-        for name, each in seconds.items():
+    for turn in pace.turns():
+        for name, each in seconds.items() if turn % 2 == 0 else reversed(seconds.items()):
             each.append(median(side(path, name, "replay", 5, file)["replays"]))
-    print(f"\nreplay of {events} events ({activities} activities in a row) by Temporal's Replayer, sandboxed")
+    print(f"\nreplay of {events} events ({activities} activities in a row) by Temporal's Replayer, sandboxed", end="")
+    print(f"; rounds: {len(seconds['hand'])}")
     print(f"  {'by hand on temporalio':<24} {events / median(seconds['hand']):8.0f} events/s")
     print(f"  {'generated, on protopact':<24} {events / median(seconds['contract']):8.0f} events/s")
     print(f"  {'cost':<24} {cost(seconds['contract'], seconds['hand']):8.2f} x   (aim {AIM})")
 
 
-def compare_embedded(path: Path, rounds: int, count: int, folder: Path, served: dict[str, Side]) -> None:
+def compare_embedded(path: Path, pace: Pace, count: int, folder: Path, served: dict[str, Side]) -> None:
     """The same generated code in this process and a file."""
     print("\nthe same generated code, embedded in a file (WAL, FULL), beside the server")
     for workload, server in served.items():
         embedded = Side("embedded")
-        for turn in range(rounds):
+        for turn in pace.share(1 / len(served)).turns():
             url = f"sqlite:///{folder / f'{workload}-{turn}.db'}"
             embedded.add(side(path, "contract", url, workload, count), count)
         ratio = median(embedded.rates) / median(server.rates)
@@ -128,20 +152,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--activities", type=int, default=300)
+    parser.add_argument("--activities", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=5)
     arguments = parser.parse_args()
     print(
         f"Python {platform.python_version()}, temporalio {version('temporalio')}, protobuf {version('protobuf')}, "
-        f"{os.cpu_count()} cores; {arguments.rounds} rounds of {arguments.count} workflows"
+        f"{os.cpu_count()} cores; up to {arguments.rounds} rounds of {arguments.count} workflows"
     )
+    pace = Pace(arguments.rounds, arguments.minutes * 60)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         generate(ROOT / "benchmarks/replay/contract", folder)
         path = folder / "google"
         with start(folder) as server:
-            served = compare_adapter(path, server.url, arguments.rounds, arguments.count)
-            compare_replay(path, server.url, arguments.rounds, folder, arguments.activities)
-        compare_embedded(path, arguments.rounds, arguments.count, folder, served)
+            served = compare_adapter(path, server.url, pace.share(0.6), arguments.count)
+            compare_replay(path, server.url, pace.share(0.25), folder, arguments.activities)
+        compare_embedded(path, pace.share(0.1), arguments.count, folder, served)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from tests.conformance.bench import (
     Chain,
     Lab,
     Place,
+    Stuck,
+    Waiting,
     WorkerSettings,
     find,
     kinds,
@@ -410,3 +412,48 @@ async def test_one_queue_many_workflows(bench: Bench) -> None:
     async with bench.worker(Chain, activities=[Lab()]):
         results = await soon(asyncio.gather(*(bench.run(str(n), name=str(n)) for n in range(20))))
     assert results == [f"{n}!!!" for n in range(20)]
+
+
+async def test_an_empty_fan_out(bench: Bench) -> None:
+    async def code(request: Text) -> Text:
+        none: list[Text] = list(await asyncio.gather(*(suite.echo(text(word)) for word in request.value)))
+        return text(f"{len(none)}")
+
+    async with bench.worker(running(code), activities=[Lab()]):
+        assert await bench.run() == "0"
+
+
+@pytest.mark.parametrize("cached", [1000, 0], ids=["kept", "replayed"])
+async def test_what_ends_while_the_run_waits_for_something_else(bench: Bench, cached: int) -> None:
+    class Busy(Waiting):
+        async def run(self, request: Text) -> Text:
+            calls = [
+                suite.echo(text("result")),
+                suite.echo(text("failure"), retry_policy=ONCE),
+                suite.echo(text("time-out"), retry_policy=ONCE, start_to_close_timeout=millis(100)),
+            ]
+            await self.go.receive()
+            found = list[str]()
+            for call in calls:
+                try:
+                    found.append((await call).value)
+                except ActivityError as error:
+                    found.append(type(error.cause).__name__)
+            return text(" ".join(found))
+
+    class Various(Stuck):
+        async def echo(self, request: Text) -> Text:
+            if request.value == "failure":
+                raise ApplicationError("no")
+            return await super().echo(request) if request.value == "time-out" else request
+
+    async with bench.worker(Busy, activities=[Various()], max_cached_workflows=cached):
+        handle = await bench.start()
+
+        async def all_have_ended() -> bool:
+            found = kinds(await handle.history())
+            return {"ActivityTaskCompleted", "ActivityTaskFailed", "ActivityTaskTimedOut"} <= set(found)
+
+        await until(all_have_ended)
+        await handle.go(text(""))
+        assert (await soon(handle.result())).value == "result ApplicationError TimeoutError"

@@ -57,6 +57,21 @@ async def test_cancelled_before_it_is_scheduled(bench: Bench, kind: ActivityCanc
     assert not [name for name in kinds(await handle.history()) if "Activity" in name]
 
 
+@pytest.mark.parametrize("kind", ActivityCancellationType)
+async def test_cancelled_after_it_has_completed(bench: Bench, kind: ActivityCancellationType) -> None:
+    async def code(request: Text) -> Text:
+        handle = suite.echo(request, cancellation_type=kind)
+        await handle
+        handle.cancel()
+        await suite.echo(request)
+        return await handle
+
+    async with bench.worker(running(code), activities=[Lab()]):
+        handle = await bench.start("a")
+        assert (await soon(handle.result())).value == "a!"
+    assert "ActivityTaskCancelRequested" not in kinds(await handle.history())
+
+
 class Cancels(Waiting):
     """Calls Beat and cancels the call at Go, with the type of cancellation that its request names."""
 

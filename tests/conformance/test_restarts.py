@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from tests.conformance.bench import LASTING, Bench, Chain, Lab, Waiting, kinds, millis, running, soon, text, until
+from tests.conformance.bench import LASTING, ONCE, Bench, Chain, Lab, Waiting, kinds, millis, running, soon, text, until
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
 from protopact import activity, workflow
-from protopact.errors import ActivityError, AlreadyClosedError, ApplicationError, UpdateFailedError, WorkflowFailedError
+from protopact.errors import (
+    ActivityError,
+    AlreadyClosedError,
+    ApplicationError,
+    TimeoutError,  # noqa: A004 - Temporal's name
+    UpdateFailedError,
+    WorkflowFailedError,
+)
 from protopact.policy import ParentClosePolicy, RetryPolicy, WaitForStage
 
 
@@ -308,3 +318,23 @@ async def test_the_engine_is_closed_and_opened_again(bench: Bench) -> None:
         assert (await soon(again.status(text("")))).value == "x"
         await again.go(text("go"))
         assert (await soon(handle.result())).value == "go x"
+
+
+@pytest.mark.slow
+@LASTING
+async def test_an_only_attempt_whose_worker_died_is_not_made_again(bench: Bench) -> None:
+    async def code(request: Text) -> Text:
+        return await suite.beat(request, heartbeat_timeout=timedelta(seconds=1), retry_policy=ONCE)
+
+    program = [sys.executable, "-m", "tests.conformance.dying_worker", bench.place.url, bench.place.name]
+    async with bench.worker(running(code)):
+        dying = await asyncio.to_thread(subprocess.Popen[bytes], program, cwd=Path(__file__).parents[2])
+        handle = await bench.start("a")
+        assert await asyncio.to_thread(dying.wait, 60) == 1, "in the middle of the attempt"
+    alive = Resumed()
+    async with bench.worker(running(code), activities=[alive]):
+        with pytest.raises(WorkflowFailedError) as raised:
+            await soon(handle.result())
+    assert isinstance(raised.value.cause, ActivityError)
+    assert isinstance(raised.value.cause.cause, TimeoutError)
+    assert alive.attempts == []

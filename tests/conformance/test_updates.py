@@ -351,3 +351,34 @@ async def test_updates_that_wait_for_each_other(bench: Bench) -> None:
         assert (await soon(first.result())).value == "a+"
         assert (await soon(second.result())).value == "a++"
         assert (await soon(handle.result())).value == "a++"
+
+
+async def test_a_validator_never_runs_on_replay(bench: Bench) -> None:
+    validated = list[str]()
+
+    class Careful(Waiting):
+        def validate_set(self, request: Text) -> None:
+            validated.append(request.value)
+
+    async with bench.worker(Careful, max_cached_workflows=0):
+        handle = await bench.start()
+        for value in ("a", "b"):
+            await soon(handle.set(text(value)))
+        await handle.go(text("go"))
+        assert (await soon(handle.result())).value == "go b"
+    assert validated == ["a", "b"]
+
+
+async def test_handlers_that_are_left_running_are_named(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    class Slow(Waiting):
+        async def set(self, request: Text) -> Text:
+            return await self.note.receive()
+
+    async with bench.worker(Slow):
+        handle = await bench.start()
+        update = await soon(handle.start_set(text("x"), wait_for_stage=WaitForStage.ACCEPTED))
+        await handle.go(text("go"))
+        await soon(handle.result())
+        with pytest.raises(UpdateFailedError):
+            await soon(update.result())
+    assert "ended while handlers were still running: suite.v1.SuiteService.Set;" in caplog.text

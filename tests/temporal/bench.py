@@ -72,10 +72,12 @@ async def serving(
         yield Bench(engine)
 
 
-async def play(engine: Engine) -> list[History]:
+async def play(engine: Engine, *, max_cached_workflows: int = 1000) -> list[History]:
     """Play `Everything`: its first run, its last one, and a child."""
     name = f"play-{uuid4()}"
-    async with engine.worker(workflows=[Everything, Everything.Child], activities=[Lab()]):
+    async with engine.worker(
+        workflows=[Everything, Everything.Child], activities=[Lab()], max_cached_workflows=max_cached_workflows
+    ):
         handle = await lab.Client(engine).start_free(text("first"), id=name)
         await handle.status(text(""))
         await handle.go(text("one"))

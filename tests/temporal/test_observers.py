@@ -47,15 +47,19 @@ def family(spans: Iterable[ReadableSpan]) -> set[tuple[str, str | None]]:
     }
 
 
-async def test_traces(temporal_server: DevServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cached", [1000, 0], ids=["kept", "replayed"])
+async def test_traces(temporal_server: DevServer, tmp_path: Path, cached: int) -> None:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("test")
     engine = page.program("tracing.py", tmp_path)["traced"](temporal_server.url, tracer)
     async with engine:
         with tracer.start_as_current_span("caller"):
-            await play(engine)
-    assert family(exporter.get_finished_spans()) == {
+            await play(engine, max_cached_workflows=cached)
+    spans = exporter.get_finished_spans()
+    # Two runs of Free, two of Other, whatever is replayed; an attempt of each activity.
+    assert [len([span for span in spans if span.name.startswith(f"Run{kind}")]) for kind in ("Work", "Act")] == [4, 4]
+    assert family(spans) == {
         ("caller", None),
         ("StartWorkflow:Free", "caller"),
         ("RunWorkflow:Free", "StartWorkflow:Free"),
