@@ -16,7 +16,7 @@ from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
 from protopact import workflow
-from protopact.errors import NondeterministicCallError, NotInWorkflowError, RegistrationError
+from protopact.errors import NondeterministicCallError, NotInWorkflowError, RegistrationError, UpdateFailedError
 
 # Called by names that no reader of the code can follow, so that the guard at run time sees them.
 FORBIDDEN: dict[str, Callable[[], object]] = {
@@ -54,6 +54,39 @@ async def test_the_guard_at_run_time(bench: Bench, name: str, caplog: pytest.Log
 
 def _perform(call: Callable[[], object]) -> None:
     call()
+
+
+async def test_the_guard_in_a_validator(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """It says nothing of the update, which another build accepts or rejects."""
+    caplog.set_level("CRITICAL")
+
+    class Forbidden(Waiting):
+        def validate_set(self, request: Text) -> None:
+            _perform(FORBIDDEN["time.time"])
+
+    async with bench.worker(Forbidden, build_id="1"):
+        handle = await bench.start(task_timeout=QUICKLY)
+        update = asyncio.ensure_future(handle.set(text("accepted")))
+        assert "time" in await bench.until_parked(handle)
+        assert not update.done()
+    async with bench.worker(Waiting, build_id="2"):
+        await handle.go(text("go"))
+        assert (await soon(update)).value == "new"
+
+
+async def test_what_the_loop_refuses_a_validator(bench: Bench) -> None:
+    """As whatever else a validator raises, it rejects the update."""
+
+    class Forbidden(Waiting):
+        def validate_set(self, request: Text) -> None:
+            _perform(lambda: _call(asyncio.get_running_loop(), "run_in_executor", None, print))
+
+    async with bench.worker(Forbidden):
+        handle = await bench.start()
+        with pytest.raises(UpdateFailedError):
+            await soon(handle.set(text("rejected")))
+        await handle.go(text("go"))
+        assert (await soon(handle.result())).value == "go new"
 
 
 async def test_the_check_when_a_worker_starts(bench: Bench) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,12 +19,14 @@ from tests.embedded.bench import find, kinds, open_engine, soon, text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
 
+from protopact.embedded.activity import OUTSIDE
 from protopact.embedded.clock import SystemClock
 from protopact.embedded.engine import EmbeddedEngine
 from protopact.engine import QueryWorkflow, WorkflowStatus
 from protopact.errors import (
     ActivityError,
     AlreadyClosedError,
+    NotFoundError,
     QueryError,
     TerminatedError,
     TimeoutError,  # noqa: A004 - Temporal's name
@@ -232,6 +236,47 @@ async def test_an_activity_worker_that_dies_in_another_process(
     first.kill()
     spawn("activities")
     assert (await soon(handle.result())).value == "hang 2"
+
+
+async def left_to_others(path: Path) -> bytes:
+    """The token of an activity that has left its process, once the file says so."""
+
+    def is_left() -> bool:
+        with closing(sqlite3.connect(path)) as connection:
+            return connection.execute("SELECT holder FROM activity").fetchall() == [(OUTSIDE,)]
+
+    await until(is_left)
+    (token,) = [line.removeprefix("token ") for line in journal(path) if line.startswith("token ")]
+    return bytes.fromhex(token)
+
+
+@pytest.mark.parametrize("dies", ["before", "after"])
+async def test_an_activity_is_completed_whose_worker_was_killed(
+    engine: EmbeddedEngine, path: Path, spawn: Spawn, dies: str
+) -> None:
+    (worker,) = spawn("workflows+activities")
+    handle = await lab.Client(engine).start_free(text("outside"))
+    outside = engine.async_activity_handle(lab.Activities.echo, task_token=await left_to_others(path))
+    if dies == "before":
+        worker.end()
+    await soon(outside.heartbeat("far"))
+    await soon(outside.complete(text("done")))
+    if dies == "after":
+        worker.kill()
+    with pytest.raises(NotFoundError, match="is not open"):
+        await soon(outside.complete(text("twice")))
+    spawn("workflows+activities")
+    assert (await soon(handle.result())).value == "done"
+    assert journal(path)[0] == "echo outside 1"
+    assert len(journal(path)) == 2, "the attempt was not made again"
+
+
+async def test_an_activity_is_completed_in_a_third_process(engine: EmbeddedEngine, path: Path, spawn: Spawn) -> None:
+    spawn("workflows", "activities")
+    handle = await lab.Client(engine).start_free(text("outside"))
+    outside = engine.async_activity_handle(lab.Activities.echo, task_token=await left_to_others(path))
+    await soon(outside.complete(text("done")))
+    assert (await soon(handle.result())).value == "done"
 
 
 async def test_termination_by_another_process_is_noticed(engine: EmbeddedEngine, path: Path, spawn: Spawn) -> None:

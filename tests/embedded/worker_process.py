@@ -43,6 +43,9 @@ class Journaling(Lab):
     async def echo(self, request: Text) -> Text:
         attempt = activity.info().attempt
         self.note(f"echo {request.value} {attempt}")
+        if "outside" in request.value:
+            self.note(f"token {activity.info().task_token.hex()}")
+            activity.raise_complete_async()
         if "hang" in request.value and attempt == 1:
             await asyncio.Event().wait()
         if "fail" in request.value and attempt == 1:

@@ -12,7 +12,6 @@ from protopact import contract
 from protopact.errors import (
     ApplicationError,
     ContinueAsNewError,
-    NondeterministicCallError,
     PayloadError,
     ReadOnlyContextError,
     WorkflowCodeError,
@@ -208,9 +207,7 @@ class Handlers:
             failure: BaseException = error
             if isinstance(error, asyncio.CancelledError):
                 failure = CancelledFailure(f"Cancellation raised within update {request.name}")
-            if isinstance(error, ReadOnlyContextError | NondeterministicCallError) or (
-                is_accepted and not instance.is_failure(failure)
-            ):
+            if isinstance(error, ReadOnlyContextError) or (is_accepted and not instance.is_failure(failure)):
                 instance.fail_task(error)
             elif is_accepted:
                 self._complete(request.update_id, failure=failures.to_failure(failure))
