@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.versioning.conftest import HEADER, Compile, Protopact
+from tests.versioning.conftest import HEADER, Compile, Protopact, git
 
 from protopact_codegen.contract import Contract
 from protopact_codegen.diagnostics import Code
@@ -457,6 +457,23 @@ def test_against_one_release_or_another_contract(protopact: Protopact, image: Co
     assert "protopact.lock/settings is lost" in protopact("check", new).output
 
 
+def test_against_a_git_ref(protopact: Protopact, tmp_path: Path) -> None:
+    protopact("proto", "export", "schema")
+    (tmp_path / "buf.yaml").write_text("version: v2\nmodules: [{path: schema}, {path: proto}]\n")
+    contract = tmp_path / "proto/shop.proto"
+    contract.parent.mkdir()
+    contract.write_text(SHOP)
+    for arguments in (("init", "-q", "-b", "main"), ("add", "-A"), ("commit", "-q", "-m", "first"), ("tag", "v0.9")):
+        git(tmp_path, *arguments)
+    contract.write_text(edited(("buy/{item}", "buying/{item}")))
+    protopact("release", "cut", "v1")
+    assert protopact("check").output == ""
+    assert "(C17): " in protopact("check", "--against", "v0.9").output
+    assert "; live: main\n" in protopact("check", "proto", "--against", "main").output
+    nothing = protopact("check", "--against", "nowhere")
+    assert (nothing.exit_code, nothing.output.splitlines()[0]) == (3, "protopact: buf cannot build nowhere:")
+
+
 BUF_GEN = (
     "version: v2\nplugins: [{local: protoc-gen-protopact, out: out, strategy: %s, opt: [messages=google, lock=%s]}]\n"
 )
@@ -533,3 +550,35 @@ def test_a_folder_at_a_time_looks_like_deleted_files(protopact: Protopact, tmp_p
     SARIF(log)
     (place,) = {str(each["locations"]) for each in log["runs"][0]["results"]}
     assert place == "[{'physicalLocation': {'artifactLocation': {'uri': 'mart/v1/mart.proto'}}}]"
+
+
+def test_settings_of_a_service_hold_for_it_alone(protopact: Protopact, tmp_path: Path) -> None:
+    """The same edit of three services: by another encoding, by another deployment, and as all else is."""
+    protopact("proto", "export", "schema")
+    (tmp_path / "buf.yaml").write_text("version: v2\nmodules: [{path: schema}, {path: proto}]\n")
+    paths = {name: tmp_path / f"proto/{name}/v1/{name}.proto" for name in ("mall", "mart", "shop")}
+
+    def write(*replacements: tuple[str, str]) -> None:
+        for package, path in paths.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(edited(*replacements).replace("shop.v1", f"{package}.v1"))
+
+    write()
+    protopact("release", "cut", "v1", "proto")
+    settings = tmp_path / "protopact.lock/settings"
+    own = "mall.v1.ShopService encoding binary/protobuf\nmart.v1.ShopService deployment in-place\n"
+    settings.write_text(settings.read_text() + own)
+    write(("string item = 1;", "string article = 1;"), ("{item}", "{article}"))
+    hint = (
+        '    hint: keep the key of the JSON: `[json_name = "item"]`{}; or, if no harm is done, '
+        '`[(protopact.v1.field).allow = {{rule: "P7" releases: ["v1"] reason: "..."}}]`\n'
+    )
+    what = (
+        "{0}/v1/{0}.proto:25:22: {1} {0}.v1.BuyRequest.article was called item (P7): open runs read another value, and "
+        "nobody is told; it is the request of workflow {0}.v1.ShopService.Buy; live: v1\n"
+    )
+    drain = "; or wait until no run or history of these releases is left, and retire them"
+    assert generate(tmp_path)[1] == (
+        "Failure: plugin protoc-gen-protopact: protopact: 2 errors in the contract\n"
+        f"{what.format('mart', 'PP802')}{hint.format(drain)}{what.format('shop', 'PP801')}{hint.format('')}"
+    )

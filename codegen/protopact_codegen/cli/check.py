@@ -15,7 +15,7 @@ from protopact_codegen.diagnostics import Diagnostic, Severity
 from protopact_codegen.versioning.capture import capture
 from protopact_codegen.versioning.check import check
 from protopact_codegen.versioning.lock import DEFAULT, Lock, Release
-from protopact_codegen.versioning.sources import SourceError, from_input, paths
+from protopact_codegen.versioning.sources import SourceError, from_git, from_input, is_ref, paths
 
 __all__ = ["check_contract"]
 
@@ -24,7 +24,7 @@ def check_contract(
     source: Annotated[str, typer.Argument(metavar="INPUT", help="An image, or what `buf build` takes.")] = ".",
     *,
     against: Annotated[
-        str | None, typer.Option("--against", metavar="RELEASE|INPUT", help="One release, or another contract.")
+        str | None, typer.Option("--against", metavar="RELEASE|REF|INPUT", help="One release, or another contract.")
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="How findings are printed.")] = Format.TEXT,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
@@ -54,12 +54,13 @@ def _findings(source: str, lock: Lock, against: str | None) -> list[Diagnostic]:
         if not error.findings:
             raise
         return list(error.findings)
-    return check(contract, _releases(lock, against), lock.settings, complete=against is None)
+    return check(contract, _releases(lock, against, source), lock.settings, complete=against is None)
 
 
-def _releases(lock: Lock, against: str | None) -> Sequence[Release]:
+def _releases(lock: Lock, against: str | None, source: str) -> Sequence[Release]:
     if against is None:
         return lock.live
     if against in lock.releases:
         return [lock.find_live(against)]
-    return [Release.of(against, capture(from_input(against)))]
+    contract = from_git(against, "." if Path(source).is_file() else source) if is_ref(against) else from_input(against)
+    return [Release.of(against, capture(contract))]

@@ -22,7 +22,7 @@ from protopact_codegen import lint, reader, request
 from protopact_codegen.contract import Contract
 from protopact_codegen.diagnostics import Diagnostic, Severity, render, summary
 
-__all__ = ["SourceError", "from_git", "from_input", "paths"]
+__all__ = ["SourceError", "from_git", "from_input", "is_ref", "paths"]
 
 # buf marks the files of an image that other modules bring: `buf.alpha.image.v1.ImageFileExtension.is_import`.
 _BUF_EXTENSION = 8042
@@ -86,6 +86,14 @@ def from_git(ref: str, source: str) -> Contract:
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             tar.extractall(folder, filter="data")
         return _contract(_buf(source, Path(folder)), f"{source} at {ref}")
+
+
+def is_ref(name: str) -> bool:
+    """Whether git knows a commit under a name, and nothing in the working directory is called so."""
+    if Path(name).exists() or name.startswith("-") or shutil.which("git") is None:
+        return False
+    command = ["git", "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603 - no shell
 
 
 def _buf(source: str, folder: Path | None = None) -> bytes:
