@@ -106,6 +106,7 @@ def test_with_a_lock_it_is_compared_with_the_live_releases(buf: Buf, protopact: 
     assert breaking(buf) == []
 
 
+@pytest.mark.slow
 def test_an_allow_passes_a_finding_and_an_idle_one_is_a_finding(buf: Buf, protopact: Protopact) -> None:
     protopact("release", "cut", "v1", "old.binpb")
     configure(LOCK + ONLY_OURS)
@@ -118,6 +119,7 @@ def test_an_allow_passes_a_finding_and_an_idle_one_is_a_finding(buf: Buf, protop
     assert "PP808 (protopact.v1.field).allow[0].reason is empty" in buf("lint", exit_code=100)
 
 
+@pytest.mark.slow
 def test_warnings_are_asked_for(buf: Buf) -> None:
     write(SHOP.replace("int32", "int64"))
     assert breaking(buf) == []
