@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from temporalio import workflow as temporal
 from temporalio.client import WorkflowHistory
-from temporalio.runtime import Runtime, TelemetryConfig
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig
 from temporalio.worker import Replayer
 from tests.differential.activations import ACTIVATIONS, Activation, RecordingRunner, recording
 from tests.differential.interpreter import TRACES, Note, Ours, Theirs, Trace
@@ -24,6 +25,7 @@ from protopact.history.event import (
     Event,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
+    WorkflowExecutionTimedOut,
     WorkflowTaskCompleted,
     WorkflowTaskFailed,
     WorkflowTaskStarted,
@@ -33,6 +35,11 @@ from protopact.history.json import to_json
 from protopact.replay import Replayer as OurReplayer
 
 ACCEPTED, NONDETERMINISM, ERROR, SILENCE = "accepted", "nondeterminism", "error", "silence"
+PANIC: Literal["panic"] = "panic"
+"""The server that Temporal's Replayer plays has died of a history that no server sends."""
+
+_SAID = {"Nondeterminism error:": NONDETERMINISM, "Fatal error in workflow machines:": ERROR}
+"""What Core says of a history that it refuses."""
 
 
 @dataclass
@@ -49,10 +56,45 @@ _Given: TypeAlias = tuple[WorkflowHistory, Future[Verdict]]
 _Histories: TypeAlias = asyncio.Queue[_Given | None]
 
 
+def _theirs(history: Sequence[Event]) -> WorkflowHistory:
+    started = history[0].attributes
+    workflow_id = started.workflow_id if isinstance(started, WorkflowExecutionStarted) else ""
+    return WorkflowHistory(workflow_id, WorkflowHistory.from_json("", to_json(history)).events)
+
+
+class _CoreLog(logging.Logger):
+    """Hears from Core what it has against a run, mostly nothing, when it lets go of it; and of its server's death."""
+
+    FILTER = "off,temporalio_sdk_core::worker::workflow=debug,temporalio_sdk_core::pollers=error"
+
+    def __init__(self, tell: Callable[[str], object], panic: Callable[[str], object]) -> None:
+        super().__init__("core")
+        self._tell = tell
+        self._panic = panic
+        self._failure = ""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - whatever the tests have switched off
+        return True
+
+    def handle(self, record: logging.LogRecord) -> None:
+        log = vars(record)["temporal_log"]
+        if log.message == "Failing workflow task":
+            self._failure = log.fields["failure"]
+        elif log.message == "Sending activation to lang" and "RemoveFromCache" in log.fields["activation"]:
+            self._tell(self._failure)
+            self._failure = ""
+        elif log.message.startswith("Poller task died"):
+            self._panic(log.message)
+
+
 class Oracle:
     """Temporal's verdicts.
 
-    One that never comes is `SILENCE`; another worker then goes on with the next history.
+    One that never comes is `SILENCE`; another worker then goes on with the next history, as it does after a `PANIC`.
+
+    They are Core's. Temporal's Replayer is done with a history as soon as Core has begun with what is new in it, which
+    behind the last task that was answered is all but the answer: if Core then refuses the rest, the Replayer has
+    the run go for no reason, and nobody hears of it but Core's log.
     """
 
     _PATIENCE_SECONDS = float(os.environ.get("PATIENCE") or 6)
@@ -81,43 +123,70 @@ class Oracle:
 
     def judge_prefixes(self, history: Sequence[Event], lengths: Sequence[int]) -> list[Verdict]:
         """A verdict for each of the first so many events."""
-        events = WorkflowHistory.from_json("", to_json(history)).events
-        started = history[0].attributes
-        workflow_id = started.workflow_id if isinstance(started, WorkflowExecutionStarted) else ""
-        awaited: list[Future[Verdict]] = []
-        for length in lengths:
-            self._count += 1
-            verdict: Future[Verdict] = Future()
-            self._put((WorkflowHistory(f"{self._count}:{workflow_id}", events[:length]), verdict))
-            awaited.append(verdict)
-        return [self._await(verdict) for verdict in awaited]
+        whole = _theirs(history)
+        return self._judge([WorkflowHistory(whole.workflow_id, whole.events[:length]) for length in lengths])
 
-    def judge(self, history: Sequence[Event]) -> Verdict:
-        return self.judge_prefixes(history, [len(history)])[0]
+    def judge(self, histories: Iterable[Sequence[Event]]) -> list[Verdict]:
+        """A verdict for each history."""
+        return self._judge([_theirs(history) for history in histories])
+
+    def _judge(self, histories: Sequence[WorkflowHistory]) -> list[Verdict]:
+        verdicts: list[Verdict] = []
+        while len(verdicts) < len(histories):
+            for verdict in [self._ask(history) for history in histories[len(verdicts) :]]:
+                verdicts.append(self._await(verdict))
+                if verdicts[-1].verdict in {SILENCE, PANIC}:
+                    self._begin()
+                    break
+        return verdicts
+
+    def _ask(self, history: WorkflowHistory) -> Future[Verdict]:
+        self._count += 1
+        verdict: Future[Verdict] = Future()
+        self._put((WorkflowHistory(f"{self._count}:{history.workflow_id}", history.events), verdict))
+        return verdict
 
     def _await(self, verdict: Future[Verdict]) -> Verdict:
         try:
             return verdict.result(self._PATIENCE_SECONDS)
         except TimeoutError:
-            self._begin()
             return Verdict(SILENCE)
 
     async def _serve(self, histories: _Histories) -> None:
-        current: list[Future[Verdict]] = []
+        given: list[Future[Verdict]] = []
+        told: asyncio.Queue[tuple[Future[Verdict], Verdict] | None] = asyncio.Queue()
+        reasons: asyncio.Queue[str] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
 
-        async def given() -> AsyncGenerator[WorkflowHistory]:
+        def panic(why: str) -> None:
+            given[0].set_result(Verdict(PANIC, why=why))
+
+        log = _CoreLog(lambda reason: loop.call_soon_threadsafe(reasons.put_nowait, reason), panic)
+        forwarding = LogForwardingConfig(log, append_log_fields_to_message=False)
+
+        async def give() -> AsyncGenerator[WorkflowHistory]:
             while (what := await histories.get()) is not None:
                 history, verdict = what
-                current[:] = [verdict]
+                given[:] = [verdict]
                 yield history
+
+        async def settle() -> None:
+            while (what := await told.get()) is not None:
+                future, verdict = what
+                why = await reasons.get()
+                for words, said in _SAID.items():
+                    if words in why:
+                        verdict.verdict, verdict.why = said, why
+                future.set_result(verdict)
 
         replayer = Replayer(
             workflows=[Theirs],
             workflow_runner=RecordingRunner(),
             debug_mode=True,  # a machine with much to do is no deadlock
-            runtime=Runtime(telemetry=TelemetryConfig(logging=None)),
+            runtime=Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(_CoreLog.FILTER, forwarding))),
         )
-        async with replayer.workflow_replay_iterator(given()) as results:
+        settling = asyncio.create_task(settle())
+        async with replayer.workflow_replay_iterator(give()) as results:
             async for result in results:
                 failure = result.replay_failure
                 verdict = Verdict(ACCEPTED)
@@ -127,7 +196,9 @@ class Oracle:
                 run = result.history.workflow_id, result.history.run_id
                 verdict.trace = TRACES.pop(run, [[]])[-1]
                 verdict.activations = ACTIVATIONS.pop(run, [])
-                current[0].set_result(verdict)
+                told.put_nowait((given[0], verdict))
+        told.put_nowait(None)
+        await settling
 
 
 _AFTER_STARTED = (
@@ -135,6 +206,7 @@ _AFTER_STARTED = (
     WorkflowTaskFailed,
     WorkflowTaskTimedOut,
     WorkflowExecutionTerminated,
+    WorkflowExecutionTimedOut,
 )
 
 

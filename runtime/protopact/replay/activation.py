@@ -97,14 +97,15 @@ def group_ends(events: Sequence[Event], *, has_updates: bool = False) -> list[in
             where it will be told on replay.
 
     Returns:
-        The index of the last event of each group: a `WorkflowTaskStarted`, or the end of the run. What comes after the
-        last one waits for its next task.
+        The index of the last event of each group: a `WorkflowTaskStarted`, or the end of the run, behind which nothing
+        counts. What comes after the last one waits for its next task.
 
     Raises:
         HistoryError: Something has happened between the start of a task and its end, which no engine writes.
     """
     ends: list[int] = []
     count, saw_command = len(events), False
+    groups: int | None = None
     started: list[int] = []
     deciding = [index for index, event in enumerate(events) if type(event.attributes) in _DECIDING]
     position = 0
@@ -128,6 +129,7 @@ def group_ends(events: Sequence[Event], *, has_updates: bool = False) -> list[in
                     end = _end(events, index, started, saw_command=saw_command)
         elif kind in TERMINAL_EVENTS:
             end = index
+            groups = len(ends) + 1 if groups is None else groups
         else:
             saw_command = True
         if end >= 0:
@@ -136,7 +138,7 @@ def group_ends(events: Sequence[Event], *, has_updates: bool = False) -> list[in
                 position = bisect_right(deciding, end)
             saw_command = False
             started.clear()
-    return ends
+    return ends[:groups]
 
 
 def _end(events: Sequence[Event], index: int, started: Sequence[int], *, saw_command: bool) -> int:

@@ -93,6 +93,7 @@ class CalledActivity(Entry):
         scheduled_event_id: 0 until history has it.
         is_started: History has the start of its last attempt.
         is_cancel_requested: The code has cancelled it.
+        awaits_cancellation: History lacks the request to cancel it, which stands before whatever else becomes of it.
         is_resolved: The code has been told of its end, or will be told in the activation to come.
     """
 
@@ -103,6 +104,7 @@ class CalledActivity(Entry):
         "_task_queue",
         "activity",
         "activity_id",
+        "awaits_cancellation",
         "cancellation_type",
         "is_cancel_requested",
         "is_resolved",
@@ -133,6 +135,7 @@ class CalledActivity(Entry):
         self.scheduled_event_id = 0
         self.is_started = False
         self.is_cancel_requested = False
+        self.awaits_cancellation = False
         self.is_resolved = False
         self.is_withdrawn = False
         self._payloads = payloads
@@ -199,10 +202,16 @@ class ActivityCancellation(Entry):
 
     def __init__(self, activity: CalledActivity) -> None:
         self.cancelled = activity
+        activity.awaits_cancellation = True
 
     def command(self) -> RequestCancelActivityTask:
         """The command."""
         return RequestCancelActivityTask(scheduled_event_id=self.cancelled.scheduled_event_id)
+
+    def meet(self, _ledger: Ledger, _event_id: int, _: ActivityTaskCancelRequested, /) -> bool:
+        """The activity may start and end from now on."""
+        self.cancelled.awaits_cancellation = False
+        return True
 
 
 class StartedTimer(asyncio.TimerHandle, Entry):

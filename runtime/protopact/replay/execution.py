@@ -239,7 +239,7 @@ class Execution:
         # What the code has already answered is compared now, and stays with what comes for the next task.
         self._ledger.checks_ids = True
         answered = begin
-        while answered < count and type(events[answered].attributes) in _ANSWERS:
+        while answered < count and not machines.has_ended and type(events[answered].attributes) in _ANSWERS:
             answered += 1
         machines.apply(events, max(begin, done), answered)
         self._rest, self._rest_done = events[begin:], answered - begin

@@ -272,11 +272,14 @@ class Ledger:
         Raises:
             NondeterminismError: There is no such timer, or the code started it with another id, which Temporal's
                 Replayer, too, notices only now.
+            HistoryError: It has fired before, or the code has cancelled it.
         """
         timer = self.timers.pop(fired.started_event_id, None)
         if timer is None:
             raise self.unexpected(event, "timer", fired.started_event_id)
         self.forget("timer", fired.started_event_id)
+        if timer.cancelled():
+            raise self.impossible(event, "fires a timer that the code has cancelled")
         if timer.timer_id != fired.timer_id:
             raise self.disagree(event, timer)
         timer.is_fired = True
@@ -286,6 +289,8 @@ class Ledger:
         activity = self.activities.get(scheduled_event_id)
         if activity is None:
             raise self.unexpected(event, "activity", scheduled_event_id)
+        if activity.awaits_cancellation:
+            raise self.impossible(event, "stands before the request to cancel its activity, which the code has made")
         return activity
 
     def forget(self, kind: Kind, event_id: int) -> None:
