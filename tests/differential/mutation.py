@@ -1,4 +1,4 @@
-"""Damage to histories: an event is dropped, moved, doubled or altered."""
+"""Damage to histories: an event is dropped, doubled, exchanged, moved or altered."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ class Double(msgspec.Struct, frozen=True):
     event: int
 
 
+class Swap(msgspec.Struct, frozen=True):
+    """An event and the next one change places."""
+
+    event: int
+
+
 class Move(msgspec.Struct, frozen=True):
     """An event comes later, or earlier."""
 
@@ -34,13 +40,14 @@ class Alter(msgspec.Struct, frozen=True):
     to: Literal["next", "other", "none"]
 
 
-Mutation: TypeAlias = Drop | Double | Move | Alter
+Mutation: TypeAlias = Drop | Double | Swap | Move | Alter
 
 _PLACES = st.integers(0, 40)
 MUTATIONS: st.SearchStrategy[Mutation] = st.one_of(
     st.builds(Drop, _PLACES),
     st.builds(Double, _PLACES),
-    st.builds(Move, _PLACES, st.sampled_from([1, -1, 2, -2, 3, 5])),
+    st.builds(Swap, _PLACES),
+    st.builds(Move, _PLACES, st.sampled_from([2, -2, 3, -3, 5])),
     st.builds(Alter, _PLACES, st.integers(0, 12), st.sampled_from(["next", "other", "none"])),
 )
 
@@ -55,6 +62,10 @@ def mutated(history: Sequence[Event], mutation: Mutation) -> list[Event]:
             new = old[:at] + old[at + 1 :]
         case Double():
             new = old[: at + 1] + old[at:]
+        case Swap() if at + 1 < len(old):
+            new = [*old[:at], old[at + 1], old[at], *old[at + 2 :]]
+        case Swap():
+            pass  # there is no next one
         case Move(by=by):
             new = old[:at] + old[at + 1 :]
             new.insert(max(0, min(len(new), at + by)), old[at])

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -54,12 +54,6 @@ class Verdict:
 
 _Given: TypeAlias = tuple[WorkflowHistory, Future[Verdict]]
 _Histories: TypeAlias = asyncio.Queue[_Given | None]
-
-
-def _theirs(history: Sequence[Event]) -> WorkflowHistory:
-    started = history[0].attributes
-    workflow_id = started.workflow_id if isinstance(started, WorkflowExecutionStarted) else ""
-    return WorkflowHistory(workflow_id, WorkflowHistory.from_json("", to_json(history)).events)
 
 
 class _CoreLog(logging.Logger):
@@ -123,34 +117,28 @@ class Oracle:
 
     def judge_prefixes(self, history: Sequence[Event], lengths: Sequence[int]) -> list[Verdict]:
         """A verdict for each of the first so many events."""
-        whole = _theirs(history)
-        return self._judge([WorkflowHistory(whole.workflow_id, whole.events[:length]) for length in lengths])
+        events = WorkflowHistory.from_json("", to_json(history)).events
+        started = history[0].attributes
+        workflow_id = started.workflow_id if isinstance(started, WorkflowExecutionStarted) else ""
+        awaited: list[Future[Verdict]] = []
+        for length in lengths:
+            self._count += 1
+            verdict: Future[Verdict] = Future()
+            self._put((WorkflowHistory(f"{self._count}:{workflow_id}", events[:length]), verdict))
+            awaited.append(verdict)
+        return [self._await(verdict) for verdict in awaited]
 
-    def judge(self, histories: Iterable[Sequence[Event]]) -> list[Verdict]:
-        """A verdict for each history."""
-        return self._judge([_theirs(history) for history in histories])
+    def judge(self, history: Sequence[Event]) -> Verdict:
+        return self.judge_prefixes(history, [len(history)])[0]
 
-    def _judge(self, histories: Sequence[WorkflowHistory]) -> list[Verdict]:
-        verdicts: list[Verdict] = []
-        while len(verdicts) < len(histories):
-            for verdict in [self._ask(history) for history in histories[len(verdicts) :]]:
-                verdicts.append(self._await(verdict))
-                if verdicts[-1].verdict in {SILENCE, PANIC}:
-                    self._begin()
-                    break
-        return verdicts
-
-    def _ask(self, history: WorkflowHistory) -> Future[Verdict]:
-        self._count += 1
-        verdict: Future[Verdict] = Future()
-        self._put((WorkflowHistory(f"{self._count}:{history.workflow_id}", history.events), verdict))
-        return verdict
-
-    def _await(self, verdict: Future[Verdict]) -> Verdict:
+    def _await(self, future: Future[Verdict]) -> Verdict:
         try:
-            return verdict.result(self._PATIENCE_SECONDS)
+            verdict = future.result(self._PATIENCE_SECONDS)
         except TimeoutError:
-            return Verdict(SILENCE)
+            verdict = Verdict(SILENCE)
+        if verdict.verdict in {SILENCE, PANIC}:
+            self._begin()
+        return verdict
 
     async def _serve(self, histories: _Histories) -> None:
         given: list[Future[Verdict]] = []
@@ -210,19 +198,20 @@ _AFTER_STARTED = (
 )
 
 
-def panics(history: Sequence[Event]) -> bool:
-    """Whether the server that Temporal's Replayer plays panics, because no server sends such a history.
+def foreseen(history: Sequence[Event]) -> Verdict | None:
+    """Temporal's verdict where asking costs it a worker: `test_what_is_foreseen` does ask.
 
-    A history begins with its beginning, which names the run, and a task that has started ends before anything else
-    happens.
+    The server that it plays panics of what no server sends: a history begins with its beginning, which names the run,
+    and a task that has started ends before anything else happens. Of a beginning alone it says nothing.
     """
     started = history[0].attributes
     if not isinstance(started, WorkflowExecutionStarted) or not started.original_execution_run_id:
-        return True
-    return any(
-        type(event.attributes) is WorkflowTaskStarted and type(following.attributes) not in _AFTER_STARTED
-        for event, following in pairwise(history)
-    )
+        return Verdict(PANIC)
+    kinds = [type(event.attributes) for event in history]
+    for kind, following in pairwise(kinds):
+        if kind is WorkflowTaskStarted and following not in _AFTER_STARTED:
+            return Verdict(PANIC)
+    return Verdict(SILENCE) if len(history) == 1 else None
 
 
 _REPLAYER = OurReplayer(workflows=[Ours], strict=False)

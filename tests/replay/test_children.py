@@ -399,6 +399,8 @@ judged("a signal that arrives as it is taken back", SignalsBeside, finished(stor
 judged(
     "a signal's answer comes twice", SignalsBeside, asked(SENT).then(arrives("x"), arrives("x")).task().answer(), ERROR
 )
+story = asked(SENT).then(does_not_arrive("x"), arrives("x"))
+judged("a signal that does not arrive, and does", SignalsBeside, story.task().answer(), ERROR)
 
 # Cancelling others.
 
@@ -429,11 +431,19 @@ class Asks(Family):
 
 
 judged("no request", Asks, asked(work("1")), NONDETERMINISM)
+judged("a request's answer comes twice", Asks, asked(OF_X).then(is_asked("x"), is_asked("x")).task().answer(), ERROR)
+story = asked(OF_X).then(is_not_asked("x"), is_asked("x"))
+judged("a request that does not arrive, and does", Asks, story.task().answer(), ERROR)
 
 # Damage.
 
 judged("a child that begins twice", One, asked().then(begins(), begins()).task().answer(), ERROR)
 judged("a child that ends before it begins", One, asked().then(returns()).task().answer(), ERROR)
+judged(
+    "a child that does not begin twice", One, asked().then(does_not_begin(), does_not_begin()).task().answer(), ERROR
+)
+judged("a child that does not begin, and does", One, asked().then(does_not_begin(), begins()).task().answer(), ERROR)
+judged("a child that ends twice, otherwise", One, begun().then(returns(), is_terminated()).task().answer(ends()), ERROR)
 judged("a child that ends twice", One, begun().then(returns(), returns()).task().answer(ends()), ERROR)
 
 

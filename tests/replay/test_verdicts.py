@@ -13,6 +13,7 @@ from tests.replay.stories import (
     Command,
     Program,
     Story,
+    cancels,
     completes,
     ends,
     ends_cancelled,
@@ -159,6 +160,7 @@ def called() -> Story:
 
 judged("a result before a start", OneAtATime, called().completes("1").task().answer(ends()), ERROR)
 judged("a cancellation out of nowhere", OneAtATime, called().is_cancelled("1").task().answer(ends()), ERROR)
+judged("an activity that starts twice", OneAtATime, called().starts("1").returns("1").task().answer(ends()), ERROR)
 judged("two results", OneAtATime, called().returns("1").returns("1").task().answer(ends()), ERROR)
 judged("a result twice", OneAtATime, called().returns("1").completes("1").task().answer(ends()), ERROR)
 TWICE = Story().task().answer(timer("1")).fires("1").fires("1").task().answer(ends())
@@ -169,13 +171,69 @@ TIMER = Story().task().answer(timer("1"))
 judged("a timer of nobody", Sleeps, TIMER.then(fires_nobody).task().answer(ends()), NONDETERMINISM)
 STOPPED = Story().task().answer(timer("1")).finish().task().answer(work("1"), stops("1"))
 judged("a cancelled timer that fires", SleepsAndStops, STOPPED.fires("1").task().answer(), ERROR)
+STOPPING = Story().task().answer(timer("1")).finish().task()
+judged("a timer that fires as it is cancelled", SleepsAndStops, STOPPING.answer().fires("1").task().answer(), ERROR)
+
+
+class Stops(Program):
+    async def run(self) -> None:
+        handle = self.sdk.work("a", "WAIT_CANCELLATION_COMPLETED")
+        await self.sdk.wait_condition(lambda: self.done)
+        handle.cancel()
+        await asyncio.gather(handle, return_exceptions=True)
+
+
+def stopped(*, asks: bool) -> Story:
+    return Story().task().answer(work("1")).finish().task().answer(*([cancels("1")] if asks else []))
+
+
+judged("a request to cancel, and an end", Stops, stopped(asks=True).is_cancelled("1").task().answer(ends()), ACCEPTED)
+judged("no request to cancel, and an end", Stops, stopped(asks=False).is_cancelled("1").task().answer(ends()), ERROR)
+judged("no request to cancel, and a start", Stops, stopped(asks=False).returns("1").task().answer(ends()), ERROR)
+OUT_OF_ORDER = stopped(asks=False).starts("1").then(cancels("1")).task().answer(ends())
+judged("a start before the request to cancel", Stops, OUT_OF_ORDER, ERROR)
 judged("an activity of nobody", OneAtATime, called().then(returns_nobody).task().answer(ends()), NONDETERMINISM)
 judged("a timer for an activity", OneAtATime, called().then(fires_activity).task().answer(ends()), NONDETERMINISM)
 OVER = called().returns("1").then(fires_activity).task().answer(ends())
 judged("a timer for an activity that is over", OneAtATime, OVER, NONDETERMINISM)
 judged("an answer of no task", OneAtATime, called().answer().returns("1").task().answer(ends()), ERROR)
 judged("an event after the end", Nothing, Story().task().answer(ends()).nudge("a"), ACCEPTED)
+judged("an end after the end", Nothing, Story().task().answer(ends(), ends()), ACCEPTED)
+judged("a task after the end", Nothing, Story().task().answer(ends()).task().answer(work("1")), ACCEPTED)
 judged("an event after a termination", Waits, Story().task().answer().terminates().nudge("a"), ERROR)
+
+# Workflow tasks.
+
+
+def starts_again(story: Story) -> ev.Attributes:
+    return ev.WorkflowTaskStarted(scheduled_event_id=story.started - 1)
+
+
+def completes_again(story: Story) -> ev.Attributes:
+    return ev.WorkflowTaskCompleted(scheduled_event_id=story.started - 1, started_event_id=story.started)
+
+
+def before_it_starts() -> Story:
+    return Story().then(lambda _: ev.WorkflowTaskScheduled(task_queue="histories")).nudge("a").then(is_started)
+
+
+def is_started(_: Story) -> ev.Attributes:
+    return ev.WorkflowTaskStarted(scheduled_event_id=2)
+
+
+def is_completed(_: Story) -> ev.Attributes:
+    return ev.WorkflowTaskCompleted(scheduled_event_id=2, started_event_id=4, core_used_flags=(1, 2, 3, 4))
+
+
+judged("a signal before the task starts", Waits, before_it_starts().then(is_completed).finish().task(), ACCEPTED)
+story = Story().task().fails().then(starts_again).answer(work("1")).returns("1").task().answer(ends())
+judged("a task that starts again after it failed", OneAtATime, story, ERROR)
+story = Story().task().times_out().then(starts_again).answer(work("1")).returns("1").task().answer(ends())
+judged("a task that starts again after it timed out", OneAtATime, story, ERROR)
+story = Story().task().answer(work("1")).then(starts_again).answer().returns("1").task().answer(ends())
+judged("a task that starts again after it completed", OneAtATime, story, ERROR)
+story = Story().task().answer(work("1")).then(completes_again).returns("1").task().answer(ends())
+judged("a task that completes twice", OneAtATime, story, ERROR)
 
 
 @pytest.mark.parametrize("name", CASES)
