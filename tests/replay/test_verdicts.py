@@ -13,6 +13,7 @@ from tests.replay.stories import (
     Command,
     Program,
     Story,
+    accepts,
     cancels,
     completes,
     ends,
@@ -167,6 +168,15 @@ TWICE = Story().task().answer(timer("1")).fires("1").fires("1").task().answer(en
 judged("a timer that fires twice", Sleeps, TWICE, ERROR)
 WAITS = Story().task().answer().nudge("a").task()
 judged("an update completed out of nowhere", Waits, WAITS.answer(completes("u")), NONDETERMINISM)
+
+
+class AddsInTheEnd(Program):
+    async def add(self, note: str) -> None:
+        await self.sdk.wait_condition(lambda: self.done)
+
+
+ACCEPTED_TWICE = Story().task().answer(accepts("u"), accepts("u")).finish().task().answer(completes("u"), ends())
+judged("an update accepted twice", AddsInTheEnd, ACCEPTED_TWICE, NONDETERMINISM)
 TIMER = Story().task().answer(timer("1"))
 judged("a timer of nobody", Sleeps, TIMER.then(fires_nobody).task().answer(ends()), NONDETERMINISM)
 STOPPED = Story().task().answer(timer("1")).finish().task().answer(work("1"), stops("1"))

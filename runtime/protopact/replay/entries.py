@@ -326,9 +326,11 @@ class AcceptedUpdate(Entry):
         return AcceptUpdate(request=self._request, sequencing_event_id=self._sequencing_event_id)
 
     def meet(self, ledger: Ledger, event_id: int, attributes: WorkflowExecutionUpdateAccepted, /) -> bool:
-        """The update is known by its event from now on."""
-        ledger.accepted[self._request.update_id] = event_id
-        return attributes.protocol_instance_id in {"", self._request.update_id}
+        """The update is known by its event from now on; one that is open is not accepted again."""
+        update_id = self._request.update_id
+        is_open = update_id in ledger.accepted
+        ledger.accepted[update_id] = event_id
+        return not is_open and attributes.protocol_instance_id in {"", update_id}
 
 
 class CompletedUpdate(Entry):
