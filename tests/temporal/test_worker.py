@@ -354,6 +354,17 @@ async def test_a_tuner_says_how_many_threads_there_are(temporal_server: DevServe
         await soon(lab.Client(engine).execute_free(text("x"), id=f"meeting-{uuid4()}"))
 
 
+async def test_an_engine_that_closes_stops_its_workers(temporal_server: DevServer) -> None:
+    engine = connect(temporal_server.url)
+    await engine.open()
+    block = engine.worker(workflows=[Greeter], activities=[Lab()], temporal=UNSANDBOXED)
+    await block.__aenter__()
+    assert any(task.get_name().startswith("worker of") for task in asyncio.all_tasks())
+    await soon(engine.close())
+    assert not any(task.get_name().startswith("worker of") for task in asyncio.all_tasks())
+    await soon(block.__aexit__(None, None, None))
+
+
 async def test_a_worker_that_fails_ends_its_block(temporal_server: DevServer) -> None:
     failing = asyncio.Event()
 

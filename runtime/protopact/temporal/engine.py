@@ -82,6 +82,7 @@ class TemporalEngine(Engine):
         self._converter = PayloadConverter(encoding)
         self._interceptors = tuple(interceptors)
         self._opened: tuple[Session, asyncio.AbstractEventLoop, int] | None = None
+        self._stops: list[Callable[[], Awaitable[None]]] = []
         self._start = chain(self._interceptors, "start_workflow", self._do_start)
         self._signal = chain(self._interceptors, "signal_workflow", self._do_signal)
         self._signal_with_start = chain(self._interceptors, "signal_with_start", self._do_signal_with_start)
@@ -138,9 +139,17 @@ class TemporalEngine(Engine):
         await self.close()
 
     async def close(self) -> None:
-        """Let go of the connection. Idempotent; a client that was given stays open."""
-        if self._opened is not None:
-            session = self._opened[0]
+        """Stop the workers that still serve, let go of the connection. Idempotent.
+
+        A client that was given stays open.
+        """
+        if self._opened is None:
+            return
+        session = self._opened[0]
+        try:
+            for stop in list(self._stops):
+                await stop()
+        finally:
             self._opened = None
             await session.close()
 
@@ -365,7 +374,9 @@ class TemporalEngine(Engine):
 
     def run_worker(self, options: WorkerOptions) -> AbstractAsyncContextManager[None]:
         """See `Engine`."""
-        return serve(self.client, options, converter=self._converter, interceptors=self._interceptors)
+        return serve(
+            self.client, options, converter=self._converter, interceptors=self._interceptors, stops=self._stops
+        )
 
 
 def _quoted(value: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -43,14 +43,16 @@ async def serve(
     *,
     converter: PayloadConverter,
     interceptors: Sequence[Interceptor] = (),
+    stops: list[Callable[[], Awaitable[None]]],
 ) -> AsyncGenerator[None]:
-    """Serve workflows and activities while the context is open.
+    """Serve workflows and activities while the context is open, or until it is told to stop.
 
     Args:
         client: Connected client of the SDK.
         options: What is served, and how.
         converter: Messages to payloads and back.
         interceptors: Interceptors of ours, the first one outermost.
+        stops: What stops it is in there while the context is open.
 
     Raises:
         RegistrationError: What was given cannot be served.
@@ -60,12 +62,15 @@ async def serve(
     worker = _Worker(client, options, converter, interceptors)
     await worker.register()
     worker.start()
+    stops.append(worker.stop)
     try:
         async with Termination(worker.stop, handles_signals=options.handle_signals):
             yield
     except asyncio.CancelledError:
         worker.raise_if_failed()
         raise
+    finally:
+        stops.remove(worker.stop)
     worker.raise_if_failed()
 
 
@@ -179,7 +184,7 @@ class _Worker:
             self._tasks.append(task)
 
     async def stop(self) -> None:
-        """Stop to serve: activities have the grace period to end."""
+        """Stop to serve: activities have the grace period to end. Idempotent."""
         self._body = None
         # A worker that a plugin kept from running never says that it has shut down; its task has ended all the same.
         requests = [asyncio.create_task(worker.shutdown()) for worker in self._workers]
