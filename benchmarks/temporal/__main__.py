@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--activities", type=int, default=200)
-    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--minutes", type=float, default=4)
     arguments = parser.parse_args()
     print(
         f"Python {platform.python_version()}, temporalio {version('temporalio')}, protobuf {version('protobuf')}, "

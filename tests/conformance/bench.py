@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
 
 import pytest
@@ -32,12 +35,15 @@ from protopact.payload import Encoding, PayloadCodec
 from protopact.policy import RetryPolicy, StartOptions
 from protopact.temporal import TemporalWorkerOptions
 
+ROOT = Path(__file__).parents[2]
+
 T = TypeVar("T")
 A = TypeVar("A", bound=Attributes)
 
 ONCE = RetryPolicy(maximum_attempts=1)
 # Classes made in a test cannot be imported anew, as the sandbox does. Its own cases are in tests/temporal.
-UNSANDBOXED = TemporalWorkerOptions(sandboxed=False)
+# The SDK holds heartbeats back for four fifths of their time-out otherwise, which leaves little of a short one.
+UNSANDBOXED = TemporalWorkerOptions(sandboxed=False, max_heartbeat_throttle_interval=timedelta(milliseconds=100))
 # Core answers nothing when a task fails again, so that the server tries once more when the task has timed out.
 QUICKLY = timedelta(seconds=1)
 LASTING = pytest.mark.parametrize(
@@ -216,6 +222,11 @@ class Bench:
     def interceptors(self) -> Sequence[Interceptor]:
         """What runs around the workflows of this bench, for replays."""
         return [Routing(self.place.name)]
+
+    async def dying_worker(self) -> subprocess.Popen[bytes]:
+        """A process that serves activities on the test's queue, and ends with 1 in the middle of a Beat."""
+        program = [sys.executable, "-m", "tests.conformance.dying_worker", self.place.url, self.place.name]
+        return await asyncio.to_thread(subprocess.Popen[bytes], program, cwd=ROOT)
 
     async def until_other_run(self, handle: WorkflowHandle[Any], run_id: str) -> None:
         """Wait until a run has closed, or gone on as another one."""

@@ -336,22 +336,26 @@ async def test_what_the_contract_declares_is_what_a_child_has(bench: Bench) -> N
 # -- a parent's end
 
 
-@pytest.mark.parametrize("policy", ParentClosePolicy)
 @pytest.mark.parametrize("end", ["completes", "is terminated", "is cancelled", "times out"])
-async def test_a_parent_ends_before_its_child(bench: Bench, end: str, policy: ParentClosePolicy) -> None:
+async def test_a_parent_ends_before_its_children(bench: Bench, end: str) -> None:
     async def code(request: Text) -> Text:
-        await suite.Free.start_child(text("c"), id=bench.id("c"), parent_close_policy=policy)
+        await asyncio.gather(
+            *(
+                suite.Free.start_child(text("c"), id=bench.id(policy.name), parent_close_policy=policy)
+                for policy in ParentClosePolicy
+            )
+        )
         if end != "completes":
             await workflow.sleep(3600)
         return request
 
     async with bench.worker(parent(code), Child):
         handle = await start(bench, run_timeout=millis(1500) if end == "times out" else None)
-        child = bench.client.free_handle(bench.id("c"))
         if end != "completes":
 
             async def begun() -> bool:
-                return "ChildWorkflowExecutionStarted" in kinds(await handle.history())
+                found = kinds(await handle.history())
+                return found.count("ChildWorkflowExecutionStarted") == len(ParentClosePolicy)
 
             await until(begun)
         if end == "is terminated":
@@ -359,16 +363,17 @@ async def test_a_parent_ends_before_its_child(bench: Bench, end: str, policy: Pa
         elif end == "is cancelled":
             await handle.cancel()
         await soon(asyncio.wait([asyncio.create_task(handle.result())]))
-        if policy is ParentClosePolicy.ABANDON:
-            assert (await child.describe()).status is WorkflowStatus.RUNNING, "a child that outlives its parent"
-            await child.go(text("on"))
-            assert (await soon(child.result())).value == "c on"
-        elif policy is ParentClosePolicy.TERMINATE:
-            await status(child, WorkflowStatus.TERMINATED)
-            assert find(await child.history(), ev.WorkflowExecutionTerminated).reason == "by parent close policy"
-        else:
-            await status(child, WorkflowStatus.CANCELED)
-            assert "WorkflowExecutionCancelRequested" in kinds(await child.history())
+        terminated, abandoned, cancelled = (
+            bench.client.free_handle(bench.id(policy.name))
+            for policy in (ParentClosePolicy.TERMINATE, ParentClosePolicy.ABANDON, ParentClosePolicy.REQUEST_CANCEL)
+        )
+        await status(terminated, WorkflowStatus.TERMINATED)
+        assert find(await terminated.history(), ev.WorkflowExecutionTerminated).reason == "by parent close policy"
+        await status(cancelled, WorkflowStatus.CANCELED)
+        assert "WorkflowExecutionCancelRequested" in kinds(await cancelled.history())
+        assert (await abandoned.describe()).status is WorkflowStatus.RUNNING, "a child that outlives its parent"
+        await abandoned.go(text("on"))
+        assert (await soon(abandoned.result())).value == "c on"
 
 
 @pytest.mark.parametrize("policy", ParentClosePolicy)

@@ -214,18 +214,18 @@ async def test_its_time_outs_go_on(bench: Bench) -> None:
 
 async def test_heartbeats_from_outside_keep_it_alive(bench: Bench) -> None:
     lab = Leaving()
-    options = {"heartbeat_timeout": millis(1500), "retry_policy": SOON_AGAIN}
+    options = {"heartbeat_timeout": millis(1000), "retry_policy": SOON_AGAIN}
     async with bench.worker(calling(**options), activities=[lab]):
         handle = await bench.start("a")
         outside = of(bench.engine, (await soon(lab.left.get())).task_token)
-        for part in range(6):
+        for part in range(5):
             await outside.heartbeat(f"part {part}")
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.3)
         assert lab.left.empty()
         again = of(bench.engine, (await soon(lab.left.get())).task_token)  # nobody heartbeats any more
         await again.complete(text("b"))
         assert (await soon(handle.result())).value == "b"
-    assert lab.details == [None, "part 5"]
+    assert lab.details == [None, "part 4"]
 
 
 async def test_a_cancellation_is_told_to_heartbeats(bench: Bench) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 from tests.conformance.bench import ONCE, QUICKLY, Bench, Lab, Waiting, find, kinds, millis, running, soon, text, until
@@ -190,14 +189,14 @@ async def test_a_plain_def(bench: Bench) -> None:
 async def test_a_task_longer_than_its_time_out_is_kept_alive(bench: Bench) -> None:
     class Lingering(Lab):
         async def echo(self, request: Text) -> Text:
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(0.8)
             return text("done")
 
     async def code(request: Text) -> Text:
         return await suite.Local.echo(request)
 
     async with bench.worker(running(code), activities=[Lingering()]):
-        assert await bench.run(task_timeout=timedelta(seconds=1)) == "done"
+        assert await bench.run(task_timeout=millis(500)) == "done"
 
 
 # -- side effects

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from tests.conformance.bench import LASTING, ONCE, Bench, Chain, Lab, Waiting, kinds, millis, running, soon, text, until
@@ -326,9 +323,8 @@ async def test_an_only_attempt_whose_worker_died_is_not_made_again(bench: Bench)
     async def code(request: Text) -> Text:
         return await suite.beat(request, heartbeat_timeout=timedelta(seconds=1), retry_policy=ONCE)
 
-    program = [sys.executable, "-m", "tests.conformance.dying_worker", bench.place.url, bench.place.name]
     async with bench.worker(running(code)):
-        dying = await asyncio.to_thread(subprocess.Popen[bytes], program, cwd=Path(__file__).parents[2])
+        dying = await bench.dying_worker()
         handle = await bench.start("a")
         assert await asyncio.to_thread(dying.wait, 60) == 1, "in the middle of the attempt"
     alive = Resumed()

@@ -80,11 +80,11 @@ async def test_heartbeats_extend_their_own_deadline_only(bench: Bench) -> None:
             while True:
                 self.beats += 1
                 activity.heartbeat(text(str(self.beats)))
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.02)
 
     async def code(request: Text) -> Text:
         return await suite.beat(
-            request, heartbeat_timeout=millis(400), start_to_close_timeout=millis(1200), retry_policy=ONCE
+            request, heartbeat_timeout=millis(500), start_to_close_timeout=millis(800), retry_policy=ONCE
         )
 
     diligent = Diligent()
@@ -92,7 +92,7 @@ async def test_heartbeats_extend_their_own_deadline_only(bench: Bench) -> None:
         handle = await bench.start()
         _, timeout = await timeout_of(handle)
     assert timeout.type is TimeoutType.START_TO_CLOSE
-    assert diligent.beats > 10
+    assert diligent.beats > 5
 
 
 async def test_details_of_the_last_heartbeat_reach_the_next_attempt(bench: Bench) -> None:
@@ -217,8 +217,8 @@ async def test_a_run_time_out(bench: Bench) -> None:
 
 
 async def test_an_execution_time_out_without_any_worker(bench: Bench) -> None:
-    handle = await bench.start(execution_timeout=millis(200))
-    await asyncio.sleep(0.2)
+    handle = await bench.start(execution_timeout=millis(50))
+    await asyncio.sleep(0.3)
     async with bench.worker(Waiting):
         with pytest.raises(WorkflowFailedError) as raised:
             await soon(handle.result())
