@@ -31,10 +31,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class _Type:
-    """A message or enum: its canonical form as JSON and what its fields reach."""
+    """A message or enum: its name and canonical form as a member of a JSON object, and names of what it reaches."""
 
     text: str
-    reaches: tuple[Descriptor | EnumDescriptor, ...] = ()
+    reaches: tuple[str, ...] = ()
 
 
 class Digester:
@@ -58,23 +58,33 @@ class Digester:
             "elements": [_form(element) for element in elements],
         }
         # As the JSON of one object; each type is written once, however many services reach it.
-        types = ",".join(f"{_json(name)}:{text}" for name, text in sorted(self._closure(elements).items()))
+        types = ",".join(text for _, text in sorted(self._closure(elements).items()))
         return sha256(f'{_json(contract)[:-1]},"types":{{{types}}}}}'.encode()).hexdigest()
 
     def _closure(self, elements: Iterable[Element]) -> dict[str, str]:
-        pending: list[Descriptor | EnumDescriptor] = [message.descriptor for message in _messages(elements)]
+        messages = [message.descriptor for message in _messages(elements)]
+        self._learn(messages)
+        pending = [descriptor.full_name for descriptor in messages]
         closure: dict[str, str] = {}
+        while pending:
+            name = pending.pop()
+            known = self._types.get(name)
+            if known is not None and name not in closure:
+                closure[name] = known.text
+                pending += known.reaches
+        return closure
+
+    def _learn(self, messages: Iterable[Descriptor]) -> None:
+        """Take in messages and what they reach, but for those of google."""
+        pending: list[Descriptor | EnumDescriptor] = [*messages]
         while pending:
             descriptor = pending.pop()
             name = descriptor.full_name
-            if name in closure or name.startswith("google.protobuf."):
-                continue
-            known = self._types.get(name)
-            if known is None:
-                known = self._types[name] = _type(descriptor)
-            closure[name] = known.text
-            pending += known.reaches
-        return closure
+            if name not in self._types and not name.startswith("google.protobuf."):
+                reached = _reached(descriptor)
+                text = f"{_json(name)}:{_form_of(descriptor)}"
+                self._types[name] = _Type(text, tuple(each.full_name for each in reached))
+                pending += reached
 
 
 def options(element: Element) -> dict[str, Form]:
@@ -90,16 +100,18 @@ def _messages(elements: Iterable[Element]) -> Iterator[Message]:
                 yield from (handler.request, handler.response)
 
 
-def _type(descriptor: Descriptor | EnumDescriptor) -> _Type:
+def _reached(descriptor: Descriptor | EnumDescriptor) -> list[Descriptor | EnumDescriptor]:
+    if isinstance(descriptor, EnumDescriptor):
+        return []
+    reached = (member.message_type or member.enum_type for member in descriptor.fields)
+    return [type_ for type_ in reached if type_ is not None]
+
+
+def _form_of(descriptor: Descriptor | EnumDescriptor) -> str:
     if isinstance(descriptor, EnumDescriptor):
         values: list[Form] = [[value.name, value.number] for value in sorted(descriptor.values, key=_number)]
-        return _Type(_json([descriptor.is_closed, values]))
-    members = descriptor.fields
-    reached = (member.message_type or member.enum_type for member in members)
-    return _Type(
-        _json([_field(member) for member in sorted(members, key=_number)]),
-        tuple(type_ for type_ in reached if type_ is not None),
-    )
+        return _json([descriptor.is_closed, values])
+    return _json([_field(member) for member in sorted(descriptor.fields, key=_number)])
 
 
 def _json(form: Form) -> str:
