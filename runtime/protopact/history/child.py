@@ -21,7 +21,9 @@ __all__ = [
 ]
 
 
-class StartChildWorkflowExecutionInitiated(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class StartChildWorkflowExecutionInitiated(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True
+):
     """The workflow asked for a child."""
 
     namespace: str = ""
@@ -43,7 +45,9 @@ class StartChildWorkflowExecutionInitiated(msgspec.Struct, frozen=True, omit_def
     priority: Priority | None = None
 
 
-class StartChildWorkflowExecutionFailed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class StartChildWorkflowExecutionFailed(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True
+):
     """The child could not be started. `cause` is spelt without its prefix: `WORKFLOW_ALREADY_EXISTS`."""
 
     namespace: str = ""
@@ -54,7 +58,7 @@ class StartChildWorkflowExecutionFailed(msgspec.Struct, frozen=True, omit_defaul
     workflow_task_completed_event_id: int = 0
 
 
-class ChildWorkflowExecutionStarted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class ChildWorkflowExecutionStarted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The child began."""
 
     namespace: str = ""
@@ -65,7 +69,9 @@ class ChildWorkflowExecutionStarted(msgspec.Struct, frozen=True, omit_defaults=T
     header: Headers = {}
 
 
-class ChildWorkflowExecutionCompleted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class ChildWorkflowExecutionCompleted(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True
+):
     """The child returned."""
 
     result: Payloads = ()
@@ -77,7 +83,7 @@ class ChildWorkflowExecutionCompleted(msgspec.Struct, frozen=True, omit_defaults
     started_event_id: int = 0
 
 
-class ChildWorkflowExecutionFailed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class ChildWorkflowExecutionFailed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The child failed."""
 
     failure: Failure | None = None
@@ -90,7 +96,7 @@ class ChildWorkflowExecutionFailed(msgspec.Struct, frozen=True, omit_defaults=Tr
     retry_state: str = ""
 
 
-class ChildWorkflowExecutionCanceled(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class ChildWorkflowExecutionCanceled(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The child ended as a cancellation asked."""
 
     details: Payloads = ()
@@ -102,7 +108,7 @@ class ChildWorkflowExecutionCanceled(msgspec.Struct, frozen=True, omit_defaults=
     started_event_id: int = 0
 
 
-class ChildWorkflowExecutionTimedOut(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class ChildWorkflowExecutionTimedOut(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The child passed its run or execution time-out."""
 
     namespace: str = ""
@@ -114,7 +120,9 @@ class ChildWorkflowExecutionTimedOut(msgspec.Struct, frozen=True, omit_defaults=
     retry_state: str = ""
 
 
-class ChildWorkflowExecutionTerminated(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class ChildWorkflowExecutionTerminated(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True
+):
     """The child was terminated."""
 
     namespace: str = ""

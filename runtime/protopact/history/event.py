@@ -2,7 +2,8 @@
 
 Field names are those of the protobuf messages; enums are spelt as in protobuf without their prefix (`ALLOW_DUPLICATE`);
 times and durations are nanoseconds. An attributes class stands for its event type: `EVENT_TYPE_TIMER_STARTED` is
-`TimerStarted`. A field that is absent has its default, as in protobuf.
+`TimerStarted`. A field that is absent has its default, as in protobuf. The garbage collector passes over the structs:
+they are frozen, cannot hold each other in a circle, and a history has many of them.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ __all__ = [
 ]
 
 
-class WorkflowExecutionStarted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowExecutionStarted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """A run began."""
 
     workflow_type: str = ""
@@ -123,7 +124,7 @@ class WorkflowExecutionStarted(msgspec.Struct, frozen=True, omit_defaults=True, 
     priority: Priority | None = None
 
 
-class WorkflowExecutionCompleted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowExecutionCompleted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The run returned."""
 
     result: Payloads = ()
@@ -131,7 +132,7 @@ class WorkflowExecutionCompleted(msgspec.Struct, frozen=True, omit_defaults=True
     new_execution_run_id: str = ""
 
 
-class WorkflowExecutionFailed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowExecutionFailed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The run failed."""
 
     failure: Failure | None = None
@@ -140,21 +141,23 @@ class WorkflowExecutionFailed(msgspec.Struct, frozen=True, omit_defaults=True, t
     new_execution_run_id: str = ""
 
 
-class WorkflowExecutionTimedOut(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowExecutionTimedOut(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The run passed its run or execution time-out."""
 
     retry_state: str = ""
     new_execution_run_id: str = ""
 
 
-class WorkflowExecutionCanceled(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowExecutionCanceled(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The run ended as a cancellation asked."""
 
     details: Payloads = ()
     workflow_task_completed_event_id: int = 0
 
 
-class WorkflowExecutionContinuedAsNew(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowExecutionContinuedAsNew(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True
+):
     """The run ended, and another one goes on from it."""
 
     new_execution_run_id: str = ""
@@ -173,7 +176,7 @@ class WorkflowExecutionContinuedAsNew(msgspec.Struct, frozen=True, omit_defaults
     search_attributes: dict[str, Payload] = {}
 
 
-class WorkflowExecutionTerminated(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowExecutionTerminated(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The run was terminated."""
 
     reason: str = ""
@@ -181,7 +184,7 @@ class WorkflowExecutionTerminated(msgspec.Struct, frozen=True, omit_defaults=Tru
     identity: str = ""
 
 
-class WorkflowExecutionSignaled(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowExecutionSignaled(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """A signal arrived."""
 
     signal_name: str = ""
@@ -191,7 +194,9 @@ class WorkflowExecutionSignaled(msgspec.Struct, frozen=True, omit_defaults=True,
     request_id: str = ""
 
 
-class WorkflowExecutionCancelRequested(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowExecutionCancelRequested(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True
+):
     """Somebody asked the run to cancel."""
 
     cause: str = ""
@@ -199,7 +204,7 @@ class WorkflowExecutionCancelRequested(msgspec.Struct, frozen=True, omit_default
     external_initiated_event_id: int = 0
 
 
-class UpdateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class UpdateRequest(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """`temporal.api.update.v1.Request` with its metadata."""
 
     update_id: str = ""
@@ -209,14 +214,18 @@ class UpdateRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     header: Headers = {}
 
 
-class WorkflowExecutionUpdateAdmitted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowExecutionUpdateAdmitted(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True
+):
     """An update reached the run before a worker saw it: a reset or another cluster brought it along."""
 
     request: UpdateRequest | None = None
     origin: str = ""
 
 
-class WorkflowExecutionUpdateAccepted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowExecutionUpdateAccepted(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True
+):
     """The workflow accepted an update."""
 
     protocol_instance_id: str = ""
@@ -225,7 +234,9 @@ class WorkflowExecutionUpdateAccepted(msgspec.Struct, frozen=True, omit_defaults
     accepted_request: UpdateRequest | None = None
 
 
-class WorkflowExecutionUpdateCompleted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowExecutionUpdateCompleted(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True
+):
     """An accepted update completed: with `success`, or with `failure`."""
 
     update_id: str = ""
@@ -234,7 +245,7 @@ class WorkflowExecutionUpdateCompleted(msgspec.Struct, frozen=True, omit_default
     failure: Failure | None = None
 
 
-class WorkflowTaskScheduled(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowTaskScheduled(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """A workflow task waits for a worker."""
 
     task_queue: str = ""
@@ -242,7 +253,7 @@ class WorkflowTaskScheduled(msgspec.Struct, frozen=True, omit_defaults=True, tag
     attempt: int = 1
 
 
-class WorkflowTaskStarted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowTaskStarted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """A worker took the workflow task."""
 
     scheduled_event_id: int = 0
@@ -252,7 +263,7 @@ class WorkflowTaskStarted(msgspec.Struct, frozen=True, omit_defaults=True, tag=T
     suggest_continue_as_new: bool = False
 
 
-class WorkflowTaskCompleted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowTaskCompleted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The workflow task's commands were taken."""
 
     scheduled_event_id: int = 0
@@ -268,7 +279,7 @@ class WorkflowTaskCompleted(msgspec.Struct, frozen=True, omit_defaults=True, tag
     deployment_build_id: str = ""
 
 
-class WorkflowTaskFailed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowTaskFailed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The workflow task failed and is tried again. `cause` is spelt without its prefix: `NON_DETERMINISTIC_ERROR`."""
 
     scheduled_event_id: int = 0
@@ -281,7 +292,7 @@ class WorkflowTaskFailed(msgspec.Struct, frozen=True, omit_defaults=True, tag=Tr
     fork_event_version: int = 0
 
 
-class WorkflowTaskTimedOut(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowTaskTimedOut(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The workflow task passed its time-out and is tried again."""
 
     scheduled_event_id: int = 0
@@ -289,7 +300,7 @@ class WorkflowTaskTimedOut(msgspec.Struct, frozen=True, omit_defaults=True, tag=
     timeout_type: str = ""
 
 
-class ActivityTaskScheduled(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class ActivityTaskScheduled(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The workflow called an activity."""
 
     activity_id: str = ""
@@ -306,7 +317,7 @@ class ActivityTaskScheduled(msgspec.Struct, frozen=True, omit_defaults=True, tag
     priority: Priority | None = None
 
 
-class ActivityTaskStarted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class ActivityTaskStarted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The last attempt of the activity started; written when the activity ends, as Temporal does."""
 
     scheduled_event_id: int = 0
@@ -316,7 +327,7 @@ class ActivityTaskStarted(msgspec.Struct, frozen=True, omit_defaults=True, tag=T
     last_failure: Failure | None = None
 
 
-class ActivityTaskCompleted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class ActivityTaskCompleted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The activity returned."""
 
     result: Payloads = ()
@@ -325,7 +336,7 @@ class ActivityTaskCompleted(msgspec.Struct, frozen=True, omit_defaults=True, tag
     identity: str = ""
 
 
-class ActivityTaskFailed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class ActivityTaskFailed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The activity failed for good."""
 
     failure: Failure | None = None
@@ -335,7 +346,7 @@ class ActivityTaskFailed(msgspec.Struct, frozen=True, omit_defaults=True, tag=Tr
     retry_state: str = ""
 
 
-class ActivityTaskTimedOut(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class ActivityTaskTimedOut(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The activity passed a time-out for good; the failure holds which."""
 
     failure: Failure | None = None
@@ -344,14 +355,14 @@ class ActivityTaskTimedOut(msgspec.Struct, frozen=True, omit_defaults=True, tag=
     retry_state: str = ""
 
 
-class ActivityTaskCancelRequested(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class ActivityTaskCancelRequested(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The workflow asked to cancel an activity."""
 
     scheduled_event_id: int = 0
     workflow_task_completed_event_id: int = 0
 
 
-class ActivityTaskCanceled(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class ActivityTaskCanceled(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The activity ended as the cancellation asked."""
 
     details: Payloads = ()
@@ -361,7 +372,7 @@ class ActivityTaskCanceled(msgspec.Struct, frozen=True, omit_defaults=True, tag=
     identity: str = ""
 
 
-class TimerStarted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class TimerStarted(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The workflow started a timer."""
 
     timer_id: str = ""
@@ -369,14 +380,14 @@ class TimerStarted(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw
     workflow_task_completed_event_id: int = 0
 
 
-class TimerFired(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class TimerFired(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """A timer fired."""
 
     timer_id: str = ""
     started_event_id: int = 0
 
 
-class TimerCanceled(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class TimerCanceled(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The workflow cancelled a timer."""
 
     timer_id: str = ""
@@ -385,7 +396,7 @@ class TimerCanceled(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, k
     identity: str = ""
 
 
-class MarkerRecorded(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class MarkerRecorded(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The worker noted something: a patch, or the outcome of a local activity."""
 
     marker_name: str = ""
@@ -395,21 +406,21 @@ class MarkerRecorded(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, 
     failure: Failure | None = None
 
 
-class UpsertWorkflowSearchAttributes(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class UpsertWorkflowSearchAttributes(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The workflow set search attributes."""
 
     workflow_task_completed_event_id: int = 0
     search_attributes: dict[str, Payload] = {}
 
 
-class WorkflowPropertiesModified(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class WorkflowPropertiesModified(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True):
     """The workflow set entries of its memo."""
 
     workflow_task_completed_event_id: int = 0
     upserted_memo: dict[str, Payload] = {}
 
 
-class Ignorable(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class Ignorable(msgspec.Struct, frozen=True, gc=False, tag=True, kw_only=True):
     """An event of a type that this version does not know, and of which history says that a worker may ignore it.
 
     `event_type` is spelt without its prefix. Its attributes are not kept.
@@ -467,14 +478,14 @@ Attributes: TypeAlias = (
 )
 
 
-class UserMetadata(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class UserMetadata(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """`temporal.api.sdk.v1.UserMetadata`: words for people, which change nothing."""
 
     summary: Payload | None = None
     details: Payload | None = None
 
 
-class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One event of a history.
 
     Attributes:

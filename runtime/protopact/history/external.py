@@ -16,7 +16,9 @@ __all__ = [
 ]
 
 
-class SignalExternalWorkflowExecutionInitiated(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class SignalExternalWorkflowExecutionInitiated(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True
+):
     """The workflow asked to signal another one."""
 
     workflow_task_completed_event_id: int = 0
@@ -29,7 +31,9 @@ class SignalExternalWorkflowExecutionInitiated(msgspec.Struct, frozen=True, omit
     header: Headers = {}
 
 
-class SignalExternalWorkflowExecutionFailed(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class SignalExternalWorkflowExecutionFailed(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True
+):
     """The signal could not be sent. `cause` is spelt without its prefix: `EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND`."""
 
     cause: str = ""
@@ -40,7 +44,9 @@ class SignalExternalWorkflowExecutionFailed(msgspec.Struct, frozen=True, omit_de
     initiated_event_id: int = 0
 
 
-class ExternalWorkflowExecutionSignaled(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class ExternalWorkflowExecutionSignaled(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True
+):
     """The other workflow has the signal."""
 
     initiated_event_id: int = 0
@@ -50,7 +56,7 @@ class ExternalWorkflowExecutionSignaled(msgspec.Struct, frozen=True, omit_defaul
 
 
 class RequestCancelExternalWorkflowExecutionInitiated(
-    msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True
 ):
     """The workflow asked to cancel another one, a child or not."""
 
@@ -63,7 +69,7 @@ class RequestCancelExternalWorkflowExecutionInitiated(
 
 
 class RequestCancelExternalWorkflowExecutionFailed(
-    msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True
 ):
     """The other workflow could not be asked. `cause` is spelt as in `SignalExternalWorkflowExecutionFailed`."""
 
@@ -75,7 +81,9 @@ class RequestCancelExternalWorkflowExecutionFailed(
     initiated_event_id: int = 0
 
 
-class ExternalWorkflowExecutionCancelRequested(msgspec.Struct, frozen=True, omit_defaults=True, tag=True, kw_only=True):
+class ExternalWorkflowExecutionCancelRequested(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag=True, kw_only=True
+):
     """The other workflow has been asked to cancel."""
 
     initiated_event_id: int = 0

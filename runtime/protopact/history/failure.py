@@ -21,7 +21,9 @@ __all__ = [
 ]
 
 
-class ApplicationFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="application"):
+class ApplicationFailureInfo(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="kind", tag="application"
+):
     """User code failed."""
 
     type: str = ""
@@ -31,39 +33,43 @@ class ApplicationFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, ta
     category: str = ""
 
 
-class TimeoutFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="timeout"):
+class TimeoutFailureInfo(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="kind", tag="timeout"):
     """A limit was passed. `timeout_type` is spelt as in the protobuf enum, without its prefix: `START_TO_CLOSE`."""
 
     timeout_type: str = ""
     last_heartbeat_details: Payloads = ()
 
 
-class CanceledFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="canceled"):
+class CanceledFailureInfo(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="kind", tag="canceled"):
     """It was cancelled."""
 
     details: Payloads = ()
     identity: str = ""
 
 
-class TerminatedFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="terminated"):
+class TerminatedFailureInfo(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="kind", tag="terminated"
+):
     """It was terminated."""
 
     identity: str = ""
 
 
-class ServerFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="server"):
+class ServerFailureInfo(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="kind", tag="server"):
     """The engine failed it."""
 
     non_retryable: bool = False
 
 
-class ResetWorkflowFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="reset"):
+class ResetWorkflowFailureInfo(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="kind", tag="reset"
+):
     """The run was reset."""
 
     last_heartbeat_details: Payloads = ()
 
 
-class ActivityFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="activity"):
+class ActivityFailureInfo(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="kind", tag="activity"):
     """An activity failed; the cause says why. `retry_state` is spelt without its prefix: `MAXIMUM_ATTEMPTS_REACHED`."""
 
     activity_type: str = ""
@@ -74,7 +80,9 @@ class ActivityFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_f
     retry_state: str = ""
 
 
-class ChildWorkflowFailureInfo(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="child"):
+class ChildWorkflowFailureInfo(
+    msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="kind", tag="child"
+):
     """A child workflow failed; the cause says why."""
 
     namespace: str = ""
@@ -98,7 +106,7 @@ FailureInfo = (
 )
 
 
-class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+class Failure(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A failure.
 
     Attributes:

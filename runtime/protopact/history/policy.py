@@ -9,7 +9,7 @@ from protopact.history.time import Duration
 __all__ = ["Priority", "RetryPolicy"]
 
 
-class Priority(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Priority(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     """`temporal.api.common.v1.Priority`."""
 
     priority_key: int = 0
@@ -17,7 +17,7 @@ class Priority(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     fairness_weight: float = 0.0
 
 
-class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
+class RetryPolicy(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """`temporal.api.common.v1.RetryPolicy`."""
 
     initial_interval: Duration = Duration(0)

@@ -10,7 +10,7 @@ PLAIN = "protopact-plain"
 """Metadata of a payload that no codec sees: what engines and tools read of a run without knowing its codecs."""
 
 
-class Payload(msgspec.Struct, frozen=True, omit_defaults=True):
+class Payload(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """An encoded value.
 
     Attributes:

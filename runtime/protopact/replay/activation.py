@@ -84,7 +84,7 @@ _UNANSWERED: frozenset[type[Attributes]] = frozenset(
 )
 """What may follow a `WorkflowTaskStarted` whose task was never answered."""
 
-_DECIDING = COMMAND_EVENTS | TERMINAL_EVENTS | {WorkflowTaskStarted}
+_DECIDING = TERMINAL_EVENTS | {WorkflowTaskStarted}
 
 
 def group_ends(events: Sequence[Event], *, has_updates: bool = False) -> list[int]:
@@ -104,53 +104,54 @@ def group_ends(events: Sequence[Event], *, has_updates: bool = False) -> list[in
         HistoryError: Something has happened between the start of a task and its end, which no engine writes.
     """
     ends: list[int] = []
-    count, saw_command = len(events), False
+    count, begin = len(events), 0
     groups: int | None = None
     started: list[int] = []
     deciding = [index for index, event in enumerate(events) if type(event.attributes) in _DECIDING]
     position = 0
     while position < len(deciding):
         index = deciding[position]
-        kind = type(events[index].attributes)
         position += 1
-        end = -1
-        if kind is WorkflowTaskStarted:
+        end = index
+        if type(events[index].attributes) is WorkflowTaskStarted:
             following = type(events[index + 1].attributes) if index + 1 < count else None
-            if following not in _UNANSWERED:
-                if following is not None and following is not WorkflowTaskCompleted:
-                    raise HistoryError(
-                        f"the history cannot be: event {events[index + 1].event_id}, {following.__name__}, stands "
-                        f"between the start of a task, event {events[index].event_id}, and the end of that task"
-                    )
-                started.append(index)
-                if has_updates and following is None:
-                    end = _end_before(events, started, events[index].event_id - 1)
-                else:
-                    end = _end(events, index, started, saw_command=saw_command)
-        elif kind in TERMINAL_EVENTS:
-            end = index
-            groups = len(ends) + 1 if groups is None else groups
-        else:
-            saw_command = True
+            if following in _UNANSWERED:
+                continue
+            started.append(index)
+            if following is WorkflowTaskCompleted:
+                end = _end(events, started[-2] if len(started) > 1 else begin, index, started)
+            elif following is not None:
+                raise HistoryError(
+                    f"the history cannot be: event {events[index + 1].event_id}, {following.__name__}, stands "
+                    f"between the start of a task, event {events[index].event_id}, and the end of that task"
+                )
+            elif has_updates:
+                end = _end_before(events, started, events[index].event_id - 1)
+        elif groups is None:
+            groups = len(ends) + 1
         if end >= 0:
             ends.append(end)
             if end < index:  # the tasks behind it belong to the next group
                 position = bisect_right(deciding, end)
-            saw_command = False
+            begin = end + 1
             started.clear()
     return ends[:groups]
 
 
-def _end(events: Sequence[Event], index: int, started: Sequence[int], *, saw_command: bool) -> int:
-    """Where the group ends whose task starts at `index`; -1 when it goes on."""
-    if index + 2 >= len(events) or type(events[index + 1].attributes) is not WorkflowTaskCompleted:
+def _end(events: Sequence[Event], begin: int, index: int, started: Sequence[int]) -> int:
+    """Where the group ends whose task starts at `index`, and holds no command before `begin`; -1 when it goes on."""
+    if index + 2 >= len(events):
         return index
     answer = events[index + 2].attributes
-    if isinstance(answer, WorkflowTaskScheduled) and not saw_command:
+    if isinstance(answer, WorkflowTaskScheduled) and not _has_commands(events[begin:index]):
         return -1  # a heartbeat: the task was answered with nothing, and another one followed at once
     if isinstance(answer, WorkflowExecutionUpdateAccepted):
         return _end_before(events, started, answer.accepted_request_sequencing_event_id)
     return index
+
+
+def _has_commands(events: Sequence[Event]) -> bool:
+    return any(type(event.attributes) in COMMAND_EVENTS for event in events)
 
 
 def _end_before(events: Sequence[Event], started: Sequence[int], sequencing_event_id: int) -> int:

@@ -294,7 +294,7 @@ class Execution:
         """Tell the code, in activations of their own, what follows from what it has asked for."""
         instance, ledger = self._instance, self._ledger
         local_activities = instance.local_activities
-        while True:
+        while local_activities.foreseen or local_activities.ended or ledger.cancelled:
             local_activities.release()
             local_activities.release(is_idle=not (ledger.cancelled or local_activities.ended))
             cancelled, ended = ledger.cancelled, local_activities.take_ended()
@@ -349,4 +349,5 @@ class Execution:
             run()
 
     def _settle(self, *, is_open: bool) -> None:
-        self._ledger.settle(is_cut=not (is_open or self._machines.closes_last))
+        if self._ledger.is_closed:
+            self._ledger.settle(is_cut=not (is_open or self._machines.closes_last))

@@ -235,13 +235,13 @@ class LocalActivities:
     Attributes:
         checks_ids: Whether ids and types are compared on replay (Core's flag 1).
         ended: Those whose end the code is told in the activation to come, in order.
+        foreseen: Ends that history holds and that the code has not been told, in order.
     """
 
     __slots__ = (
         "_awaiting",
         "_calls",
         "_cancelled",
-        "_foreseen",
         "_index",
         "_ledger",
         "_loop",
@@ -252,6 +252,7 @@ class LocalActivities:
         "_resumed",
         "checks_ids",
         "ended",
+        "foreseen",
     )
 
     def __init__(self, ledger: Ledger, loop: Loop) -> None:
@@ -262,7 +263,7 @@ class LocalActivities:
         self._calls: dict[int, CalledLocalActivity] = {}
         self._past = Past()  # calls that history has the end of, by number
         self._awaiting: dict[int, CalledLocalActivity] = {}
-        self._foreseen: deque[tuple[Event, LocalActivityMark, MarkerRecorded]] = deque()
+        self.foreseen: deque[tuple[Event, LocalActivityMark, MarkerRecorded]] = deque()
         self._resumed: list[CalledLocalActivity] = []  # of earlier tasks, to be run in the one that is open
         self._requested: list[CalledLocalActivity] = []
         self._mistaken: tuple[Event, CalledLocalActivity] | None = None
@@ -306,10 +307,10 @@ class LocalActivities:
 
     def _end_as_foreseen(self, called: CalledLocalActivity) -> None:
         """The code cancels what history has the end of: it is told at once, unless that is for a later activation."""
-        for position, (_, mark, marker) in enumerate(self._foreseen):
+        for position, (_, mark, marker) in enumerate(self.foreseen):
             if mark.seq == called.seq:
                 if not self._is_held(mark):
-                    del self._foreseen[position]
+                    del self.foreseen[position]
                     self._end(called, mark, marker.details.get("result", ()), marker.failure)
                 return
 
@@ -406,7 +407,7 @@ class LocalActivities:
         mark = self._read(event, marker)
         called = self._calls.get(mark.seq)
         if mark.seq not in self._past and (called is None or called.awaits_marker):
-            self._foreseen.append((event, mark, marker))
+            self.foreseen.append((event, mark, marker))
             self.release()
 
     def release(self, *, is_idle: bool = False) -> None:
@@ -418,8 +419,8 @@ class LocalActivities:
         Raises:
             HistoryError: History has two ends of one.
         """
-        while self._foreseen:
-            event, mark, marker = self._foreseen[0]
+        while self.foreseen:
+            event, mark, marker = self.foreseen[0]
             called = self._calls.get(mark.seq)
             if called is None or (self._is_held(mark) and not is_idle):
                 return
@@ -427,7 +428,7 @@ class LocalActivities:
                 raise self._ledger.impossible(event, "marks a local activity that has ended before")
             if self._mistaken is None and not called.is_of(mark):
                 self._mistaken = event, called
-            self._foreseen.popleft()
+            self.foreseen.popleft()
             self._end(called, mark, marker.details.get("result", ()), marker.failure)
 
     def take_ended(self) -> list[tuple[CalledLocalActivity, End]]:
