@@ -1,8 +1,9 @@
 """What checkers of protobuf say of each change, beside what `protopact check` says: `python -m benchmarks.checkers`.
 
 The changes are the folders that the tests have for each row. buf is the real one, asked for all of its categories at
-once. Confluent's registry is a Java service that is not installed here: its rules are taken from its published
-`SchemaDiff` (version 8), which compare messages by the numbers of fields, and know neither JSON nor services.
+once. Confluent's registry is a Java service that is not installed here: its rules are restated from its published
+`SchemaDiff` (version 8.4), which compares messages by the numbers of fields, and knows neither JSON nor services; that
+was compiled and run by hand on the same contracts, and said the same of each.
 """
 
 from __future__ import annotations
@@ -65,6 +66,9 @@ def _compatible(old: MessageFacts, new: MessageFacts) -> bool:
     both = [(before[number], after[number]) for number in before.keys() & after.keys()]
     if any(_shape(one) != _shape(other) for one, other in both):
         return False
+    labels = [(_label(one), _label(other)) for one, other in both if _shape(one)[0] not in {"text", "message", "group"}]
+    if any(one and other and one != other for one, other in labels):
+        return False  # of numbers alone
     lone = [after[number] for number in after.keys() - before.keys()] + [
         before[number] for number in before.keys() - after.keys()
     ]
@@ -86,6 +90,13 @@ def _shape(field: FieldFacts) -> tuple[str, str]:
     if field.label is Label.MAP:
         return f"map {_GROUPS.get(field.type.key, field.type.key)}", _GROUPS.get(kind, field.type.name or kind)
     return _GROUPS.get(kind, kind), field.type.name if kind == "message" else ""
+
+
+def _label(field: FieldFacts) -> str:
+    """The label that a field has in the text, where it has one."""
+    if field.label is not Label.SINGULAR:
+        return "" if field.label is Label.MAP else "repeated"
+    return {Presence.REQUIRED: "required", Presence.EXPLICIT: "" if field.oneof else "optional"}.get(field.presence, "")
 
 
 # -- buf
