@@ -23,7 +23,7 @@ V1 = (
 service ShopService {
   option (protopact.v1.service) = {task_queue: "shop"};
   rpc Buy(BuyRequest) returns (BuyResponse) {
-    option (protopact.v1.method).workflow = {id: "buy/{item}" signal: {ref: "Pay"} query: {ref: "Paid"}};
+    option (protopact.v1.method).workflow = {id: "buy/{item}" signal: {ref: "Pay" start: true} query: {ref: "Paid"}};
   }
   rpc Sell(SellRequest) returns (SellResponse) { option (protopact.v1.method).workflow = {id: "sell/{item}"}; }
   rpc Pay(PayRequest) returns (google.protobuf.Empty) { option (protopact.v1.method).signal = {}; }

@@ -125,6 +125,14 @@ async def test_who_starts_a_run_records_its_contract(stage: Stage, first: Servic
         await handle.terminate()
 
 
+async def test_a_signal_that_starts_a_run_records_its_contract(stage: Stage, first: Service) -> None:
+    request, payment = buying(first, f"tea-{uuid4()}"), paying(first, "a penny")
+    handle = await first.Client(stage.engine).start_buy_with_pay(request, payment)
+    digest = first.Buy.__protopact__().closure.digest
+    assert (await handle.describe()).origin == Origin(digest, "v1", frozenset({digest}))
+    await handle.terminate()
+
+
 async def test_the_keys_are_not_for_others(stage: Stage, first: Service) -> None:
     with pytest.raises(OptionError, match=r"option memo: 'protopact.contract' is protopact's own"):
         await first.Client(stage.engine).start_buy(buying(first, "tea"), memo={"protopact.contract": "x"})
