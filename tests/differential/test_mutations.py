@@ -23,7 +23,7 @@ def check(history: Sequence[Event], theirs: Verdict) -> None:
     """Ours is their verdict, or the difference is known; and the code has seen the same."""
     ours = judged_by_us(history)
     if ours.verdict != theirs.verdict:
-        known = is_core_wrong(history, ours, theirs) or any(each.covers(history, ours, theirs) for each in DIFFERENCES)
+        known = is_core_wrong(history, theirs) or any(each.covers(history, ours, theirs) for each in DIFFERENCES)
         assert known, (
             f"{ours.verdict}, not {theirs.verdict}: {ours.why or 'we accept'}; {theirs.why or 'and they say nothing'}"
         )
