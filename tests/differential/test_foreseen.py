@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from tests.differential.oracle import ACCEPTED, ERROR, NONDETERMINISM, PANIC, SILENCE, Oracle, foreseen, judged_by_us
+from tests.differential.program import Pass
+from tests.differential.schedule import Schedule, play
 from tests.replay.stories import Story, accepts, completes, ends, ends_cancelled, work
 
 from protopact.history import event as ev
@@ -86,3 +88,13 @@ def test_core_waits_for_more_than_a_beginning(oracle: Oracle) -> None:
     assert prediction is not None
     assert prediction.verdict == oracle.judge(begun).verdict == SILENCE
     assert judged_by_us(begun).verdict == ACCEPTED
+
+
+@pytest.mark.slow
+def test_core_is_stuck_on_an_update_behind_the_end(oracle: Oracle) -> None:
+    (played,) = play(Pass(), Schedule())
+    story = Story().task()
+    late = ev.Event(len(played.history) + 1, played.history[-1].event_time, accepts("u")(story))
+    damaged = [*played.history, late]
+    assert oracle.judge(damaged).verdict == SILENCE
+    assert judged_by_us(damaged).verdict == ACCEPTED
