@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from tests.differential.oracle import ACCEPTED, ERROR, NONDETERMINISM, PANIC, SILENCE, Oracle, foreseen, judged_by_us
-from tests.differential.program import Pass
+from tests.differential.program import Local, Pass
 from tests.differential.schedule import Schedule, play
-from tests.replay.stories import Story, accepts, completes, ends, ends_cancelled, work
+from tests.replay.stories import Command, Story, accepts, completes, ends, ends_cancelled, mark, work
 
 from protopact.history import event as ev
 
@@ -90,11 +90,31 @@ def test_core_waits_for_more_than_a_beginning(oracle: Oracle) -> None:
     assert judged_by_us(begun).verdict == ACCEPTED
 
 
-@pytest.mark.slow
-def test_core_is_stuck_on_an_update_behind_the_end(oracle: Oracle) -> None:
+def behind_the_end(late: Command) -> list[ev.Event]:
     (played,) = play(Pass(), Schedule())
-    story = Story().task()
-    late = ev.Event(len(played.history) + 1, played.history[-1].event_time, accepts("u")(story))
-    damaged = [*played.history, late]
+    last = played.history[-1]
+    return [*played.history, ev.Event(last.event_id + 1, last.event_time, late(Story().task()))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late", [accepts("u"), mark("patch")], ids=["update", "patch"])
+def test_core_is_stuck_on_what_it_reads_ahead_behind_the_end(oracle: Oracle, late: Command) -> None:
+    damaged = behind_the_end(late)
     assert oracle.judge(damaged).verdict == SILENCE
-    assert judged_by_us(damaged).verdict == ACCEPTED
+    ours = judged_by_us(damaged)
+    assert ours.verdict == ERROR
+    assert "stands behind the end of its run" in ours.why
+
+
+@pytest.mark.parametrize("late", [completes("u"), work("1"), ends()], ids=["update's end", "activity", "end"])
+def test_nothing_else_counts_behind_the_end(oracle: Oracle, late: Command) -> None:
+    damaged = behind_the_end(late)
+    assert oracle.judge(damaged).verdict == judged_by_us(damaged).verdict == ACCEPTED
+
+
+def test_a_local_activity_of_nobody_behind_the_end_is_refused(oracle: Oracle) -> None:
+    (played,) = play(Local(), Schedule())
+    marker = next(each.attributes for each in played.history if isinstance(each.attributes, ev.MarkerRecorded))
+    damaged = behind_the_end(lambda _: marker)
+    assert oracle.judge(damaged).verdict == ACCEPTED
+    assert judged_by_us(damaged).verdict == ERROR

@@ -236,10 +236,14 @@ class Execution:
             begin = following
         if groups.stop < len(ends):
             return False
+        if machines.has_ended:
+            machines.check_rest(events[begin:])
+            self._rest = ()
+            return is_open
         # What the code has already answered is compared now, and stays with what comes for the next task.
         self._ledger.checks_ids = True
         answered = begin
-        while answered < count and not machines.has_ended and type(events[answered].attributes) in _ANSWERS:
+        while answered < count and type(events[answered].attributes) in _ANSWERS:
             answered += 1
         machines.apply(events, max(begin, done), answered)
         self._rest, self._rest_done = events[begin:], answered - begin

@@ -194,6 +194,16 @@ class Machines:
                     self._instance.local_activities.foresee(event, attributes)
         return accepted
 
+    def check_rest(self, events: Sequence[Event]) -> None:
+        """What stands behind the end of the run does not count; Temporal Core is stuck if it would be told of ahead.
+
+        Raises:
+            HistoryError: There is such an event.
+        """
+        for event in events:
+            if type(event.attributes) in _FORESEEN:
+                raise self._ledger.impossible(event, "stands behind the end of its run")
+
     def apply(self, events: Sequence[Event], begin: int, end: int) -> None:
         """Apply `events[begin:end]`."""
         applies = self._APPLY
