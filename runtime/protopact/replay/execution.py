@@ -209,7 +209,7 @@ class Execution:
         self, events: Sequence[Event], ends: Sequence[int], groups: range, updates: Sequence[UpdateRequest]
     ) -> bool:
         """Apply groups of events, one activation each, and keep the rest; whether a task is open now."""
-        machines = self._machines
+        machines, ledger = self._machines, self._ledger
         count, is_open, done = len(events), False, self._rest_done
         begin = ends[groups.start - 1] + 1 if groups.start else 0
         for index in groups:
@@ -217,19 +217,19 @@ class Execution:
             last, following = events[end], end + 1
             if following < count and type(answer := events[following].attributes) is WorkflowTaskCompleted:
                 machines.read_flags(answer)  # they are in force while the answer is worked out again
-            self._ledger.checks_ids = following == count or machines.checks_ids
+            ledger.checks_ids = following == count or machines.checks_ids
             machines.apply(events, max(begin, done), following)
             if type(last.attributes) is WorkflowTaskStarted:
                 is_open = following == count
                 self._start_task_of_code(last, is_open=is_open)
-                if is_open and self._trace is not None and self._trace.foreseen:
-                    foreseen, self._trace.foreseen = self._trace.foreseen, ()
-                    self._activate(last, machines.look_ahead(foreseen, 0, len(foreseen)), is_open=True)
-                elif is_open:
-                    self._activate(last, [*machines.admitted.values(), *updates], is_open=True)
-                else:
+                if not is_open:
                     answer_end = ends[index + 1] + 1 if index + 1 < len(ends) else count
                     self._activate(last, machines.look_ahead(events, following, answer_end), is_open=False)
+                elif self._trace is not None and self._trace.foreseen:
+                    foreseen, self._trace.foreseen = self._trace.foreseen, ()
+                    self._activate(last, machines.look_ahead(foreseen, 0, len(foreseen)), is_open=True)
+                else:
+                    self._activate(last, [*machines.admitted.values(), *updates], is_open=True)
             elif machines.awaits_start:
                 self._begin_ended(events[begin:following])
             machines.admitted.clear()
@@ -241,7 +241,7 @@ class Execution:
             self._rest = ()
             return is_open
         # What the code has already answered is compared now, and stays with what comes for the next task.
-        self._ledger.checks_ids = True
+        ledger.checks_ids = True
         answered = begin
         while answered < count and type(events[answered].attributes) in _ANSWERS:
             answered += 1
@@ -266,23 +266,25 @@ class Execution:
         instance = self._instance
         if type(started.attributes) is WorkflowTaskStarted:
             instance.begin_task(started.event_id, started.attributes)
-        instance.loop.time_ns = max(instance.loop.time_ns, started.event_time)
-        instance.loop.is_replaying = not is_open
+        loop = instance.loop
+        loop.time_ns = max(loop.time_ns, started.event_time)
+        loop.is_replaying = not is_open
         instance.local_activities.begin_task(is_open=is_open)
 
     def _activate(self, started: Event, updates: Sequence[UpdateRequest], *, is_open: bool) -> None:
         """Tell the code what has happened: signals and updates first, then everything else."""
         is_open = is_open and self._trace is None
         instance, machines = self._instance, self._machines
+        local_activities = instance.local_activities
         # A rejected update leaves nothing in history, so what it let through could not be repeated.
         told_first = bool(machines.signals or machines.jobs or machines.has_patches)
-        instance.local_activities.release(is_idle=not (told_first or updates or instance.local_activities.ended))
-        machines.jobs += [(instance.activities.end_local, ended) for ended in instance.local_activities.take_ended()]
+        if local_activities.foreseen or local_activities.ended:
+            local_activities.release(is_idle=not (told_first or updates or local_activities.ended))
+            machines.jobs += [(instance.activities.end_local, ended) for ended in local_activities.take_ended()]
         instance.tests_conditions = told_first or bool(machines.jobs)
         if instance.tests_conditions or updates:
-            instance.local_activities.count_activation()
+            local_activities.count_activation()
         instance.patches.lists_patches = is_open or machines.lists_patches
-
         try:
             self._attempt(self._step, updates, started.event_id - 1, is_open=is_open)
         finally:

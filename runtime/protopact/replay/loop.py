@@ -226,6 +226,8 @@ class Loop(asyncio.AbstractEventLoop):
         self.is_unwound = True
         self._queue = _Forget()
         self.ready.clear()
+        if self._asyncgens is None and not self.open_tasks():
+            return
         with self:
             while tasks := self.open_tasks():
                 self._tasks.clear()

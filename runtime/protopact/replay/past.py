@@ -16,9 +16,10 @@ class Past:
     def add(self, number: int) -> None:
         """Add a number."""
         place = number >> 3
-        if place >= len(self._bits):
-            self._bits.extend(bytes(place + 1 - len(self._bits)))
-        self._bits[place] |= 1 << (number & 7)
+        bits = self._bits
+        if place >= len(bits):
+            bits.extend(bytes(place + 1 - len(bits)))
+        bits[place] |= 1 << (number & 7)
 
     def __contains__(self, number: int) -> bool:
         """Whether a number was added."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from protopact.errors import NondeterminismError, OptionError, PayloadError, RegistrationError, WorkflowTaskError
 from protopact.failure import FailureConverter
@@ -193,14 +194,15 @@ def _encoding_of(history: History) -> Encoding:
     return "binary/protobuf" if is_binary else "json/protobuf"
 
 
-@contextmanager
-def _outside_of_tasks() -> Generator[None]:
+def _outside_of_tasks() -> AbstractContextManager[None]:
     """Step out of the asyncio task that calls, if any: workflow code never runs inside of one."""
     loop = asyncio._get_running_loop()  # noqa: SLF001 - the public one raises
     task = None if loop is None else asyncio.current_task(loop)
-    if loop is None or task is None:
-        yield
-        return
+    return nullcontext() if loop is None or task is None else _outside_of(loop, task)
+
+
+@contextmanager
+def _outside_of(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Generator[None]:
     asyncio._leave_task(loop, task)  # noqa: SLF001 - documented, for whoever runs tasks
     try:
         yield
