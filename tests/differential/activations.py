@@ -162,7 +162,9 @@ class _Theirs:
     def _job(self, job: WorkflowActivationJob) -> str:
         kind = job.WhichOneof("variant") or ""
         body: Any = getattr(job, kind)
-        if ended := _ENDED.get(kind):
+        if kind == "resolve_child_workflow_execution_start" and not body.HasField("succeeded"):
+            self._ended.add(("child", body.seq))
+        elif ended := _ENDED.get(kind):
             self._ended.add((ended, body.seq))
         return _JOBS[kind](body)
 
@@ -265,6 +267,7 @@ class _Ours:
 
     def __init__(self) -> None:
         self.activations: list[Activation] = []
+        self._run: object = None
         self._jobs: list[str] = []
         self._commands: list[str] = []
         self._seqs: dict[str, list[Any]] = defaultdict(list)
@@ -285,7 +288,8 @@ class _Ours:
 
     def settle(self, run: Any, **_: object) -> None:
         loop: Loop = run._instance.loop
-        if self._jobs or self._commands:  # Core does not wake the SDK for nothing, nor do we wake the code
+        self._run = self._run or run  # those that follow look for the cause of a disagreement
+        if run is self._run and (self._jobs or self._commands):  # neither Core nor we wake the code for nothing
             self.activations.append(Activation(loop.is_replaying, loop.time_ns, self._jobs, self._commands))
         self._jobs, self._commands, self._is_listed = [], [], False
 

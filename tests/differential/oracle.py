@@ -226,7 +226,7 @@ def judged_by_us(history: Sequence[Event]) -> Verdict:
             error = _REPLAYER.replay(History(history), raise_on_failure=False).error
         except HistoryError as damage:
             error = damage
-    trace = TRACES.popitem()[1][-1] if TRACES else []
+    trace = TRACES.popitem()[1][0] if TRACES else []
     if error is None:
         return Verdict(ACCEPTED, trace, activations)
     if isinstance(error, NondeterminismError):

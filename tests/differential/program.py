@@ -390,6 +390,7 @@ _BODIES: st.SearchStrategy[Statement] = st.lists(_LEAVES, min_size=1, max_size=2
 _SCENES: st.SearchStrategy[Statement] = st.one_of(
     st.builds(cancelled, st.builds(Work, _KINDS, st.booleans(), _SELDOM), _MEANWHILE),
     st.builds(cancelled, st.builds(Local, _KINDS, st.booleans(), st.booleans()), _MEANWHILE),
+    st.builds(cancelled, st.builds(Local, _KINDS, st.booleans()), _MEANWHILE),
     st.builds(_started_and_cancelled, st.builds(Start, _KINDS, st.booleans(), _SELDOM), _MEANWHILE),
     st.builds(cancelled, _child(_BODIES), _MEANWHILE),
     st.builds(_visited, _child(_BODIES, is_left=True), st.lists(_OTHERS.map(rescued) | _LEAVES, max_size=3)),

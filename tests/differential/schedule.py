@@ -21,7 +21,7 @@ from protopact.embedded.clock import Ids, VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
 from protopact.embedded.store import Store
 from protopact.errors import ApplicationError, ProtopactError
-from protopact.history.event import Event
+from protopact.history.event import Event, WorkflowTaskCompleted
 from protopact.history.time import Duration
 
 WORKFLOW_ID: Literal["p"] = "p"
@@ -46,6 +46,13 @@ class Termination(msgspec.Struct, frozen=True):
     whom: p.Whom = WORKFLOW_ID
 
 
+class Reset(msgspec.Struct, frozen=True):
+    """A new run begins with the answer of one of the tasks, if any was answered."""
+
+    task: int = 0
+    whom: p.Whom = WORKFLOW_ID
+
+
 class Query(msgspec.Struct, frozen=True):
     whom: p.Whom = WORKFLOW_ID
 
@@ -57,7 +64,7 @@ class Outcome(msgspec.Struct, frozen=True):
     how: Literal["returns", "fails", "is retried"] = "returns"
 
 
-Happening: TypeAlias = Signal | Update | CancelRequest | Termination | Query | Outcome
+Happening: TypeAlias = Signal | Update | CancelRequest | Termination | Reset | Query | Outcome
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -101,6 +108,7 @@ _CALLS: st.SearchStrategy[Happening] = st.one_of(
     st.builds(Update, p.MESSAGES, st.booleans()),
     st.builds(CancelRequest, _WHOM),
     st.builds(Termination, st.sampled_from(["p.0", "p.1", "p"])) | st.builds(Query, _WHOM),
+    st.builds(Reset, st.integers(0, 3), st.just(WORKFLOW_ID) | _WHOM),
 )
 _OUTCOMES: st.SearchStrategy[Happening] = st.builds(
     Outcome, st.integers(0, 3), st.sampled_from(["returns", "fails", "is retried"])
@@ -186,6 +194,12 @@ def play(program: p.Statement, schedule: Schedule) -> list[Played]:
     finally:
         Interpreter.tripped = None
         stage.store.discard()
+
+
+async def _reset(handle: histories.Program.Handle, task: int) -> None:
+    answers = [e.event_id for e in await handle.history() if isinstance(e.attributes, WorkflowTaskCompleted)]
+    if answers:
+        await handle.reset(event_id=answers[task % len(answers)])
 
 
 @dataclass
@@ -289,6 +303,8 @@ class _Stage:
                     self._call(client.program_handle(whom).cancel())
                 case Termination(whom):
                     self._call(client.program_handle(whom).terminate())
+                case Reset(task, whom):
+                    self._call(_reset(client.program_handle(whom), task))
                 case Query(whom):
                     self._call(client.program_handle(whom).peek(Nudge()))
                 case Outcome():

@@ -15,7 +15,6 @@ from protopact.history import event as ev
 
 NOT_OF_THE_ENGINE = {
     ev.Ignorable,
-    ev.WorkflowExecutionUpdateAdmitted,  # of resets, which reapply updates
     ev.WorkflowTaskTimedOut,  # of workers that are lost
 }
 """Events that the embedded engine writes for nothing that a program or a schedule can do."""

@@ -62,14 +62,19 @@ def is_core_wrong(history: Sequence[Event], theirs: Verdict) -> bool:
 
 
 def check(program: Statement, schedule: Schedule, oracle: Oracle) -> None:
-    """Run a program; what it leaves is told alike, and as it was told live: of the first run, every prefix.
+    """Run a program; what it leaves is told alike, and as it was told live.
 
-    A prefix ends with a task.
+    Of the first run, and of those that begin with a reset, every prefix that ends with a task.
     """
     for index, played in enumerate(play(program, schedule)):
-        check_history(played.history, oracle, every=not index)
+        check_history(played.history, oracle, every=not index or is_reset(played.history))
         if check_live(played):
             check_every_task(Ours, played.history)
+
+
+def is_reset(history: Sequence[Event]) -> bool:
+    """Whether a run goes on from the middle of another one."""
+    return any(isinstance(e.attributes, WorkflowTaskFailed) and e.attributes.cause == "RESET_WORKFLOW" for e in history)
 
 
 def check_history(history: Sequence[Event], oracle: Oracle, *, every: bool = True) -> None:
@@ -84,12 +89,8 @@ def check_history(history: Sequence[Event], oracle: Oracle, *, every: bool = Tru
         assert ours == theirs, f"after event {length}: {ours.why or 'accepted'}; {theirs.why or 'accepted'}"
 
 
-def check_live(played: Played, *, is_longer: bool = False) -> bool:
+def check_live(played: Played) -> bool:
     """What the code saw live it sees in a replay.
-
-    Args:
-        played: What came of a run.
-        is_longer: The code went on while its history was read.
 
     Returns:
         False when its last task failed, of which a replay sees nothing.
@@ -98,19 +99,21 @@ def check_live(played: Played, *, is_longer: bool = False) -> bool:
     ends = [e for e in history if isinstance(e.attributes, WorkflowTaskCompleted | WorkflowTaskFailed)]
     if not ends or isinstance(ends[-1].attributes, WorkflowTaskFailed):
         return False
-    again, live = _until_the_end(judged_by_us(history).trace), _until_the_end(played.trace)
-    if is_longer or isinstance(history[-1].attributes, WorkflowExecutionTerminated | WorkflowExecutionTimedOut):
+    again, live = seen(judged_by_us(history).trace), seen(played.trace)
+    if isinstance(history[-1].attributes, WorkflowExecutionTerminated | WorkflowExecutionTimedOut):
         live = live[: len(again)]  # the end came while a task was open, of which nothing is in history
-    assert [(n.place, n.what, n.time_ns) for n in again] == [(n.place, n.what, n.time_ns) for n in live]
+    assert again == live
     return True
 
 
-def _until_the_end(trace: Trace) -> Trace:
+def seen(trace: Trace) -> list[tuple[str, object, int]]:
     """What is noted before `run` has ended: patches of what runs on are not in history."""
-    for index, note in enumerate(trace):
+    notes: list[tuple[str, object, int]] = []
+    for note in trace:
+        notes.append((note.place, note.what, note.time_ns))
         if note.place.startswith("run/") and note.place.count("/") == 1 and "." not in note.place:
-            return trace[: index + 1]
-    return trace
+            break
+    return notes
 
 
 PATIENT = settings(
