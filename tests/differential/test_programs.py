@@ -23,8 +23,10 @@ from protopact.history.event import (
     ChildWorkflowExecutionTerminated,
     Event,
     SignalExternalWorkflowExecutionFailed,
+    WorkflowExecutionSignaled,
     WorkflowExecutionTerminated,
     WorkflowExecutionTimedOut,
+    WorkflowExecutionUpdateAdmitted,
     WorkflowTaskCompleted,
     WorkflowTaskFailed,
     WorkflowTaskStarted,
@@ -61,6 +63,24 @@ def is_core_wrong(history: Sequence[Event], theirs: Verdict) -> bool:
     )
 
 
+def is_told_in_another_order(history: Sequence[Event]) -> bool:
+    """Whether Core tells an open task of an update before the signals that came after it, which no replay does.
+
+    It is an update that a reset has brought along; `tests.replay.test_stories` has the row. A run that has ended before
+    any of its tasks was answered is told the same.
+    """
+    news = [type(event.attributes) for event in history[answered(history) :]]
+    is_open = news[-1:] == [WorkflowTaskStarted] or len(news) == len(history)
+    if not is_open or WorkflowExecutionUpdateAdmitted not in news:
+        return False
+    return WorkflowExecutionSignaled in news[news.index(WorkflowExecutionUpdateAdmitted) :]
+
+
+def answered(history: Sequence[Event]) -> int:
+    """The last event that says that a task was answered."""
+    return max((e.event_id for e in history if isinstance(e.attributes, WorkflowTaskCompleted)), default=0)
+
+
 def check(program: Statement, schedule: Schedule, oracle: Oracle) -> None:
     """Run a program; what it leaves is told alike, and as it was told live.
 
@@ -86,6 +106,9 @@ def check_history(history: Sequence[Event], oracle: Oracle, *, every: bool = Tru
         ours = judged_by_us(history[:length])
         if ours.verdict == ACCEPTED and is_core_wrong(history[:length], theirs):
             return
+        if is_told_in_another_order(history[:length]):
+            assert ours.verdict == theirs.verdict == ACCEPTED
+            continue
         assert ours == theirs, f"after event {length}: {ours.why or 'accepted'}; {theirs.why or 'accepted'}"
 
 

@@ -16,10 +16,10 @@ from tests.differential.recorder import Recorded, record
 from tests.differential.schedule import SCHEDULES, Schedule
 from tests.differential.shards import PROGRAMS as PROGRAMS_IN_ALL
 from tests.differential.shards import shards
-from tests.differential.test_programs import PATIENT, check_history, seen
+from tests.differential.test_programs import PATIENT, answered, check_history, seen
 
 from protopact.history import History
-from protopact.history.event import MarkerRecorded, WorkflowTaskCompleted, WorkflowTaskTimedOut
+from protopact.history.event import MarkerRecorded, WorkflowTaskTimedOut
 from protopact.replay import Replayer
 from protopact.replay.activation import COMMAND_EVENTS, TERMINAL_EVENTS
 
@@ -63,7 +63,7 @@ def check_live(recorded: Recorded) -> None:
     events = list(recorded.history)
     if any(isinstance(event.attributes, WorkflowTaskTimedOut) for event in events):
         return  # whoever had the task went on with what is not in history
-    end = max((e.event_id for e in events if isinstance(e.attributes, WorkflowTaskCompleted)), default=0)
+    end = answered(events)
     while end < len(events) and type(events[end].attributes) in COMMAND_EVENTS:
         end += 1
     if not end:

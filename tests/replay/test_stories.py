@@ -526,6 +526,19 @@ async def test_it_is_told_alike(name: str) -> None:
     await CASES[name].check()
 
 
+async def test_an_update_that_was_admitted_comes_behind_signals_in_an_open_task_too() -> None:
+    # Core tells an open task of both in the order of history, and a replay of the signal first. What an open task is
+    # told must be what its replay is told.
+    story = Story().task().answer().admits("a").nudge("n").task()
+    theirs = await told_by_them(UpdatesThatWereAdmittedLater, story.events)
+    ours = await asyncio.to_thread(told_by_us, UpdatesThatWereAdmittedLater, story.events)
+    assert [note[0] for note in theirs.trace] == ["validate", "add", "nudge"]
+    assert [note[0] for note in ours.trace] == ["nudge", "validate", "add"]
+    story.answer(accepts("a", was_admitted=True), completes("a"))
+    theirs = await told_by_them(UpdatesThatWereAdmittedLater, story.events)
+    assert [note[0] for note in theirs.trace] == ["nudge", "add"]
+
+
 async def test_an_abandoned_activity_may_fail() -> None:
     # Core calls this an invalid transition and fails the task for ever: the one history of ours that it refuses.
     told = Story().task().answer(work("1")).nudge("stop").task().answer().breaks("1").finish().task().answer(ends())
