@@ -27,6 +27,7 @@ from temporalio.worker._workflow_instance import WorkflowInstance, WorkflowInsta
 from temporalio.workflow import _Definition
 
 from protopact.contract import CHANGE_VERSION
+from protopact.errors import NondeterminismError, WorkflowTaskError
 from protopact.history.event import (
     UpdateRequest,
     WorkflowExecutionCanceled,
@@ -211,6 +212,7 @@ def recording() -> Generator[list[Activation]]:
             (Child, "cancel", ours.cancel_child),
         ):
             patch.setattr(cls, name, _around(getattr(cls, name), told))
+        patch.setattr(Execution, "_attempt", _failing(Execution._attempt, ours.fail))
         yield ours.activations
 
 
@@ -224,6 +226,20 @@ def _around(original: Callable[..., Any], told: Callable[..., Any]) -> Callable[
         return result
 
     return around
+
+
+def _failing(original: Callable[..., Any], told: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def failing(run: object, *arguments: object, **options: object) -> None:
+        try:
+            original(run, *arguments, **options)
+        except NondeterminismError:
+            raise
+        except WorkflowTaskError:
+            told(run)
+            raise
+
+    return failing
 
 
 _CLOSING: dict[type[object], str] = {
@@ -292,6 +308,11 @@ class _Ours:
         if run is self._run and (self._jobs or self._commands):  # neither Core nor we wake the code for nothing
             self.activations.append(Activation(loop.is_replaying, loop.time_ns, self._jobs, self._commands))
         self._jobs, self._commands, self._is_listed = [], [], False
+
+    def fail(self, run: Any) -> None:
+        """The code fails its task, and asks for nothing."""
+        self._commands = []
+        self.settle(run)
 
     def go_on(self, subject: object, *arguments: object) -> None:
         if not self._is_listed:

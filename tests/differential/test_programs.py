@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, seed, settings
 from tests.differential.interpreter import Ours, Trace
 from tests.differential.oracle import ACCEPTED, Oracle, Verdict, judged_by_us
-from tests.differential.program import PROGRAMS, Cancel, Do, If, Statement, Wait, Work
+from tests.differential.program import PROGRAMS, Cancel, Continue, Do, If, Sleep, Statement, Wait, Work
 from tests.differential.schedule import SCHEDULES, Played, Schedule, Turn, Update, play
 from tests.differential.shards import PROGRAMS as PROGRAMS_IN_ALL
 from tests.differential.shards import SEED, shards
@@ -150,6 +150,11 @@ PATIENT = settings(
 @example(
     If(Do((Cancel(), Wait())), Work()),
     Schedule((Turn((Update(Work()),)),), is_cached=False),
+)
+# An activation in which the code fails its task is an activation.
+@example(
+    Wait(3),
+    Schedule((Turn((Update(Do((Sleep(1), Continue()))),)), Turn((), "time"))),
 )
 def test_they_agree(oracle: Oracle, program: Statement, schedule: Schedule) -> None:
     check(program, schedule, oracle)
