@@ -94,8 +94,12 @@ async def record(server: DevServer, plays: Sequence[tuple[p.Statement, Schedule]
     turn = asyncio.Semaphore(_AT_ONCE)
     try:
         async with connect(server.url) as engine:
-            stages = [_Stage(client, engine, program, schedule) for program, schedule in plays]
-            return await asyncio.gather(*[stage.play(turn) for stage in stages])
+            async with asyncio.TaskGroup() as stages:
+                played = [
+                    stages.create_task(_Stage(client, engine, program, schedule).play(turn))
+                    for program, schedule in plays
+                ]
+            return [each.result() for each in played]
     finally:
         Interpreter.tripped = None
         TRACES.clear()
