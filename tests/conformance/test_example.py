@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.devserver import DevServer
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_three_lines(temporal_server: DevServer, tmp_path: Path) -> None:
     page = (ROOT / "README.md").read_text()
     match = re.search(r"these three lines.*?```text\n(.*?)```", page, re.DOTALL)

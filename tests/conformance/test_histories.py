@@ -133,7 +133,8 @@ async def replay(bench: Bench, found: list[History]) -> None:
     """Both replayers, ours in strict mode."""
     interceptors = bench.interceptors
     ours = Replayer(workflows=[Everything, Child], interceptors=interceptors)
-    theirs = temporal.replayer([Everything, Child], interceptors=interceptors)
+    # Without the sandbox, which would import this module for each; in it they are replayed in tests/temporal.
+    theirs = temporal.replayer([Everything, Child], interceptors=interceptors, sandboxed=False)
     for history in found:
         ours.replay(History.from_json(history.to_json()))
         await theirs.replay_workflow(WorkflowHistory.from_json(bench.id(), history.to_json()))
@@ -169,7 +170,7 @@ async def test_of_a_run_that_was_cancelled_and_of_one_that_failed(bench: Bench) 
         found = [await handle.history(), await failing.history()]
     interceptors = bench.interceptors
     ours = Replayer(workflows=[Cancelled, Child], interceptors=interceptors)
-    theirs = temporal.replayer([Cancelled, Child], interceptors=interceptors)
+    theirs = temporal.replayer([Cancelled, Child], interceptors=interceptors, sandboxed=False)
     for history in found:
         ours.replay(history)
         await theirs.replay_workflow(WorkflowHistory.from_json(bench.id(), history.to_json()))

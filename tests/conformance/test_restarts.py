@@ -170,7 +170,8 @@ async def test_in_the_middle_of_a_child(bench: Bench) -> None:
     async def begun() -> bool:
         return "ChildWorkflowExecutionStarted" in kinds(await handle.history())
 
-    async with bench.worker(Parent), bench.worker(Waiting, task_queue=queue):
+    # A server may hold a task for ten seconds for the worker that had its run cached.
+    async with bench.worker(Parent, max_cached_workflows=0), bench.worker(Waiting, task_queue=queue):
         handle = await bench.client.start_other(text(""), id=bench.id("p"))
         await until(begun)
     async with bench.worker(Waiting, task_queue=queue):
@@ -292,8 +293,8 @@ async def test_several_workers_share_the_runs(bench: Bench, cached: int) -> None
         bench.worker(classes, activities=[Lab()], max_cached_workflows=cached, identity="one"),
         other.worker(classes, activities=[Lab()], max_cached_workflows=cached, identity="two"),
     ):
-        results = await soon(asyncio.gather(*(bench.run(str(n), name=str(n)) for n in range(10))))
-    assert results == [f"{n}!!!" for n in range(10)]
+        results = await soon(asyncio.gather(*(bench.run(str(n), name=str(n)) for n in range(6))))
+    assert results == [f"{n}!!!" for n in range(6)]
 
 
 async def test_workers_of_one_connection_share_a_queue(bench: Bench) -> None:
