@@ -282,7 +282,15 @@ def fill(random: Random, message: Message, depth: int = 2) -> Message:
     """Fill a message with random values."""
     for each in message.DESCRIPTOR.fields:
         if (random.random() < 0.8 or each.is_required) and (depth or each.message_type is None):
-            if each.is_repeated:
+            if each.is_repeated and each.message_type is not None and each.message_type.GetOptions().map_entry:
+                entries = getattr(message, each.name)
+                entry = each.message_type.fields_by_name["value"]
+                for key in ("a", "b")[: random.randint(1, 2)]:
+                    if entry.message_type is not None:
+                        fill(random, entries[key], depth - 1)
+                    else:
+                        entries[key] = _value(random, entry)
+            elif each.is_repeated:
                 for _ in range(random.randint(1, 2)):
                     if each.message_type is not None:
                         fill(random, getattr(message, each.name).add(), depth - 1)
@@ -349,6 +357,8 @@ def compare(written: Message, writer: tuple[Version, int], read: Message, reader
 
 def _plain(message: Message, each: Field) -> list[_Any]:
     value: Any = getattr(message, each.name)
+    if each.label == "map" and not each.oneof:
+        return [found for _, found in sorted(value.items())]
     if each.label == "repeated":
         return list(value)
     if message.DESCRIPTOR.fields_by_name[each.name].message_type is not None:

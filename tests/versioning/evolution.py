@@ -46,7 +46,8 @@ class Enum:
 class Field:
     """A field; `type` is a scalar, or the id of a message or an enum.
 
-    Its `label` is empty, `optional`, `repeated`, or but for proto3 `required`; its `default` is as the file spells it.
+    Its `label` is empty, `optional`, `repeated`, `map` from strings, or but for proto3 `required`; its `default` is as
+    the file spells it.
     """
 
     id: int
@@ -211,6 +212,8 @@ class Version:
         named = each.type if isinstance(each.type, str) else self.find(each.type).name
         options = [f'json_name = "{each.json_name}"'] if each.json_name else []
         label = "" if each.oneof else each.label
+        if label == "map":
+            named = f"map<string, {named}>"
         if each.default and self.defaults(each):
             options.append(f"default = {each.default}")
         if self.syntax == "proto2" and not each.oneof:
@@ -221,12 +224,12 @@ class Version:
                 options.append(f"features.field_presence = {presence}")
             label = label if label == "repeated" else ""
         inside = f" [{', '.join(options)}]" if options else ""
-        return f"{label} {named} {each.name} = {each.number}{inside};".strip()
+        return f"{label.removeprefix('map')} {named} {each.name} = {each.number}{inside};".strip()
 
     def defaults(self, each: Field) -> bool:
         """Whether a field may have a default of its own."""
         known = self.syntax == "proto2" or (self.syntax != "proto3" and each.label != "")
-        return known and each.label != "repeated" and each.type in {"int32", "string"} and not each.oneof
+        return known and each.label not in {"repeated", "map"} and each.type in {"int32", "string"} and not each.oneof
 
     def _is_message(self, each: Field) -> bool:
         return isinstance(each.type, int) and isinstance(self.find(each.type), Message)
@@ -288,7 +291,7 @@ def _add_field(random: Random, version: Version, message: Message) -> None:
 def _labels(version: Version, type_: str | int) -> tuple[str, ...]:
     """The labels that a field may have; what is required reaches no message, which may be its own."""
     required = ("required",) if version.syntax != "proto3" and isinstance(type_, str) else ()
-    return ("", "", "optional", "repeated", *required)
+    return ("", "", "optional", "repeated", "map", *required)
 
 
 # -- edits
@@ -416,7 +419,7 @@ NOTHING = (move_types, rename_file, migrate)
 
 def into_oneof(random: Random, version: Version) -> bool:
     message = random.choice([each for each in version.messages if each.fields] or [version.messages[0]])
-    singular = [each for each in message.fields if each.label != "repeated"]
+    singular = [each for each in message.fields if each.label not in {"repeated", "map"}]
     for each in random.sample(singular, min(len(singular), random.randint(1, 2))):
         each.label, each.oneof = "", f"o{message.id}"
     return bool(singular)
