@@ -174,6 +174,7 @@ async def test_a_pinned_run_waits_for_its_build(deployment: Deployment) -> None:
             assert list((await soon(waiting.result())).ids) == ["1.0", "1.0"]
 
 
+@pytest.mark.slow
 async def test_a_workflow_without_a_behavior_has_its_workers(deployment: Deployment) -> None:
     options = TemporalWorkerOptions(
         deployment_config=WorkerDeploymentConfig(
