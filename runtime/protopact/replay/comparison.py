@@ -33,13 +33,10 @@ from protopact.origin import without_origin
 from protopact.payload.converter import PayloadConverter
 from protopact.payload.payload import Payload, Payloads
 from protopact.replay import command as cmd
+from protopact.replay.defaults import fill_activity, fill_child, fill_next_run, filled_policy
 from protopact.replay.reader import Reader, seconds
 
 __all__ = ["NAMES", "TABLES", "Comparer", "Comparison", "Difference", "Severity", "Table"]
-
-_SECOND = 1_000_000_000
-_DEFAULT_TASK_TIMEOUT = Duration(10 * _SECOND)
-_MAXIMUM_TASK_TIMEOUT = Duration(120 * _SECOND)
 
 
 class Severity(Enum):
@@ -158,7 +155,7 @@ def _keys(_: Reader, value: Mapping[str, Payload]) -> str:
 
 
 def _same_retries(_: Reader, expected: RetryPolicy | None, found: RetryPolicy | None) -> bool:
-    return _filled_policy(expected) == _filled_policy(found)
+    return filled_policy(expected) == filled_policy(found)
 
 
 def _same_retries_if_any(reader: Reader, expected: RetryPolicy | None, found: RetryPolicy | None) -> bool:
@@ -184,7 +181,7 @@ def _priority(_: Reader, value: Priority | None) -> str:
 def _retries(_: Reader, value: RetryPolicy | None) -> str:
     if value is None:
         return "none"
-    policy = _filled_policy(value)
+    policy = filled_policy(value)
     words = [
         f"first {seconds(policy.initial_interval)}",
         f"times {policy.backoff_coefficient:g}",
@@ -194,19 +191,6 @@ def _retries(_: Reader, value: RetryPolicy | None) -> str:
     if policy.non_retryable_error_types:
         words.append(f"not after {', '.join(policy.non_retryable_error_types)}")
     return ", ".join(words)
-
-
-def _filled_policy(policy: RetryPolicy | None) -> RetryPolicy:
-    """A policy with the server's defaults."""
-    policy = policy or RetryPolicy()
-    initial = policy.initial_interval or Duration(_SECOND)
-    return RetryPolicy(
-        initial_interval=initial,
-        backoff_coefficient=policy.backoff_coefficient or 2.0,
-        maximum_interval=policy.maximum_interval or Duration(initial * 100),
-        maximum_attempts=policy.maximum_attempts,
-        non_retryable_error_types=tuple(policy.non_retryable_error_types),
-    )
 
 
 def _same_failure(reader: Reader, expected: Failure | None, found: Failure | None) -> bool:
@@ -262,71 +246,6 @@ def _failure(_: Reader, value: Failure | None) -> str:
         words.append(f"{kind}: {value.message}" if kind else value.message)
         value = value.cause
     return ", because of ".join(words) or "none"
-
-
-# What the server writes into an event.
-
-
-def _fill_activity(command: cmd.ScheduleActivityTask, started: ev.WorkflowExecutionStarted) -> cmd.ScheduleActivityTask:
-    run = started.workflow_run_timeout
-    close, start, work = (
-        command.schedule_to_close_timeout,
-        command.schedule_to_start_timeout,
-        command.start_to_close_timeout,
-    )
-    if close:
-        start = min(start, close) if start else close
-        work = min(work, close) if work else close
-    else:
-        close = run
-        start = start or run
-    if run:
-        close, start, work = min(close, run), min(start, run), min(work, run)
-    beat = min(command.heartbeat_timeout, work) if work else command.heartbeat_timeout
-    return msgspec.structs.replace(
-        command,
-        schedule_to_close_timeout=close,
-        schedule_to_start_timeout=start,
-        start_to_close_timeout=work,
-        heartbeat_timeout=beat,
-        retry_policy=_filled_policy(command.retry_policy),
-    )
-
-
-def _fill_child(
-    command: cmd.StartChildWorkflowExecution, started: ev.WorkflowExecutionStarted
-) -> cmd.StartChildWorkflowExecution:
-    execution, run = command.workflow_execution_timeout, command.workflow_run_timeout
-    if execution:
-        run = min(run, execution) if run else execution
-    return msgspec.structs.replace(
-        command,
-        task_queue=command.task_queue or started.task_queue,
-        workflow_run_timeout=run,
-        workflow_task_timeout=_task_timeout(command.workflow_task_timeout, run),
-        parent_close_policy=command.parent_close_policy or "TERMINATE",
-        workflow_id_reuse_policy=command.workflow_id_reuse_policy or "ALLOW_DUPLICATE",
-    )
-
-
-def _fill_next_run(
-    command: cmd.ContinueAsNewWorkflowExecution, started: ev.WorkflowExecutionStarted
-) -> cmd.ContinueAsNewWorkflowExecution:
-    run = command.workflow_run_timeout or started.workflow_run_timeout
-    if started.workflow_execution_timeout and run:
-        run = min(run, started.workflow_execution_timeout)
-    return msgspec.structs.replace(
-        command,
-        workflow_type=command.workflow_type or started.workflow_type,
-        task_queue=command.task_queue or started.task_queue,
-        workflow_run_timeout=run,
-        workflow_task_timeout=_task_timeout(command.workflow_task_timeout or started.workflow_task_timeout, run),
-    )
-
-
-def _task_timeout(value: Duration, run: Duration) -> Duration:
-    value = min(value or _DEFAULT_TASK_TIMEOUT, _MAXIMUM_TASK_TIMEOUT)
-    return min(value, run) if run else value
 
 
 # The tables.
@@ -414,7 +333,7 @@ TABLES: Mapping[type[ev.Attributes], Table] = {
             _HEADER,
         ),
         {},
-        _fill_activity,
+        fill_activity,
     ),
     ev.ActivityTaskCancelRequested: Table(cmd.RequestCancelActivityTask, (Comparison("target", "scheduled_event_id"),)),
     ev.TimerStarted: Table(
@@ -444,7 +363,7 @@ TABLES: Mapping[type[ev.Attributes], Table] = {
             _warn("search_attributes", same=_map_where_said, text=_map),
         ),
         {"retry_policy": "the event does not hold it; the next run's start does"},
-        _fill_next_run,
+        fill_next_run,
     ),
     ev.MarkerRecorded: Table(
         cmd.RecordMarker,
@@ -483,7 +402,7 @@ TABLES: Mapping[type[ev.Attributes], Table] = {
             _warn("priority", same=_same_priority, text=_priority),
         ),
         {},
-        _fill_child,
+        fill_child,
     ),
     ev.SignalExternalWorkflowExecutionInitiated: Table(
         cmd.SignalExternalWorkflowExecution, (*_TARGET, Comparison("type", "signal_name"), _INPUT, _HEADER)
