@@ -321,6 +321,10 @@ class EmptyTasks(Program):
     .task()
     .answer(ends())
 )
+@case(
+    Story().task().fails("RESET_WORKFLOW", "other").task().fails("RESET_WORKFLOW", "another").task().answer(work("1")),
+    name="ResetTwice",
+)
 class Reset(Program):
     async def nudge(self, note: str) -> None:
         self.note(note, self.sdk.random().random())

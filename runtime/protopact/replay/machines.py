@@ -251,8 +251,8 @@ class Machines:
     def _fail_task(self, event: Event, failed: WorkflowTaskFailed) -> None:
         self._close_task(event, failed)
         if failed.cause == "RESET_WORKFLOW":
-            # Behind the start, before everything else.
-            place = 1 if self.jobs and self.jobs[0][0] == self._handlers.start else 0
+            # Behind the start and earlier resets, before everything else.
+            place = sum(job in (self._handlers.start, self._instance.reseed) for job, _ in self.jobs)
             self.jobs.insert(place, (self._instance.reseed, (failed.new_run_id,)))
 
     def _signal(self, _: Event, signal: WorkflowExecutionSignaled) -> None:
