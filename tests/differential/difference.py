@@ -126,8 +126,15 @@ DIFFERENCES = (
         ERROR,
         r"ActivityTask(Started|Completed), is of the activity of event \d+, which has ended before",
         NONDETERMINISM,
-        "Non-Abandon cancel mode activities cannot be (started|completed) after being canceled",
+        "Non-Abandon cancel mode activities cannot be (started|completed) after being cancell?ed",
         "no code starts or ends activities; behind any other end of one, Core, too, calls it impossible",
+    ),
+    Difference(
+        ERROR,
+        r"is of the signal or request to cancel of event \d+, which has ended before",
+        NONDETERMINISM,
+        "(Cancel|Signal) external WF machine does not handle this event",
+        "no code answers requests; of an answer of the right kind Core, too, calls it impossible",
     ),
     Difference(
         NONDETERMINISM,

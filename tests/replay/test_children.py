@@ -430,6 +430,17 @@ class Asks(Family):
         await self.cancel("x")
 
 
+def is_signaled(story: Story) -> ev.Attributes:
+    return ev.ExternalWorkflowExecutionSignaled(initiated_event_id=len(story.events), workflow_id="x")
+
+
+def is_requested(story: Story) -> ev.Attributes:
+    return ev.ExternalWorkflowExecutionCancelRequested(initiated_event_id=len(story.events), workflow_id="x")
+
+
+judged("a request is answered as a signal", Asks, asked(OF_X).then(is_signaled).task().answer(ends()), NONDETERMINISM)
+story = asked(SENT).then(is_requested).task().answer(ends())
+judged("a signal is answered as a request", SignalsBeside, story, NONDETERMINISM)
 judged("no request", Asks, asked(work("1")), NONDETERMINISM)
 judged("a request's answer comes twice", Asks, asked(OF_X).then(is_asked("x"), is_asked("x")).task().answer(), ERROR)
 story = asked(OF_X).then(is_not_asked("x"), is_asked("x"))

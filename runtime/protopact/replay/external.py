@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from protopact.errors import CancelledError
 from protopact.history.event import (
     Event,
+    ExternalWorkflowExecutionSignaled,
     RequestCancelExternalWorkflowExecutionFailed,
     RequestCancelExternalWorkflowExecutionInitiated,
     SignalExternalWorkflowExecutionFailed,
@@ -101,6 +102,9 @@ class RequestedCancellation(Entry):
         return True
 
 
+_OF_SIGNALS = (ExternalWorkflowExecutionSignaled, SignalExternalWorkflowExecutionFailed)
+"""Answers to signals; the others are to requests to cancel."""
+
 _KIND: Literal["signal or request to cancel"] = "signal or request to cancel"
 
 
@@ -136,13 +140,15 @@ class Externals:
         """What an answer does to the code; None when nobody waits for it.
 
         Raises:
-            NondeterminismError: Nothing was asked.
+            NondeterminismError: Nothing was asked, or something else.
             HistoryError: It was answered before.
         """
         ledger = self._instance.ledger
         if initiated_event_id not in ledger.external:
             raise ledger.unexpected(event, _KIND, initiated_event_id)
         outcome = ledger.external.pop(initiated_event_id)
+        if isinstance(outcome, Operation) is not isinstance(event.attributes, _OF_SIGNALS):
+            raise ledger.disagree(event, None)
         ledger.forget(_KIND, initiated_event_id)
         if outcome is None:
             return None
