@@ -59,7 +59,7 @@ _PATIENCE = 60.0
 """Seconds until a server that does not serve, or does not end, is given up."""
 _ATTEMPTS = 3
 """A port that was free may be taken by another process before the server has it."""
-_WATCHDOG = 'cat; kill "$1" 2>/dev/null'
+_WATCHDOG = 'read -r line; kill "$1" 2>/dev/null'
 
 
 class StartError(Exception):
