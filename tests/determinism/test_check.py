@@ -172,6 +172,10 @@ def test_a_generator_that_runs_share_is_told_and_a_seeded_one_is_not(told: Check
     ]
 
 
+def test_none_is_neither_a_seed_nor_a_time(told: Check) -> None:
+    assert codes(told(run("random.Random(None)\ntime.gmtime(None)\ntime.gmtime(0)"))) == ["PD102", "PD101"]
+
+
 def test_a_dataclass_is_made_with_its_factories(told: Check) -> None:
     before = "@dataclasses.dataclass\nclass Entry:\n    at: float = dataclasses.field(default_factory=time.time)\n"
     assert codes(told(run("Entry()", before))) == ["PD101"]
@@ -198,10 +202,18 @@ SETS = {
     "a promised one": "list(promised())",
     "a loop's variable": "for group in [{'a'}]:\n    list(group)",
     "dict.fromkeys": "dict.fromkeys({'a', 'b'})",
+    "a module's": "for x in REGIONS: pass",
+    "a module's, popped": "TAGS.pop()",
+    "a module's, combined": "list(REGIONS - {'eu'})",
+    "a module's, united": "list(REGIONS.union(['a']))",
+    "a class attribute": "list(self.places)",
+    "unpacked to names": "one, two = {'a', 'b'}",
 }
 MAKE = (
+    "REGIONS = frozenset(['eu', 'us'])\nTAGS = set()\nONE = frozenset(['eu'])\nNUMBERS = {1, 2}\n"
     "a = b = {}\ndef make(): ...\ndef promised() -> set[str]: ...\n"
-    "class Base(histories.Doomed):\n    def __init__(self):\n        self.names: set[str] = set()\n"
+    "class Base(histories.Doomed):\n    places = {'a', 'b'}\n"
+    "    def __init__(self):\n        self.names: set[str] = set()\n"
 )
 
 
@@ -219,6 +231,10 @@ def test_the_order_of_a_set_is_told(told: Check, body: str) -> None:
         "len({'a'}), any(x for x in {'a'}), sum([len(x) for x in {'a'}]), {x for x in {'a'}}",
         "for x in {1, 2}: pass",
         "numbers: set[int] = make()\nlist(numbers)",
+        "list(NUMBERS)",
+        "list(ONE)",
+        "'eu' in REGIONS, len(TAGS), sorted(REGIONS)",
+        "TAGS.add('a')",
         "for x in set(range(3)): pass",
         "names = make()\nlist(names)",
         "names = {'a'}\nnames = sorted(names)\nlist(names)",

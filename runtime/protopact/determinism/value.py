@@ -103,8 +103,20 @@ Value = Known | Unloaded | Of | Message | Map | Local | Super | None
 
 
 def known(value: object) -> Value:
-    """The object itself, unless it pretends to be of another class: a proxy would run code when it is looked at."""
-    return None if any("__class__" in vars(each) for each in type(value).__mro__[:-1]) else Known(value)
+    """The object itself, or the set that it is.
+
+    Not one that pretends to be of another class: a proxy would run code when it is looked at.
+    """
+    cls = type(value)
+    if cls is set or cls is frozenset:
+        return Of(cls, Of(int) if _is_ordered(cast("set[object] | frozenset[object]", value)) else None)
+    return None if any("__class__" in vars(each) for each in cls.__mro__[:-1]) else Known(value)
+
+
+def _is_ordered(value: set[object] | frozenset[object]) -> bool:
+    """Whether a set has one order in every process: that of small integers, or of what cannot become two."""
+    has_numbers = bool(value) and all(type(each) in (int, bool) for each in value)
+    return has_numbers or (isinstance(value, frozenset) and len(value) < 2)  # noqa: PLR2004 - two have an order
 
 
 def class_value(cls: type) -> Value:

@@ -277,7 +277,7 @@ class _Reader(ast.NodeVisitor):
             return  # what it is given runs once, outside
         rule = rule_of(value)
         if rule is not None:
-            is_harmless = len(node.args) >= rule.harmless_with
+            is_harmless = len(_given(node.args)) >= rule.harmless_with
             if rule.call == "asyncio.as_completed" and node.args and _are_coroutines(self._scope.value(node.args[0])):
                 what = "`asyncio.as_completed` of coroutines, which starts them in the order of their addresses,"
                 self._report(node.func, Code.COROUTINE_ORDER, what, describe(Code.COROUTINE_ORDER))
@@ -329,6 +329,11 @@ class _Reader(ast.NodeVisitor):
 
     def visit_For(self, node: ast.For) -> None:
         self._iterates(node.iter)
+        self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        if any(isinstance(target, ast.Tuple | ast.List) for target in node.targets):
+            self._iterates(node.value)
         self.generic_visit(node)
 
     def visit_Starred(self, node: ast.Starred) -> None:
@@ -393,6 +398,11 @@ def _entries(described: contract.Workflow[object, object]) -> Iterator[tuple[str
             yield f"validate_{update.update.method}", False
     for query in described.queries:
         yield query.method, True
+
+
+def _given(arguments: Sequence[ast.expr]) -> list[ast.expr]:
+    """Those that say something: `random.Random(None)` seeds nothing, `time.localtime(None)` is of now."""
+    return [each for each in arguments if not (isinstance(each, ast.Constant) and each.value is None)]
 
 
 def _is_class(value: Value, rule: Rule) -> bool:

@@ -267,7 +267,7 @@ def replayer(
 ) -> temporalio.worker.Replayer:
     """Temporal's own replayer, for workflow classes of contracts.
 
-    `protopact.testing.Replayer` reads the same histories, is stricter, faster, and says more of what is wrong.
+    `protopact.replay.Replayer` reads the same histories, is stricter, faster, and says more of what is wrong.
 
     Args:
         workflows: Workflow classes.
