@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 
 import pytest
@@ -51,6 +52,26 @@ def test_histories_that_the_code_wrote_replay() -> None:
     assert [result.error for result in results] == [None] * len(NAMES)
     assert [result.is_closed for result in results] == [name != "chatty_open" for name in NAMES]
     assert results[-1].history == history("sequence")
+
+
+def test_pythons_collector_rests_while_code_is_replayed() -> None:
+    awake = list[bool]()
+
+    class Watching(workflows.Sequence):
+        async def run(self, request: Job) -> Outcome:
+            awake.append(gc.isenabled())
+            return await super().run(request)
+
+    for code in (Watching, Raises):
+        Replayer(workflows=[code]).replay(history("sequence"), raise_on_failure=False)
+        assert gc.isenabled()
+    gc.disable()
+    try:
+        Replayer(workflows=[Watching]).replay(history("sequence"))
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    assert awake == [False, False]
 
 
 @pytest.mark.parametrize("name", NAMES)
