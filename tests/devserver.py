@@ -218,7 +218,7 @@ def start(
 
 @pytest.fixture(scope="session")
 def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    """A Temporal dev server, one for all tests of the session: `.url`, `.address`, `await .connect()`.
+    """A Temporal dev server, one for all tests of a process: `.url`, `.address`, `await .connect()`.
 
     Tests share it, each with task queues and workflow ids of its own. A test that takes the fixture has the marker
     `temporal`; one that asks for it as it runs (`request.getfixturevalue`), say for one of its parameters, carries the

@@ -7,7 +7,6 @@ watches its start-to-close and heartbeat time-outs. Often they are the same.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from protopact.activity import CancellationReason
@@ -25,7 +24,7 @@ from protopact.embedded.inbox import (
     Outcome,
     Unwanted,
 )
-from protopact.embedded.records import ActivityRow, RunRow, decode_payloads, restore_activity
+from protopact.embedded.records import ActivityRow, RunRow, restore_activity
 from protopact.embedded.retry import next_attempt, timeout_failure, what_follows
 from protopact.embedded.run import Run
 from protopact.embedded.tick import Tick
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from protopact.embedded.shell import Shell
     from protopact.embedded.worker import Worker
 
-__all__ = ["Dispatch", "lost_attempts"]
+__all__ = ["Dispatch"]
 
 _logger = logging.getLogger(__name__)
 
@@ -559,19 +558,6 @@ class Dispatch:
         row = self._shell.records.activity(run.key, activity.scheduled_event_id)
         if row is not None and row.attempt == activity.attempt:
             restore_activity(activity, row)
-
-
-def lost_attempts(rows: Iterable[ActivityRow]) -> list[tuple[int, AttemptLost]]:
-    """What became of the attempts of a process that died: run and item."""
-    return [
-        (
-            row.run_key,
-            AttemptLost(
-                row.scheduled_event_id, row.attempt, "", row.started_at or row.due_at, decode_payloads(row.heartbeat)
-            ),
-        )
-        for row in rows
-    ]
 
 
 def _item(running: _Running, outcome: AttemptOutcome | TimeoutType) -> Outcome | AttemptLeft:

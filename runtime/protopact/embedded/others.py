@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from protopact.embedded.dispatch import lost_attempts
-from protopact.embedded.inbox import Answered, Happened, Query, Refused, Unwanted, Update, decode_notice, encode
+from protopact.embedded.inbox import (
+    Answered,
+    AttemptLost,
+    Happened,
+    Query,
+    Refused,
+    Unwanted,
+    Update,
+    decode_notice,
+    encode,
+)
 from protopact.embedded.processes import Processes
+from protopact.embedded.records import ActivityRow, decode_payloads
 from protopact.embedded.tick import Tick
 
 if TYPE_CHECKING:
@@ -63,7 +74,7 @@ class Others:
         if not self._processes.erase(process):
             return  # it left in order, or another process has done the rest
         _logger.info("process %d of %s has died; its claims are void", process, store.name)
-        attempts = lost_attempts(self._shell.records.attempts_of(process))
+        attempts = _lost_attempts(self._shell.records.attempts_of(process))
         store.execute_many(
             "INSERT INTO inbox (run_key, item) VALUES (?, ?)", [(k, encode(item)) for k, item in attempts]
         )
@@ -139,3 +150,16 @@ class Others:
                         for caller in update.callers:
                             shell.delivery.post(tick, row, update.item, shell.calls.remote(caller))
                     tick.wake.update(shell.serving.workflow_elsewhere(row.workflow_type, row.task_queue))
+
+
+def _lost_attempts(rows: Iterable[ActivityRow]) -> list[tuple[int, AttemptLost]]:
+    """What became of the attempts of a process that died: run and item."""
+    return [
+        (
+            row.run_key,
+            AttemptLost(
+                row.scheduled_event_id, row.attempt, "", row.started_at or row.due_at, decode_payloads(row.heartbeat)
+            ),
+        )
+        for row in rows
+    ]
