@@ -101,10 +101,10 @@ class Built:
         """Whether anybody answers an rpc: a handler may have no workflow."""
         return snake_case(rpc.name) in self._elements
 
-    def sample(self, rpc: Rpc, random: Random, *, request: bool) -> Message:
+    def sample(self, rpc: Rpc, random: Random, *, request: bool, fullness: float = 0.8) -> Message:
         """A request or a response of an rpc, filled at random."""
         message: Message = self._described(self._elements, rpc, request=request).type()
-        return fill(random, message)
+        return fill(random, message, fullness=fullness)
 
     def write(self, rpc: Rpc, value: Message, encoding: Encoding, *, request: bool) -> Payloads:
         converter = PayloadConverter("binary/protobuf" if encoding is Encoding.BINARY else "json/protobuf")
@@ -278,27 +278,27 @@ def _activities(service: _Any, elements: dict[str, Any]) -> Activities:
 # -- values
 
 
-def fill(random: Random, message: Message, depth: int = 2) -> Message:
-    """Fill a message with random values."""
+def fill(random: Random, message: Message, depth: int = 2, fullness: float = 0.8) -> Message:
+    """Fill a message with random values, and that share of the fields that may be unset."""
     for each in message.DESCRIPTOR.fields:
-        if (random.random() < 0.8 or each.is_required) and (depth or each.message_type is None):
+        if (random.random() < fullness or each.is_required) and (depth or each.message_type is None):
             if each.is_repeated and each.message_type is not None and each.message_type.GetOptions().map_entry:
                 entries = getattr(message, each.name)
                 entry = each.message_type.fields_by_name["value"]
                 for key in ("a", "b")[: random.randint(1, 2)]:
                     if entry.message_type is not None:
-                        fill(random, entries[key], depth - 1)
+                        fill(random, entries[key], depth - 1, fullness)
                     else:
                         entries[key] = _value(random, entry)
             elif each.is_repeated:
                 for _ in range(random.randint(1, 2)):
                     if each.message_type is not None:
-                        fill(random, getattr(message, each.name).add(), depth - 1)
+                        fill(random, getattr(message, each.name).add(), depth - 1, fullness)
                     else:
                         getattr(message, each.name).append(_value(random, each))
             elif each.message_type is not None:
                 getattr(message, each.name).SetInParent()
-                fill(random, getattr(message, each.name), depth - 1)
+                fill(random, getattr(message, each.name), depth - 1, fullness)
             else:
                 setattr(message, each.name, _value(random, each))
     return message

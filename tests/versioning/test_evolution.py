@@ -76,14 +76,15 @@ def losses(old: Built, new: Built, settings: ServiceSettings, random: Random) ->
     for before, after in pairs(old.version, new.version):
         for role in _ROLES[before.kind]:
             side = "request" if role.request else "response"
-            for direction in flows(role, settings):
+            for direction in sorted(flows(role, settings), key=lambda each: each.value):
                 forward = direction is Direction.FORWARD
                 writer, reader = (old, new) if forward else (new, old)
                 wrote, reads = (before, after) if forward else (after, before)
                 if not writer.has(wrote) or not reader.has(reads):
                     continue
-                for _ in range(_VALUES):
-                    value = writer.sample(wrote, random, request=role.request)
+                for index in range(_VALUES):
+                    # Some losses need a field, others its absence.
+                    value = writer.sample(wrote, random, request=role.request, fullness=(0.8, 0.4)[index % 2])
                     try:
                         payloads = writer.write(wrote, value, encoding, request=role.request)
                         got = reader.read(reads, payloads, encoding, request=role.request)
