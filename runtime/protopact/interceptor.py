@@ -184,7 +184,7 @@ class Interceptor:
         signal: SignalWorkflow[Any],
         next_hook: Callable[[StartWorkflow[Any, Any], SignalWorkflow[Any]], Awaitable[Started]],
     ) -> Started:
-        """Around a client's signal-with-start."""
+        """Around a client's signal-with-start, which is one request: both get the headers of both, and `start`'s id."""
         return await next_hook(start, signal)
 
     async def query_workflow(

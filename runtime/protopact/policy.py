@@ -44,7 +44,11 @@ class WorkflowIdReusePolicy(Enum):
 
 
 class WorkflowIdConflictPolicy(Enum):
-    """What a start does when a run with the same id is open."""
+    """What a start does when a run with the same id is open.
+
+    Where it would be refused, a start with a signal signals the open run instead, which is what it looks for.
+    `TERMINATE_EXISTING_OF_OTHER_TYPE` terminates the open run of another workflow, and is `FAIL` for one of the same.
+    """
 
     FAIL = "fail"
     USE_EXISTING = "use-existing"

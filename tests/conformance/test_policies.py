@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol, Unpack
 
 import pytest
-from tests.conformance.bench import Bench, Waiting, kinds, soon, text
+from tests.conformance.bench import Bench, Other, Waiting, kinds, soon, text
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 
+from protopact.client import WorkflowHandle
 from protopact.engine import WorkflowStatus
-from protopact.errors import AlreadyStartedError, ApplicationError, OptionError, TerminatedError, WorkflowFailedError
-from protopact.policy import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+from protopact.errors import (
+    AlreadyStartedError,
+    ApplicationError,
+    OptionError,
+    TerminatedError,
+    UpdateFailedError,
+    WorkflowFailedError,
+)
+from protopact.policy import StartOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 
 ALLOWED = {
     WorkflowIdReusePolicy.ALLOW_DUPLICATE: {"completed", "failed", "cancelled", "terminated"},
@@ -20,7 +29,25 @@ ALLOWED = {
 }
 """The ends of a prior run after which its id may be used again."""
 
+ENDS = {
+    "running": WorkflowStatus.TERMINATED,
+    "other": WorkflowStatus.TERMINATED,
+    "completed": WorkflowStatus.COMPLETED,
+    "failed": WorkflowStatus.FAILED,
+    "cancelled": WorkflowStatus.CANCELED,
+    "terminated": WorkflowStatus.TERMINATED,
+}
+"""What a prior run may have come to, and the status that it has once another one has its id."""
+
 TERMINATES = (WorkflowIdConflictPolicy.TERMINATE_EXISTING, WorkflowIdConflictPolicy.TERMINATE_EXISTING_OF_OTHER_TYPE)
+
+
+class Way(Protocol):
+    """A way to start a Free."""
+
+    __name__: str
+
+    async def __call__(self, bench: Bench, **options: Unpack[StartOptions]) -> suite.Free.Handle: ...
 
 
 class Ending(Waiting):
@@ -34,42 +61,117 @@ class Ending(Waiting):
         return request
 
 
-async def prior(bench: Bench, end: str, names: list[str]) -> list[suite.Free.Handle]:
-    """Runs that have ids, running or ended as named."""
-    handles = [await bench.start(end, name=name) for name in names]
-    for handle in handles:
-        if end == "terminated":
-            await handle.terminate()
-        elif end == "cancelled":
-            await handle.cancel()
+async def plain(bench: Bench, **options: Unpack[StartOptions]) -> suite.Free.Handle:
+    return await bench.client.start_free(text("next"), **options)
+
+
+async def with_signal(bench: Bench, **options: Unpack[StartOptions]) -> suite.Free.Handle:
+    return await bench.client.start_free_with_go(text("next"), text("at once"), **options)
+
+
+async def with_update(bench: Bench, **options: Unpack[StartOptions]) -> suite.Free.Handle:
+    handle, updated = await bench.client.start_free_with_set(text("next"), text("at once"), **options)
+    assert (await soon(updated.result())).value == "new"
+    return handle
+
+
+WAYS = (plain, with_signal, with_update)
+"""The ways to start."""
+
+
+async def prior(bench: Bench, end: str, workflow_id: str) -> WorkflowHandle[Text]:
+    """A run that has an id: running, of another type, or ended as named."""
+    if end == "other":
+        return await bench.client.start_other(text(end), id=workflow_id)
+    handle = await bench.client.start_free(text(end), id=workflow_id)
+    if end == "terminated":
+        await handle.terminate()
+    elif end == "cancelled":
+        await handle.cancel()
     if end != "running":
-        async with bench.worker(Ending):
-            await soon(asyncio.gather(*(handle.result() for handle in handles), return_exceptions=True))
-    return handles
+        await soon(asyncio.gather(handle.result(), return_exceptions=True))
+    return handle
 
 
-@pytest.mark.parametrize("reuse", WorkflowIdReusePolicy)
-@pytest.mark.parametrize("end", ["running", "completed", "failed", "cancelled", "terminated"])
-async def test_every_combination(bench: Bench, end: str, reuse: WorkflowIdReusePolicy) -> None:
-    conflicts = list(WorkflowIdConflictPolicy)
-    handles = await prior(bench, end, [conflict.name for conflict in conflicts])
-    for first, conflict in zip(handles, conflicts, strict=True):
-        start = bench.start("next", name=conflict.name, id_reuse_policy=reuse, id_conflict_policy=conflict)
-        if reuse is WorkflowIdReusePolicy.REJECT_DUPLICATE and conflict in TERMINATES:
+def expected(way: Way, end: str, reuse: WorkflowIdReusePolicy, conflict: WorkflowIdConflictPolicy) -> str:
+    """What a start does for an id that a run has had."""
+    if reuse is WorkflowIdReusePolicy.REJECT_DUPLICATE and conflict in TERMINATES:
+        return "no such start"
+    if end not in {"running", "other"}:
+        return "new" if end in ALLOWED[reuse] else "refused"
+    if conflict is WorkflowIdConflictPolicy.TERMINATE_EXISTING or (conflict in TERMINATES and end == "other"):
+        return "new"
+    # An open run is what a signal looks for.
+    return "existing" if conflict is WorkflowIdConflictPolicy.USE_EXISTING or way is with_signal else "refused"
+
+
+async def tried(
+    bench: Bench, way: Way, end: str, reuse: WorkflowIdReusePolicy, conflict: WorkflowIdConflictPolicy
+) -> None:
+    """See that a start for an id that a run has had does what is expected."""
+    first = await prior(bench, end, bench.id(f"{way.__name__} {conflict.name}"))
+    start = way(bench, id=first.id, id_reuse_policy=reuse, id_conflict_policy=conflict)
+    match expected(way, end, reuse, conflict):
+        case "no such start":
             with pytest.raises(OptionError, match="REJECT_DUPLICATE cannot stand beside"):
                 await start
-        elif end in ALLOWED[reuse] or (end == "running" and conflict is WorkflowIdConflictPolicy.TERMINATE_EXISTING):
-            second = await start
-            assert second.run_id != first.run_id
-            assert (await second.describe()).status is WorkflowStatus.RUNNING
-            assert (await first.describe()).status is not WorkflowStatus.RUNNING
-        elif end == "running" and conflict is WorkflowIdConflictPolicy.USE_EXISTING:
-            assert (await start).run_id == first.run_id
-        else:
+            return
+        case "refused":
             with pytest.raises(AlreadyStartedError) as raised:
                 await start
             assert (raised.value.workflow_id, raised.value.run_id) == (first.id, first.run_id)
-            assert raised.value.workflow_type == "suite.v1.SuiteService.Free"
+            assert raised.value.workflow_type == f"suite.v1.SuiteService.{'Other' if end == 'other' else 'Free'}"
+            has_id: WorkflowHandle[Text] = first
+        case "existing" if way is with_update and end == "other":
+            with pytest.raises(UpdateFailedError, match="rejected"):
+                await start
+            has_id = first
+        case "existing":
+            has_id = await start
+            assert has_id.run_id == first.run_id
+            assert ("WorkflowExecutionSignaled" in kinds(await has_id.history())) == (way is with_signal)
+        case _:
+            has_id = await start
+            assert has_id.run_id != first.run_id
+            assert (await first.describe()).status is ENDS[end]
+            assert (await has_id.describe()).workflow_type == "suite.v1.SuiteService.Free"
+            assert ("WorkflowExecutionSignaled" in kinds(await has_id.history())) == (way is with_signal)
+    if end in {"running", "other"}:
+        assert kinds(await has_id.history())[-1] != "WorkflowExecutionTerminated"
+
+
+@pytest.mark.parametrize("reuse", WorkflowIdReusePolicy)
+@pytest.mark.parametrize("end", ENDS)
+async def test_every_combination(bench: Bench, end: str, reuse: WorkflowIdReusePolicy) -> None:
+    async with bench.worker(Ending, Other):
+        await asyncio.gather(
+            *(tried(bench, way, end, reuse, conflict) for way in WAYS for conflict in WorkflowIdConflictPolicy)
+        )
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_id_that_is_free(bench: Bench, way: Way) -> None:
+    async def start(reuse: WorkflowIdReusePolicy, conflict: WorkflowIdConflictPolicy) -> None:
+        workflow_id = bench.id(f"{reuse.name} {conflict.name}")
+        handle = await way(bench, id=workflow_id, id_reuse_policy=reuse, id_conflict_policy=conflict)
+        assert (await handle.describe()).history_length > 0
+
+    pairs = [
+        (reuse, conflict)
+        for reuse in WorkflowIdReusePolicy
+        for conflict in WorkflowIdConflictPolicy
+        if reuse is not WorkflowIdReusePolicy.REJECT_DUPLICATE or conflict not in TERMINATES
+    ]
+    async with bench.worker(Ending):
+        await asyncio.gather(*(start(*pair) for pair in pairs))
+
+
+async def test_a_start_with_a_signal_under_one_request_id_signals_once(bench: Bench) -> None:
+    first, second = [await with_signal(bench, id=bench.id(), request_id="r1") for _ in range(2)]
+    async with bench.worker(Ending):
+        assert first.run_id == second.run_id
+        assert (await soon(first.result())).value == "next"
+    assert kinds(await first.history()).count("WorkflowExecutionSignaled") == 1
 
 
 async def test_a_terminated_run_tells_who_waits_for_it(bench: Bench) -> None:

@@ -150,6 +150,26 @@ async def test_headers_travel_and_stand_in_history(place: Place) -> None:
     assert accepted.header["tag"].data == b"update"
 
 
+async def test_a_signal_and_its_start_have_the_headers_of_both(place: Place) -> None:
+    class Apart(Interceptor):
+        async def signal_with_start(
+            self,
+            start: StartWorkflow[Any, Any],
+            signal: SignalWorkflow[Any],
+            next_hook: Callable[[StartWorkflow[Any, Any], SignalWorkflow[Any]], Awaitable[Started]],
+        ) -> Started:
+            start.headers["start"] = start.headers["both"] = tag(b"start")
+            signal.headers["signal"] = signal.headers["both"] = tag(b"signal")
+            return await next_hook(start, signal)
+
+    async with place.connect(interceptors=[Apart()]) as bench, bench.worker(Waiting):
+        handle = await bench.client.start_free_with_go(text(""), text("go"), id=bench.id())
+        history = await handle.history()
+    expected = {"start": b"start", "signal": b"signal", "both": b"signal"}
+    for header in (find(history, WorkflowExecutionStarted).header, find(history, WorkflowExecutionSignaled).header):
+        assert {name: payload.data for name, payload in header.items()} == expected
+
+
 async def test_headers_of_children_and_of_signals_between_workflows(place: Place) -> None:
     class Stamping(Interceptor):
         async def start_child_workflow(

@@ -18,6 +18,7 @@ from temporalio.client import (
     OutboundInterceptor,
     StartWorkflowInput,
     StartWorkflowUpdateWithStartInput,
+    WorkflowExecutionStatus,
     WorkflowHandle,
     WorkflowUpdateHandle,
 )
@@ -273,6 +274,37 @@ async def test_room_is_made_for_another_workflow_only(bench: Bench) -> None:
     assert (await soon(other.result())).value == "x"
     with pytest.raises(protopact.WorkflowFailedError, match="its id was needed for a lab.v1.LabService.Other"):
         await soon(waiter.result())
+
+
+async def test_a_run_that_takes_the_id_meanwhile_gives_way_too(temporal_server: DevServer) -> None:
+    rivals = list[WorkflowHandle[Any, Any]]()
+
+    class Racing(TemporalInterceptor):
+        def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 - the SDK's
+            return RacingOutbound(next)
+
+    class RacingOutbound(OutboundInterceptor):
+        async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:  # noqa: A002 - the SDK's
+            if not rivals:
+                client = await temporal_server.connect()
+                rival = await client.start_workflow("Another", id=input.id, task_queue="nobody's")
+                rivals.append(client.get_workflow_handle(input.id, run_id=rival.result_run_id))
+            return await super().start_workflow(input)
+
+    async with connect(temporal_server.url, temporal_interceptors=[Racing()]) as engine:
+        started = await lab.Client(engine).start_free_with_go(
+            text("a"),
+            text("b"),
+            id=f"race-{uuid4()}",
+            task_queue="nobody's",
+            id_conflict_policy=WorkflowIdConflictPolicy.TERMINATE_EXISTING_OF_OTHER_TYPE,
+        )
+        kinds = [type(event.attributes).__name__ for event in await started.history()]
+        assert kinds == ["WorkflowExecutionStarted", "WorkflowExecutionSignaled", "WorkflowTaskScheduled"]
+        assert (await started.describe()).workflow_type == "lab.v1.LabService.Free"
+        rival = await rivals[0].describe()
+        assert (rival.workflow_type, rival.status) == ("Another", WorkflowExecutionStatus.TERMINATED)
+        await started.terminate()
 
 
 async def test_a_run_whose_task_fails_says_why_and_takes_updates_when_it_is_cured(bench: Bench) -> None:

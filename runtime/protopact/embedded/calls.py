@@ -98,12 +98,12 @@ class Calls:
 
     def start(self, tick: Tick, caller: Caller, start: Start) -> None:
         """Start a run, or find the one that has the id."""
-        existing = self.place(tick, start, start.conflict)
+        existing = self.place(tick, start)
         tick.answer(caller, self._begin(tick, start) if existing is None else _found(existing, start))
 
     def signal_with_start(self, tick: Tick, caller: Caller, start: Start, signal: WorkflowExecutionSignaled) -> None:
         """Signal the open run with the id, or start one whose first event is followed by the signal."""
-        existing = self.place(tick, start, _signalling(start.conflict))
+        existing = self.place(tick, start, signals=True)
         if existing is None:
             answer = self._begin(tick, start)
             existing = tick.latest[start.started.workflow_id]
@@ -124,7 +124,7 @@ class Calls:
             tick.answer(caller, _found(known, start))
             tick.answer(accepted, known.run_id)
             return
-        existing = self.place(tick, start, start.conflict)
+        existing = self.place(tick, start)
         if existing is None:
             answer = self._begin(tick, start)
             existing = tick.latest[start.started.workflow_id]
@@ -146,9 +146,9 @@ class Calls:
             found = self.with_run_id(tick, before) if before else None
         return None
 
-    def place(self, tick: Tick, start: Start, conflict: WorkflowIdConflictPolicy) -> Run | RunRow | None:
-        """Make room for a start: the run to use instead of a new one, or None."""
-        started = start.started
+    def place(self, tick: Tick, start: Start, *, signals: bool = False) -> Run | RunRow | None:
+        """Make room for a start, with which a signal may go: the run to use instead of a new one, or None."""
+        started, conflict = start.started, start.conflict
         existing = self._latest(tick, started.workflow_id)
         if existing is None:
             return None
@@ -160,6 +160,7 @@ class Calls:
             same_type=existing.workflow_type == started.workflow_type,
             reuse=start.reuse,
             conflict=conflict,
+            signals=signals,
         )
         match verdict:
             case Verdict.START:
@@ -314,11 +315,6 @@ def closed_error(found: Run | RunRow) -> AlreadyClosedError:
     return AlreadyClosedError(
         f"workflow {found.workflow_id} (run {found.run_id}) is closed: {STATUSES[found.status].value}"
     )
-
-
-def _signalling(conflict: WorkflowIdConflictPolicy) -> WorkflowIdConflictPolicy:
-    """A run that is there is what a signal-with-start looks for."""
-    return WorkflowIdConflictPolicy.USE_EXISTING if conflict is WorkflowIdConflictPolicy.FAIL else conflict
 
 
 def _found(run: Run | RunRow, start: Start) -> Started:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
@@ -260,7 +261,11 @@ class EmbeddedEngine(Engine):
 
     async def _do_signal_with_start(self, start: StartWorkflow[Any, Any], signal: SignalWorkflow[Any]) -> Started:
         shell = self._open
-        begin, event = await self._requests.start(shell, start), await self._requests.signal(signal)
+        # As on the server, one request: with one header, which both events get, and one id.
+        headers = {**start.headers, **signal.headers}
+        begin = await self._requests.start(shell, replace(start, headers=headers))
+        signal = replace(signal, headers=headers, request_id=start.options.get("request_id"))
+        event = await self._requests.signal(signal)
         started: Started = await shell.ask(
             lambda tick, caller: shell.calls.signal_with_start(tick, caller, begin, event)
         )

@@ -30,6 +30,7 @@ def decide(
     same_type: bool,
     reuse: WorkflowIdReusePolicy,
     conflict: WorkflowIdConflictPolicy,
+    signals: bool = False,
 ) -> Verdict:
     """Decide a start.
 
@@ -38,6 +39,7 @@ def decide(
         same_type: Whether that run is of the workflow that is to be started.
         reuse: What holds when that run is closed.
         conflict: What holds when it is open.
+        signals: Whether a signal goes with the start: an open run, which is what it looks for, refuses nothing then.
     """
     if status is None:
         return Verdict.START
@@ -46,12 +48,13 @@ def decide(
             reuse is WorkflowIdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY and status in _UNSUCCESSFUL
         )
         return Verdict.START if free else Verdict.REFUSE
+    refusal = Verdict.USE_EXISTING if signals else Verdict.REFUSE
     match conflict:
         case WorkflowIdConflictPolicy.FAIL:
-            return Verdict.REFUSE
+            return refusal
         case WorkflowIdConflictPolicy.USE_EXISTING:
             return Verdict.USE_EXISTING
         case WorkflowIdConflictPolicy.TERMINATE_EXISTING:
             return Verdict.TERMINATE_AND_START
         case WorkflowIdConflictPolicy.TERMINATE_EXISTING_OF_OTHER_TYPE:
-            return Verdict.REFUSE if same_type else Verdict.TERMINATE_AND_START
+            return refusal if same_type else Verdict.TERMINATE_AND_START

@@ -179,7 +179,7 @@ class Relations:
             request_id=f"{run.run_id}/{event_id}",
         )
         try:
-            self._shell.calls.place(tick, start, start.conflict)
+            self._shell.calls.place(tick, start)
         except AlreadyStartedError:
             self._tell(
                 tick,

@@ -63,6 +63,7 @@ class Call:
     Attributes:
         headers: Headers of what is sent; of an update-with-start, of the start.
         update_headers: Headers of the update of an update-with-start.
+        signals: Whether it is a signal-with-start.
         request_id: By which the server knows the request when it comes once more.
         started: What the server answered to a start.
         updated: What the server answered to an update.
@@ -71,6 +72,7 @@ class Call:
 
     headers: Headers = field(default_factory=dict[str, Payload])
     update_headers: Headers = field(default_factory=dict[str, Payload])
+    signals: bool = False
     request_id: str | None = None
     started: StartWorkflowExecutionResponse | SignalWithStartWorkflowExecutionResponse | None = None
     updated: UpdateWorkflowExecutionResponse | None = None

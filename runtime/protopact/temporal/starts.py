@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from temporalio.client import WithStartWorkflowOperation, WorkflowUpdateStage
+from temporalio.client import WithStartWorkflowOperation, WorkflowExecutionDescription, WorkflowUpdateStage
 from temporalio.common import RawValue, WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
@@ -23,7 +23,7 @@ from protopact.engine import (
 )
 from protopact.errors import AlreadyStartedError, NotFoundError, ProtopactError
 from protopact.options import check_policies
-from protopact.policy import WorkflowIdConflictPolicy
+from protopact.policy import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 from protopact.temporal.calls import Call, calling
 from protopact.temporal.refusals import is_not_found, refusal
 from protopact.temporal.session import Session
@@ -73,8 +73,7 @@ class Starts:
                 workflow.name, args=arguments, start_signal=signal.signal.name, start_signal_args=signalled, **given
             )
 
-        # The server keeps one header for both.
-        sent = Call(headers={**call.headers, **signal.headers})
+        sent = Call(headers={**call.headers, **signal.headers}, signals=True)  # the server gives one header to both
         return await self._start(call, f"start of {workflow.name} with {signal.signal.name}", sent, send)
 
     async def with_update(
@@ -128,18 +127,12 @@ class Starts:
         session = self._session
         # By which the server knows a start again that it has had, when the answer was lost or was long in coming.
         sent.request_id = call.options.get("request_id") or str(uuid4())
-        conflict = call.options.get("id_conflict_policy", call.workflow.id_conflict_policy)
-        rivals = _MOST_RIVALS if conflict is WorkflowIdConflictPolicy.TERMINATE_EXISTING_OF_OTHER_TYPE else 0
-        while True:
-            try:
-                with calling(sent):
-                    await session.sending(what, send())
-                break
-            except WorkflowAlreadyStartedError as error:
-                refused = await self._already_started(call, error.run_id)
-            if not (rivals and refused.workflow_type != call.workflow.name and await self._make_room(call, refused)):
-                raise refused
-            rivals -= 1
+        rivals = 0
+        while (rival := await self._send(call, what, sent, send)) is not None:
+            if rivals == _MOST_RIVALS:
+                raise _already_started(call, rival)
+            await self._make_room(call, rival)
+            rivals += 1
         answer = sent.started
         assert answer is not None, "the server has answered"
         first_run_id = answer.first_execution_run_id
@@ -154,31 +147,58 @@ class Starts:
             started=answer.started,
         )
 
-    async def _already_started(self, call: StartWorkflow[Any, Any], run_id: str | None) -> AlreadyStartedError:
-        workflow, options = call.workflow, call.options
-        try:
-            found = await self._session.runs.describe(WorkflowRef(call.workflow_id, run_id))
-        except NotFoundError:  # it was deleted just now
-            message = f"workflow id {call.workflow_id!r} was taken (run {run_id})"
-            return AlreadyStartedError(
-                message, workflow_id=call.workflow_id, run_id=run_id or "", workflow_type=workflow.name
-            )
-        status = status_of(found)
-        policy = (
-            f"id_conflict_policy {options.get('id_conflict_policy', workflow.id_conflict_policy).name}"
-            if status is WorkflowStatus.RUNNING
-            else f"id_reuse_policy {options.get('id_reuse_policy', workflow.id_reuse_policy).name}"
-        )
-        return AlreadyStartedError(
-            f"workflow id {call.workflow_id!r} is taken by a {found.workflow_type} that is {status.value} "
-            f"(run {found.run_id}); {policy} refuses another",
-            workflow_id=found.id,
-            run_id=found.run_id,
-            workflow_type=found.workflow_type,
-        )
+    async def _send(
+        self, call: StartWorkflow[Any, Any], what: str, sent: Call, send: Callable[[], Awaitable[None]]
+    ) -> WorkflowExecutionDescription | None:
+        """Send a start, once.
 
-    async def _make_room(self, call: StartWorkflow[Any, Any], rival: AlreadyStartedError) -> bool:
-        """Terminate the open run of another workflow that has the id; whether there was one."""
+        Args:
+            call: The start.
+            what: The same, for messages.
+            sent: What goes with it, and comes back.
+            send: Sends it.
+
+        Returns:
+            The run of another workflow that has the id and has to give way; None when the start has succeeded.
+
+        Raises:
+            AlreadyStartedError: The id is taken.
+        """
+        name = call.workflow.name
+        gives_way = _conflict(call) is WorkflowIdConflictPolicy.TERMINATE_EXISTING_OF_OTHER_TYPE
+        if gives_way and sent.signals:
+            # The server refuses no signal-with-start for the sake of an open run, whatever its type is.
+            found = await self._taken_by(call, None)
+            if found is not None and found.workflow_type != name and status_of(found) is WorkflowStatus.RUNNING:
+                return found
+        try:
+            with calling(sent):
+                await self._session.sending(what, send())
+        except WorkflowAlreadyStartedError as error:
+            found = await self._taken_by(call, error.run_id)
+            if found is None:  # it was deleted just now
+                message = f"workflow id {call.workflow_id!r} was taken (run {error.run_id})"
+                raise AlreadyStartedError(
+                    message, workflow_id=call.workflow_id, run_id=error.run_id or "", workflow_type=name
+                ) from None
+            if gives_way and found.workflow_type != name and status_of(found) is WorkflowStatus.RUNNING:
+                return found
+            raise _already_started(call, found) from None
+        if gives_way and sent.signals and sent.started is not None and not sent.started.started:
+            # A run that has taken the id meanwhile was signalled, and gives way all the same.
+            found = await self._taken_by(call, sent.started.run_id)
+            return None if found is None or found.workflow_type == name else found
+        return None
+
+    async def _taken_by(self, call: StartWorkflow[Any, Any], run_id: str | None) -> WorkflowExecutionDescription | None:
+        """The run that has the id; None when there is none."""
+        try:
+            return await self._session.runs.describe(WorkflowRef(call.workflow_id, run_id))
+        except NotFoundError:
+            return None
+
+    async def _make_room(self, call: StartWorkflow[Any, Any], rival: WorkflowExecutionDescription) -> None:
+        """Terminate the run of another workflow that has the id, unless it has closed meanwhile."""
         reason = f"its id was needed for a {call.workflow.name}: id_conflict_policy TERMINATE_EXISTING_OF_OTHER_TYPE"
         handle = self._session.calls.get_workflow_handle(call.workflow_id, run_id=rival.run_id)
         try:
@@ -186,14 +206,32 @@ class Starts:
         except RPCError as error:
             if not is_not_found(error):
                 raise refusal(error, f"start of {call.workflow.name}", self._session.client) from None
-            return False  # it is closed, and id_reuse_policy refuses
-        return True
+
+
+def _already_started(call: StartWorkflow[Any, Any], found: WorkflowExecutionDescription) -> AlreadyStartedError:
+    status = status_of(found)
+    policy = (
+        f"id_conflict_policy {_conflict(call).name}"
+        if status is WorkflowStatus.RUNNING
+        else f"id_reuse_policy {_reuse(call).name}"
+    )
+    return AlreadyStartedError(
+        f"workflow id {call.workflow_id!r} is taken by a {found.workflow_type} that is {status.value} "
+        f"(run {found.run_id}); {policy} refuses another",
+        workflow_id=found.id,
+        run_id=found.run_id,
+        workflow_type=found.workflow_type,
+    )
+
+
+def _conflict(call: StartWorkflow[Any, Any]) -> WorkflowIdConflictPolicy:
+    return call.options.get("id_conflict_policy", call.workflow.id_conflict_policy)
+
+
+def _reuse(call: StartWorkflow[Any, Any]) -> WorkflowIdReusePolicy:
+    return call.options.get("id_reuse_policy", call.workflow.id_reuse_policy)
 
 
 def _arguments(call: StartWorkflow[Any, Any]) -> Start:
-    workflow, options = call.workflow, call.options
-    check_policies(
-        options.get("id_reuse_policy", workflow.id_reuse_policy),
-        options.get("id_conflict_policy", workflow.id_conflict_policy),
-    )
-    return start(workflow, call.workflow_id, options)
+    check_policies(_reuse(call), _conflict(call))
+    return start(call.workflow, call.workflow_id, call.options)
