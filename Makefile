@@ -11,8 +11,11 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # A process for each core, whose last tests the other takes over; each has a Temporal server of its own.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
+# A machine with much else to do hangs in no piece of a long run.
+UNHURRIED := --override-ini faulthandler_timeout=3600
+
 # What the tests of `prove` take from the command line.
-export PROGRAMS SEED
+export PROGRAMS SEED PATIENCE
 
 .PHONY: help
 help: ## Say what there is.
@@ -50,8 +53,9 @@ test-slow: venv temporal interop .cache/wheels/dev/complete .cache/wheels/oldest
 	$(PYTEST) -m slow
 
 .PHONY: prove
-prove: venv ## Hold replay against Temporal's Replayer, and the check against payloads and histories; make prove PROGRAMS=20000 SEED=1 says how long.
-	SEED=$${SEED:-random} $(BIN)/python -m pytest -s -m slow tests/differential tests/versioning/test_evolution.py
+prove: venv temporal ## Hold replay against Temporal's Replayer, and the check against payloads and histories; make prove PROGRAMS=20000 SEED=1 says how long.
+	SEED=$${SEED:-$$($(BIN)/python -c "import secrets; print(secrets.randbits(32))")} PATIENCE=$${PATIENCE:-60} \
+	    $(PYTEST) $(UNHURRIED) -v -rP --show-capture stdout -m slow tests/differential tests/versioning/test_evolution.py
 
 .PHONY: test-pythons
 test-pythons: ## Run the tests of the runtime on other Pythons; make test-pythons PYTHONS="/path/to/python3.13 ...".

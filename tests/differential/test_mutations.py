@@ -13,7 +13,7 @@ from tests.differential.oracle import ACCEPTED, Oracle, Verdict, foreseen, judge
 from tests.differential.program import PROGRAMS, Statement
 from tests.differential.schedule import SCHEDULES, Schedule, play
 from tests.differential.shards import PROGRAMS as PROGRAMS_IN_ALL
-from tests.differential.shards import SEED, shards
+from tests.differential.shards import shards
 from tests.differential.test_programs import PATIENT, is_core_wrong, task_boundaries
 
 from protopact.history.event import Event
@@ -53,8 +53,6 @@ def test_damage_is_told_alike(
 @pytest.mark.slow
 @pytest.mark.parametrize(("chosen", "count"), shards(PROGRAMS_IN_ALL // 8))
 def test_damage_is_told_alike_at_length(oracle: Oracle, chosen: int, count: int) -> None:
-    print(f"\n{count} damaged histories, seed {chosen}; SEED={SEED} repeats the run")  # noqa: T201 - what a failure is repeated with
-
     @seed(chosen)
     @settings(PATIENT, max_examples=count)
     @given(PROGRAMS, SCHEDULES, SEVERAL)

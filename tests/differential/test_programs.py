@@ -14,7 +14,7 @@ from tests.differential.oracle import ACCEPTED, Oracle, Verdict, judged_by_us
 from tests.differential.program import PROGRAMS, Cancel, Continue, Do, If, Sleep, Statement, Wait, Work
 from tests.differential.schedule import SCHEDULES, Played, Schedule, Turn, Update, play
 from tests.differential.shards import PROGRAMS as PROGRAMS_IN_ALL
-from tests.differential.shards import SEED, shards
+from tests.differential.shards import shards
 from tests.replay.bench import check_every_task
 
 from protopact.history.event import (
@@ -164,7 +164,6 @@ def test_they_agree(oracle: Oracle, program: Statement, schedule: Schedule) -> N
 @pytest.mark.parametrize(("chosen", "count"), shards(PROGRAMS_IN_ALL))
 def test_they_agree_at_length(oracle: Oracle, chosen: int, count: int) -> None:
     """`make prove PROGRAMS=20000 SEED=1`; both may be left out."""
-    print(f"\n{count} programs, seed {chosen}; SEED={SEED} repeats the run")  # noqa: T201 - what a failure is repeated with
 
     @seed(chosen)
     @settings(PATIENT, max_examples=count)

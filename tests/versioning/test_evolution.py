@@ -208,5 +208,5 @@ def test_what_is_refused_goes_wrong(shard: int, tmp_path: Path) -> None:
     for rule in sorted({*PAYLOAD, *CONTRACT}, key=lambda rule: (rule[0], int(re.sub(r"\D", "", rule)), rule)):
         without = len(silent.get(rule, ()))
         reason = f": {UNWITNESSED[rule]}" if without and rule in UNWITNESSED else ""
-        print(f"{rule}: told {told[rule]} times, {without} without a witness{reason}")  # noqa: T201 - with -s
+        print(f"{rule}: told {told[rule]} times, {without} without a witness{reason}")  # noqa: T201 - what `make prove` shows
     assert {rule: seeds for rule, seeds in silent.items() if rule not in UNWITNESSED} == {}
