@@ -36,6 +36,10 @@ demo: venv ## Provision a node, kill the worker half-way, and watch the next one
 temporal: venv ## Have the Temporal dev server that tests run against; the first time builds it, with Go, in minutes.
 	@$(BIN)/python -m tools.temporal_cli >/dev/null
 
+.PHONY: server
+server: venv ## Serve Temporal at localhost:7233 by its dev server, in memory, until Ctrl-C.
+	@temporal=$$($(BIN)/python -m tools.temporal_cli) && exec "$$temporal" server start-dev
+
 .PHONY: interop
 interop: venv ## Build the Go worker and client that the tests talk to; the first time takes a minute or two.
 	@$(BIN)/python -m tools.interop

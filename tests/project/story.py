@@ -65,11 +65,19 @@ class Story:
     """A page being played in a folder, by a person who has activated the virtual environment of a Python.
 
     With `wheel` and `wheels` the environment is the story's own: `pip install` installs that wheel of ours, and the
-    packages of others from that folder.
+    packages of others from that folder. With `engine` its programs are given that URL instead of one of a file, and
+    their types, which are the same, are not looked at.
     """
 
     def __init__(
-        self, page: Path, folder: Path, python: Path, *, wheel: Path | None = None, wheels: Path | None = None
+        self,
+        page: Path,
+        folder: Path,
+        python: Path,
+        *,
+        wheel: Path | None = None,
+        wheels: Path | None = None,
+        engine: str | None = None,
     ) -> None:
         self.page = page
         self.folder = folder
@@ -77,6 +85,7 @@ class Story:
         self.python = python
         self.wheel = wheel
         self.wheels = wheels
+        self.engine = engine
         self.programs: list[Path] = []
 
     def play(self) -> None:
@@ -85,7 +94,7 @@ class Story:
         for token in MarkdownIt().parse(self.page.read_text()):
             if token.type == "fence":
                 self._play(token)
-        if self.programs:
+        if self.programs and self.engine is None:
             self._check_types()
 
     def _play(self, block: Token) -> None:
@@ -150,6 +159,8 @@ class Story:
             command = shlex.join(["pip", "install", "-q", "--no-index", f"-f{self.wheels}", *ours])
         if self.wheel is None and words[:2] in OURS and not set(command) & set("|&;<>$"):
             return self._run_here(words, place, may_fail=may_fail)
+        if self.engine is not None:
+            command = re.sub(r"sqlite:///[\w.]+", self.engine, command)
         where = self.where
         if words[0] == "make":
             where, command = ROOT, f"make --dry-run {shlex.join(words[1:])}"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.devserver import DevServer
 from tests.project.story import Story
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +19,11 @@ PAGES = [page for page in TEXTS if page.name not in ("design.md", "diagnostics.m
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page(page: Path, tmp_path: Path) -> None:
     Story(page, tmp_path, Path(sys.executable)).play()
+
+
+@pytest.mark.parametrize("page", ["activities.md", "clients.md"])
+def test_page_on_temporal(page: str, tmp_path: Path, temporal_server: DevServer) -> None:
+    Story(ROOT / "docs" / page, tmp_path, Path(sys.executable), engine=temporal_server.url).play()
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
