@@ -14,10 +14,10 @@ import pytest
 from tests.versioning.conftest import HEADER, Compile, Protopact, git
 
 from protopact_codegen.contract import Contract
-from protopact_codegen.diagnostics import Code
+from protopact_codegen.diagnostics import Code, Severity
 from protopact_codegen.versioning.capture import capture
 from protopact_codegen.versioning.check import check
-from protopact_codegen.versioning.lock import Release
+from protopact_codegen.versioning.lock import Lock, Release
 from protopact_codegen.versioning.settings import (
     Clients,
     Deployment,
@@ -526,8 +526,8 @@ def test_a_folder_at_a_time_looks_like_deleted_files(protopact: Protopact, tmp_p
     told = (
         "/v1/{0}.proto (in v1): PP805 the file is not among those to generate, which all lie in one folder, and these "
         "releases have it: v1; `strategy: all` is missing, or the file was deleted\n"
-        "    hint: set `strategy: all` for protoc-gen-protopact in buf.gen.yaml; if the file was deleted, `protopact "
-        "check` says what that does\n"
+        "    hint: set `strategy: all` for protoc-gen-protopact in buf.gen.yaml; if the file was deleted, run "
+        "`protopact check` and mark what it finds: each finding spells the `allow` for it\n"
     )
     assert any(f"protopact: 1 error in the contract\n{each}{told.format(each)}" in said for each in ("mart", "shop"))
     (tmp_path / "proto/mart/v1/mart.proto").unlink()
@@ -550,6 +550,59 @@ def test_a_folder_at_a_time_looks_like_deleted_files(protopact: Protopact, tmp_p
     SARIF(log)
     (place,) = {str(each["locations"]) for each in log["runs"][0]["results"]}
     assert place == "[{'physicalLocation': {'artifactLocation': {'uri': 'mart/v1/mart.proto'}}}]"
+
+
+def test_a_deleted_file_that_is_marked_is_generated_without(protopact: Protopact, tmp_path: Path) -> None:
+    """The marks that the check asks for pass both it and the plugin; what else is not there is still missed."""
+    protopact("proto", "export", "schema")
+    (tmp_path / "buf.yaml").write_text("version: v2\nmodules: [{path: schema}, {path: proto}]\n")
+    paths = {package: tmp_path / f"proto/{package}/v1/{package}.proto" for package in ("mall", "mart", "shop")}
+    texts = {package: SHOP.replace("shop.v1", f"{package}.v1") for package in paths}
+    for package, path in paths.items():
+        path.parent.mkdir(parents=True)
+        path.write_text(texts[package])
+    protopact("release", "cut", "v1", "proto")
+    paths["mall"].unlink()
+    paths["mart"].unlink()
+
+    asked = protopact("check", "proto").output
+    marks = re.findall(r"`(option \(protopact\.v1\.file\)\.allow = [^`]+;)` in any file", asked)
+    assert len(marks) == asked.count("hint: ") > 10
+    mall = [each for each in marks if '"mall.v1.' in each]
+    lock = Lock(tmp_path / "protopact.lock")
+
+    def codes(*marks: str) -> list[str]:
+        """What the plugin finds in a contract with marks; the check refuses it just when the plugin does."""
+        paths["shop"].write_text(SHOP.replace("service ", "\n".join((*marks, "service ")), 1))
+        contract = from_input("proto")
+        checked, found = (
+            check(contract, lock.live, lock.settings, generated, complete=True)
+            for generated in ((), ("shop/v1/shop.proto",))
+        )
+        refused = [{each.code for each in some if each.code.severity is Severity.ERROR} for some in (checked, found)]
+        assert bool(refused[0]) is bool(refused[1])
+        return sorted(each.code.value for each in found)
+
+    assert codes() == ["PP805", "PP805"]
+    assert codes(*mall) == ["PP805"]
+    # One that is left is enough to miss the file, unless it is a warning.
+    assert codes(*mall, *marks[len(mall) + 1 :]) == ["PP805"]
+    assert codes(*(each for each in marks if '"C28"' not in each)) == ["PP905", "PP905"]
+    # An allowance for what is there is idle, which is told once all is seen.
+    idle = marks[0].replace('element: "mall.v1.', 'element: "shop.v1.')
+    assert codes(*mall, idle) == ["PP805"]
+    assert codes(*marks, idle) == ["PP809"]
+    assert codes(*marks) == []
+    assert generate(tmp_path) == (0, "")
+    written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("out/**/*_protopact.py"))
+    assert written == ["out/shop/v1/shop_protopact.py"]
+    # Marked, and the strategy forgotten: each folder misses the other one.
+    paths["mart"].write_text(texts["mart"])
+    paths["shop"].write_text(SHOP.replace("service ", "\n".join((*mall, "service ")), 1))
+    status, said = generate(tmp_path, "directory")
+    assert status
+    assert ("mart/v1/mart.proto (in v1): PP805 " in said) or ("shop/v1/shop.proto (in v1): PP805 " in said)
+    assert "PP809" not in said
 
 
 def test_settings_of_a_service_hold_for_it_alone(protopact: Protopact, tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ class Allowances:
             return f"`[(protopact.v1.{option}).allow = {inside}]`"
         if option == "service":  # one message says all of a service, beside which no part of it can be said again
             return f"`allow: {inside}` in `(protopact.v1.service)`"
-        return f"`option (protopact.v1.{option}).allow = {inside};`"
+        where = " in any file" if option == "file" else ""
+        return f"`option (protopact.v1.{option}).allow = {inside};`{where}"
 
     def _home(self, element: str) -> tuple[str, str]:
         """The option that stands nearest to an element, and what it is called there when it has none of its own."""

@@ -14,7 +14,7 @@ from posixpath import dirname
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodDescriptorProto
 
 from protopact_codegen.contract import Contract, Element, Workflow
-from protopact_codegen.diagnostics import Code, Diagnostic, quote
+from protopact_codegen.diagnostics import Code, Diagnostic, Severity, quote
 from protopact_codegen.source import Place, Source
 from protopact_codegen.versioning.allowance import Allowances
 from protopact_codegen.versioning.capture import capture
@@ -127,24 +127,42 @@ class _Checker:
     def compare(self, release: Release) -> None:
         """Compare the contract with one release."""
         old = release.snapshot
-        absent = self._absent(old, release.name)
         difference = Difference(old, self._new)
         matcher = self._matchers[release.name]
         self._covered.update(old.elements)
+        self._compare_elements(release, matcher)
         roots: list[_Root] = []
         for before in old.elements.values():
-            if before.service not in absent:
-                home = old.services.get(before.service)
-                for change in (*element_changes(before, matcher), *self._passed_by(before, matcher, release)):
-                    if not self._is_covered(change, old):
-                        file = home.file if home is not None else before.service
-                        self._element(change, self._settings_of(before), release.name, file)
-                self._since(before, release.name)
-                roots += self._roots(before, matcher.find(before), difference, release.name)
+            self._since(before, release.name)
+            roots += self._roots(before, matcher.find(before), difference, release.name)
         if difference.changes:
             for name, uses in _uses(old, roots, difference.changes):
                 for each in difference.changes[name]:
                     self._payload(each, uses, release.name)
+
+    def _compare_elements(self, release: Release, matcher: Matcher) -> None:
+        old = release.snapshot
+        absent = self._absent(old)
+        gone: dict[str, list[_Found]] = defaultdict(list)
+        for before in old.elements.values():
+            home = old.services.get(before.service)
+            file = home.file if home is not None else before.service
+            is_absent = before.service in absent and matcher.find(before) is None
+            for change in (*element_changes(before, matcher), *self._passed_by(before, matcher, release)):
+                found = self._element(change, self._settings_of(before), release.name, file)
+                if found is None or self._is_covered(change, old):
+                    continue
+                if not self._allowances.passes(found.rule, (found.element, change.element), release.name):
+                    if is_absent:
+                        gone[file].append(found)
+                    else:
+                        self._add(found.what, found, release.name)
+        for file, lost in gone.items():
+            if any(_code(found).severity is Severity.ERROR for found in lost):
+                self._missing.setdefault(file, {})[release.name] = None
+            else:  # nothing refuses its deletion, so that it need not be told apart
+                for found in lost:
+                    self._add(found.what, found, release.name)
 
     def diagnostics(self) -> list[Diagnostic]:
         """What was found in all releases."""
@@ -152,7 +170,8 @@ class _Checker:
 
     def idle(self) -> Iterator[Diagnostic]:
         """What the contract says of releases, and is about none of them."""
-        yield from self._allowances.idle()
+        if not self._missing:  # what is not seen may be what they are for
+            yield from self._allowances.idle()
         known = self._covered | set(self._elements)
         for workflow in self._contract_workflows.values():
             for change in workflow.changes:
@@ -167,19 +186,11 @@ class _Checker:
 
     def _tell(self) -> Iterator[Diagnostic]:
         for found in self._found.values():
-            if found.rule == "P3":
-                code = Code.UNRESERVED_FIELD
-            elif not found.seen:
-                code = Code.UNSEEN_USE
-            elif found.verdict is Verdict.SAFE:
-                code = Code.CHANGED_MEANING
-            else:
-                code = _CODES[found.verdict]
             others = f" and {found.others} more" if found.others else ""
             where = f"; it is the {found.use}{others}" if found.use else ""
             message = f"{found.what} ({found.rule}): {found.consequence}{where}; live: {', '.join(found.releases)}"
             allow = self._allowances.spell(found.rule, found.element, found.releases)
-            yield Diagnostic(code, found.place, message, f"{found.hint}; or, if no harm is done, {allow}")
+            yield Diagnostic(_code(found), found.place, message, f"{found.hint}; or, if no harm is done, {allow}")
 
     def _tell_missing(self) -> Iterator[Diagnostic]:
         for path, releases in self._missing.items():
@@ -188,8 +199,8 @@ class _Checker:
                 _gone(path, [*releases][-1]),
                 f"the file is not among those to generate, which all lie in one folder, and these releases have it: "
                 f"{', '.join(releases)}; `strategy: all` is missing, or the file was deleted",
-                "set `strategy: all` for protoc-gen-protopact in buf.gen.yaml; if the file was deleted, `protopact "
-                "check` says what that does",
+                "set `strategy: all` for protoc-gen-protopact in buf.gen.yaml; if the file was deleted, run `protopact "
+                "check` and mark what it finds: each finding spells the `allow` for it",
             )
 
     def _roots(
@@ -206,10 +217,10 @@ class _Checker:
                 moved = _moved(role, after, was, is_, difference)
                 self._payload(moved, [_Use(role, settings, after.rpc, 1)], release)
 
-    def _absent(self, old: Snapshot, release: str) -> set[str]:
+    def _absent(self, old: Snapshot) -> set[str]:
         """Services that may be absent only because buf runs the plugin once for each folder."""
         folders = {dirname(path) for path in self._generated}
-        absent = {
+        return {
             service.name
             for service in old.services.values()
             if service.name not in self._new.services
@@ -217,9 +228,6 @@ class _Checker:
             and service.file not in self._generated
             and dirname(service.file) not in folders
         }
-        for name in absent:
-            self._missing.setdefault(old.services[name].file, {})[release] = None
-        return absent
 
     def _settings_of(self, element: ElementFacts) -> ServiceSettings:
         settings = self._settings.of(element.service)
@@ -278,13 +286,14 @@ class _Checker:
                 hint = "name the release that brings the change; another change wants another id"
                 self._others[message] = Diagnostic(Code.CHANGE_RELEASE, after.place, message, hint, steps)
 
-    def _element(self, change: ElementChange, settings: ServiceSettings, release: str, home: str) -> None:
+    def _element(self, change: ElementChange, settings: ServiceSettings, release: str, home: str) -> _Found | None:
+        """What a change of an element does; None when it does no harm."""
         rule = CONTRACT[change.rule]
         verdict, happens, hint = judge_element(rule, settings)
         if verdict is Verdict.SAFE:
-            return
+            return None
         is_renamed = change.element not in self._elements and not change.element.startswith(f"{change.place}.")
-        found = _Found(
+        return _Found(
             element=change.place if is_renamed else change.element,
             what=f"{change.subject} {change.what}",
             place=self._element_place(change.place, home, release),
@@ -294,7 +303,6 @@ class _Checker:
             hint=hint.format(old=change.old_name),
             seen=rule.seen,
         )
-        self._add(found.what, found, release, change.element)
 
     def _payload(self, change: Change, uses: Sequence[_Use], release: str) -> None:
         rule = PAYLOAD[change.rule]
@@ -318,11 +326,10 @@ class _Checker:
         subject = change.subject.partition("/")[0]
         what = f"{change.subject} {change.what}"
         found = _Found(subject, what, self._place(change.place), rule.name, verdict, happens, hint, first, hits - 1)
-        self._add(change.subject, found, release, change.place)
+        if not self._allowances.passes(rule.name, (subject, change.place), release):
+            self._add(change.subject, found, release)
 
-    def _add(self, key: str, found: _Found, release: str, other: str) -> None:
-        if self._allowances.passes(found.rule, (found.element, other), release):
-            return
+    def _add(self, key: str, found: _Found, release: str) -> None:
         known = self._found.setdefault((found.rule, key), found)
         if found.verdict.rank > known.verdict.rank:
             found.releases = known.releases
@@ -364,6 +371,14 @@ class _Checker:
             if service.full_name == rpc.rpartition(".")[0]:
                 return service.place
         return _gone(home, release)
+
+
+def _code(found: _Found) -> Code:
+    if found.rule == "P3":
+        return Code.UNRESERVED_FIELD
+    if not found.seen:
+        return Code.UNSEEN_USE
+    return Code.CHANGED_MEANING if found.verdict is Verdict.SAFE else _CODES[found.verdict]
 
 
 def _shared(new: Snapshot, old: Snapshot) -> Snapshot:
