@@ -285,7 +285,10 @@ def _add_field(random: Random, version: Version, message: Message) -> None:
     taken = {each.number for each in message.fields} | {int(each) for each in message.reserved if each.isdigit()}
     number = next(each for each in count(random.randint(1, 3)) if each not in taken)
     type_ = random.choice(types)
-    message.fields.append(Field(id_, f"f{id_}", number, type_, random.choice(_labels(version, type_))))
+    made = Field(id_, f"f{id_}", number, type_, random.choice(_labels(version, type_)))
+    if random.random() < 0.15:
+        made.json_name = f"key{id_}"
+    message.fields.append(made)
 
 
 def _labels(version: Version, type_: str | int) -> tuple[str, ...]:
@@ -340,6 +343,41 @@ def rename_key(random: Random, version: Version) -> bool:
     if found is not None:
         found[1].json_name = f"key{next(_IDS)}"
     return found is not None
+
+
+def swap_keys(random: Random, version: Version) -> bool:
+    """Swaps the JSON keys of two fields; keys that are names of fields cannot be another's, and are exchanged."""
+    messages = [each for each in version.messages if len(each.fields) > 1]
+    if not messages:
+        return False
+    one, other = random.sample(random.choice(messages).fields, 2)
+    keys = [each.json_name if each.json_name != each.name else "" for each in (other, one)]
+    one.json_name, other.json_name = (key or f"key{next(_IDS)}" for key in keys)
+    return True
+
+
+def reuse_key(random: Random, version: Version) -> bool:
+    """Deletes a field, and adds one that has a key of it in JSON, or is read under one."""
+    found = _with_field(random, version)
+    if found is None:
+        return False
+    message, old = found
+    message.fields.remove(old)
+    message.reserved += [str(old.number), f'"{old.name}"']
+    _add_field(random, version, message)
+    made = message.fields[-1]
+    if old.oneof and random.random() < 0.5:
+        made.label, made.oneof = "", old.oneof
+    ways = ["key", "name"] if old.json_name and old.json_name != old.name else ["key", "spelling"]
+    way = random.choice(ways)
+    if way == "spelling":
+        made.name = f"f_{old.name.removeprefix('f').removeprefix('_')}"
+        made.name += "_" if made.name == old.name else ""
+    elif way == "name":
+        made.name, made.json_name = old.json_name, random.choice(("", f"key{next(_IDS)}"))
+    else:
+        made.json_name = random.choice((old.json_name or old.name, old.name))
+    return True
 
 
 def renumber(random: Random, version: Version) -> bool:
@@ -447,10 +485,14 @@ def rename_value(random: Random, version: Version) -> bool:
 
 def renumber_value(random: Random, version: Version) -> bool:
     enum = random.choice(version.enums)
-    if len(enum.values) > 1:
-        random.choice(enum.values[1:]).number = 1000 + next(_IDS)
-        return True
-    return False
+    if len(enum.values) < 2:  # noqa: PLR2004 - the first one is zero
+        return False
+    one, other = random.choice(enum.values[1:]), random.choice(enum.values[1:])
+    if one is other:
+        one.number = 1000 + next(_IDS)
+    else:
+        one.number, other.number = other.number, one.number
+    return True
 
 
 def rename_message(random: Random, version: Version) -> bool:
@@ -536,7 +578,19 @@ def end_change(random: Random, version: Version) -> bool:
 
 
 EDITS: tuple[Edit, ...] = (
-    *(add_field, delete_field, rename_field, rename_key, renumber, retype, retype, relabel, into_oneof),
+    *(
+        add_field,
+        delete_field,
+        rename_field,
+        rename_key,
+        swap_keys,
+        reuse_key,
+        renumber,
+        retype,
+        retype,
+        relabel,
+        into_oneof,
+    ),
     *(set_default, move_types, rename_file, migrate),
     *(add_value, remove_value, rename_value, renumber_value, rename_message, rename_rpc, remove_rpc, add_rpc),
     *(set_option, add_change, end_change),

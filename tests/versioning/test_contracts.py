@@ -44,7 +44,7 @@ def text_of(row: str, when: str, suffix: str) -> str:
 
 
 def short(finding: Diagnostic) -> str:
-    rule = re.search(r"\(([PC]\d+b?)\): ", finding.message)
+    rule = re.search(r"\(([PC]\d+[a-z]?)\): ", finding.message)
     return f"{finding.code.value} {rule[1] if rule is not None else ''}".strip()
 
 

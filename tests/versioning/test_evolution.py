@@ -182,7 +182,7 @@ def witnesses(seeds: range, folder: Path) -> tuple[Counter[str], dict[str, list[
         rules = {
             rule
             for finding in check(new.contract, [old.release("v0")], Settings(settings))
-            for rule in re.findall(r" \(([PC]\d+b?)\): ", finding.message)
+            for rule in re.findall(r" \(([PC]\d+[a-z]?)\): ", finding.message)
         }
         wrong: dict[str, bool] = defaultdict(bool)
         for rule in sorted(rules):

@@ -52,7 +52,7 @@ WITHOUT_BETTERPROTO2 = {"P21", "P22_closed", "P42", "P43", "P44"}
 
 
 def folders(rows: list[str], row: str) -> list[str]:
-    return [each for each in rows if re.fullmatch(rf"{row}b?(?:_\w+)?", each)]
+    return [each for each in rows if re.fullmatch(rf"{row}[b-d]?(?:_\w+)?", each)]
 
 
 def lines(row: str) -> list[str]:
@@ -88,7 +88,7 @@ def test_contract_rows(row: str) -> None:
 
 
 def test_no_rule_is_without_a_row() -> None:
-    assert {rule.rstrip("b") for rule in (*PAYLOAD, *CONTRACT)} <= {"P0", *PAYLOADS, *CONTRACTS}
+    assert {rule.rstrip("bcd") for rule in (*PAYLOAD, *CONTRACT)} <= {"P0", *PAYLOADS, *CONTRACTS}
 
 
 def test_what_is_shown_and_what_is_reasoned_are_counted() -> None:

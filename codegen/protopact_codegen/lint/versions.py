@@ -14,7 +14,7 @@ __all__ = ["RULES"]
 
 _ID = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
-_RULE = re.compile(r"[PC]\d+b?")
+_RULE = re.compile(r"[PC]\d+[a-z]?")
 
 
 def _changes(contract: Contract) -> Iterator[Diagnostic]:

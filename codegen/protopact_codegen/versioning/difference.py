@@ -137,6 +137,7 @@ class Difference:
 
     def _message(self, old: MessageFacts, new: MessageFacts) -> Iterator[Change]:
         pairs: list[_Pair] = []
+        gone: list[tuple[FieldFacts, FieldFacts | None]] = []
         names = {field.name: field for field in new.fields}
         numbers = {field.number: field for field in new.fields}
         known = {field.name for field in old.fields}
@@ -148,24 +149,30 @@ class Difference:
             if other is not None:
                 pairs.append((field, other))
             else:
-                yield from _deleted(field, taken, old, new)
+                gone.append((field, taken))
+        keys = _Keys(old, new, (*pairs, *((field, taken) for field, taken in gone if taken is not None)))
+        for field, taken in gone:
+            yield from _deleted(field, taken, old, new, keys)
+        yield from keys.changes(new.name)
         for field, other in pairs:
-            yield from self._field(new.name, field, other)
+            yield from self._field(new.name, field, other, keys)
         yield from _oneofs(new.name, pairs)
         paired = {after.name for _, after in pairs}
         held = {after.oneof for _, after in pairs}
         reused = {field.number for field in old.fields} - {before.number for before, _ in pairs}
         for field in new.fields:
             if field.name not in paired and field.number not in reused:
-                rule = "P31" if field.oneof and field.oneof in held else "P1"
-                yield _change(
-                    rule, new.name, field, "is new" + (f" in the oneof {field.oneof}" if rule == "P31" else "")
-                )
+                if field.oneof and field.oneof in held:
+                    yield _change("P31", new.name, field, f"is new in the oneof {field.oneof}")
+                elif not keys.misleads(field):
+                    yield _change("P1", new.name, field, "is new")
                 if field.presence is Presence.REQUIRED:
                     yield _change("P42", new.name, field, "is new, and required")
 
-    def _field(self, message: str, old: FieldFacts, new: FieldFacts) -> Iterator[Change]:
-        if old.name != new.name:
+    def _field(self, message: str, old: FieldFacts, new: FieldFacts, keys: _Keys) -> Iterator[Change]:
+        if keys.misled(old) and keys.misleads(new):
+            pass  # both ways of its key are told already
+        elif old.name != new.name:
             rule = "P8" if old.json_name == new.json_name else "P7"
             yield replace(_change(rule, message, new, f"was called {old.name}"), key=old.json_name)
         elif old.json_name != new.json_name:
@@ -228,11 +235,68 @@ class Difference:
 
 
 def _renamed(old: FieldFacts, taken: FieldFacts, new: MessageFacts) -> bool:
-    """Whether a field with the old one's number is it under another name: its type, and the old name not given up."""
-    return (old.label, old.type) == (taken.label, taken.type) and old.name not in new.reserved.names
+    """Whether a field with the old one's number is it under another name: its type or key, and its name not given up."""
+    is_alike = (old.label, old.type) == (taken.label, taken.type) or old.json_name == taken.json_name
+    return is_alike and old.name not in new.reserved.names
 
 
-def _deleted(field: FieldFacts, taken: FieldFacts | None, old: MessageFacts, new: MessageFacts) -> Iterator[Change]:
+class _Keys:
+    """The keys of two messages in JSON that another field reads than wrote them.
+
+    A field is read under its key and, so that its proto name is read too, under that where it is no other field's key.
+    """
+
+    def __init__(self, old: MessageFacts, new: MessageFacts, pairs: Iterable[_Pair]) -> None:
+        known, knows = _readers(old), _readers(new)
+        is_now = {before.name: after.name for before, after in pairs}
+        self._forward = {
+            (field.name, reader.name): reader
+            for field in old.fields
+            if (reader := knows.get(field.json_name)) is not None and is_now.get(field.name) != reader.name
+        }
+        self._backward = {
+            (reader.name, field.name): reader
+            for field in new.fields
+            if (reader := known.get(field.json_name)) is not None and is_now.get(reader.name) != field.name
+        }
+        self._old = {field.name: field for field in old.fields}
+        self._new = {field.name: field for field in new.fields}
+        self._misled = {name for name, _ in self._forward}
+        self._misleads = {name for _, name in self._backward}
+
+    def misled(self, old: FieldFacts) -> bool:
+        """Whether what older writers wrote of a field is read as another one."""
+        return old.name in self._misled
+
+    def misleads(self, new: FieldFacts) -> bool:
+        """Whether older readers read a field as another one."""
+        return new.name in self._misleads
+
+    def changes(self, message: str) -> Iterator[Change]:
+        """Each pair of fields that are taken for each other."""
+        for was, is_ in dict.fromkeys((*self._forward, *self._backward)):
+            old, new = self._old[was], self._new[is_]
+            subject, place = f"{message}.{was}", f"{message}.{is_}"
+            if (was, is_) not in self._backward:
+                what = f"has had the key {old.json_name} in JSON, by which {is_} is read"
+                yield Change("P4c", subject, place, what, old.json_name)
+            elif (was, is_) in self._forward:
+                what = f"has had the key {old.json_name} in JSON, and {is_} has it now"
+                yield Change("P4b", subject, place, what, old.json_name)
+            else:
+                what = f"has the key {new.json_name} in JSON, by which older readers know {was}"
+                yield Change("P4d", place, place, what, new.json_name)
+
+
+def _readers(message: MessageFacts) -> dict[str, FieldFacts]:
+    """The field that is read under each key."""
+    by_name = {field.name: field for field in message.fields}
+    return by_name | {field.json_name: field for field in message.fields}
+
+
+def _deleted(
+    field: FieldFacts, taken: FieldFacts | None, old: MessageFacts, new: MessageFacts, keys: _Keys
+) -> Iterator[Change]:
     subject = f"{new.name}.{field.name}"
     if taken is not None:
         yield Change(
@@ -244,7 +308,8 @@ def _deleted(field: FieldFacts, taken: FieldFacts | None, old: MessageFacts, new
         return
     oneof = field.oneof and sum(each.oneof == field.oneof for each in old.fields) > 1
     case = f" from the oneof {field.oneof}" if oneof else ""
-    yield Change("P32" if oneof else "P2", subject, new.name, f"is gone{case}")
+    if oneof or not keys.misled(field):
+        yield Change("P32" if oneof else "P2", subject, new.name, f"is gone{case}")
     if field.presence is Presence.REQUIRED:
         yield Change("P43", subject, new.name, "is gone, and was required")
     missing = [] if new.reserved.number(field.number) else [f"its number, {field.number},"]

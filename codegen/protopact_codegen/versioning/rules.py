@@ -57,7 +57,7 @@ class PayloadRule:
     """One change of a message or enum.
 
     Attributes:
-        name: Its row; with a `b`, a variant of it.
+        name: Its row; with a letter, a variant of it.
         change: What changes.
         outcomes: What happens under each encoding in each direction.
         hint: The way out, where it is another than that of the verdict.
@@ -121,6 +121,7 @@ def _payload(name: str, change: str, binary: str, json: str, hint: str = "", *, 
 
 _RESERVE = 'reserve both, `reserved {number}; reserved "{name}";`, so that neither comes back as something else'
 _PIN = 'keep the key of the JSON: `[json_name = "{key}"]`'
+_KEY = "leave {key} to the field that it was of: give the other one another name, or another `json_name`"
 _BESIDE = "leave the field as it is, and add another one beside it, with another number and another name"
 _MESSAGE = "give the rpc its message back; to change it, change the fields within, or add an rpc beside it"
 _MESSAGE_ALIAS = 'say its old name in the message: `option (protopact.v1.message).aliases = "{old}";`'
@@ -131,6 +132,9 @@ _PAYLOAD_ROWS = (
     _payload("P2", "a field is deleted and reserved", "✓/✓", "✗ L✓/✓"),
     _payload("P3", "a field is deleted and not reserved", "✓/✓", "✗ L✓/✓", _RESERVE),
     _payload("P4", "a number is used again for another field", "~/~", "✗ L~/✗ L~", _BESIDE),
+    _payload("P4b", "a key in JSON is used again for another field", "✓/✓", "~/~", _KEY),
+    _payload("P4c", "a field gets as its name a key in JSON that another one had", "✓/✓", "~/✓", _KEY),
+    _payload("P4d", "a field gets as its key in JSON a name that another one had", "✓/✓", "✓/~", _KEY),
     _payload("P5", "a number of an enum is used again", "~/~", "✗/✗", "give the value a number of its own"),
     _payload("P6", "a field gets another number", "~/~", "✓/✓", "give it its old number back"),
     _payload("P7", "a field is renamed", "✓/✓", "✗ L~/✗ L~", _PIN),
