@@ -136,20 +136,7 @@ class Difference:
         return plain[0] == plain[1] and (not old.type.name or self._same_shape(old.type.name, new.type.name, seen))
 
     def _message(self, old: MessageFacts, new: MessageFacts) -> Iterator[Change]:
-        pairs: list[_Pair] = []
-        gone: list[tuple[FieldFacts, FieldFacts | None]] = []
-        names = {field.name: field for field in new.fields}
-        numbers = {field.number: field for field in new.fields}
-        known = {field.name for field in old.fields}
-        for field in old.fields:
-            other = names.get(field.name)
-            taken = numbers.get(field.number)
-            if other is None and taken is not None and taken.name not in known and _renamed(field, taken, new):
-                other = taken
-            if other is not None:
-                pairs.append((field, other))
-            else:
-                gone.append((field, taken))
+        pairs, gone = _paired(old, new)
         keys = _Keys(old, new, (*pairs, *((field, taken) for field, taken in gone if taken is not None)))
         for field, taken in gone:
             yield from _deleted(field, taken, old, new, keys)
@@ -157,17 +144,7 @@ class Difference:
         for field, other in pairs:
             yield from self._field(new.name, field, other, keys)
         yield from _oneofs(new.name, pairs)
-        paired = {after.name for _, after in pairs}
-        held = {after.oneof for _, after in pairs}
-        reused = {field.number for field in old.fields} - {before.number for before, _ in pairs}
-        for field in new.fields:
-            if field.name not in paired and field.number not in reused:
-                if field.oneof and field.oneof in held:
-                    yield _change("P31", new.name, field, f"is new in the oneof {field.oneof}")
-                elif not keys.misleads(field):
-                    yield _change("P1", new.name, field, "is new")
-                if field.presence is Presence.REQUIRED:
-                    yield _change("P42", new.name, field, "is new, and required")
+        yield from _added(pairs, old, new, keys)
 
     def _field(self, message: str, old: FieldFacts, new: FieldFacts, keys: _Keys) -> Iterator[Change]:
         if keys.misled(old) and keys.misleads(new):
@@ -234,8 +211,27 @@ class Difference:
         return rule
 
 
+def _paired(old: MessageFacts, new: MessageFacts) -> tuple[list[_Pair], list[tuple[FieldFacts, FieldFacts | None]]]:
+    """The fields that are in both, and those that are gone, each with the one that has its number now."""
+    pairs: list[_Pair] = []
+    gone: list[tuple[FieldFacts, FieldFacts | None]] = []
+    names = {field.name: field for field in new.fields}
+    numbers = {field.number: field for field in new.fields}
+    known = {field.name for field in old.fields}
+    for field in old.fields:
+        other = names.get(field.name)
+        taken = numbers.get(field.number)
+        if other is None and taken is not None and taken.name not in known and _renamed(field, taken, new):
+            other = taken
+        if other is not None:
+            pairs.append((field, other))
+        else:
+            gone.append((field, taken))
+    return pairs, gone
+
+
 def _renamed(old: FieldFacts, taken: FieldFacts, new: MessageFacts) -> bool:
-    """Whether a field with the old one's number is it under another name: its type or key, and its name not given up."""
+    """Whether a field with the old one's number is it under another name: its type or key, the name not given up."""
     is_alike = (old.label, old.type) == (taken.label, taken.type) or old.json_name == taken.json_name
     return is_alike and old.name not in new.reserved.names
 
@@ -319,6 +315,20 @@ def _deleted(
         yield Change(
             "P3", subject, new.name, f"is gone, and {' and '.join(missing)} {verb} not reserved", "", field.number
         )
+
+
+def _added(pairs: Sequence[_Pair], old: MessageFacts, new: MessageFacts, keys: _Keys) -> Iterator[Change]:
+    paired = {after.name for _, after in pairs}
+    held = {after.oneof for _, after in pairs}
+    reused = {field.number for field in old.fields} - {before.number for before, _ in pairs}
+    for field in new.fields:
+        if field.name not in paired and field.number not in reused:
+            if field.oneof and field.oneof in held:
+                yield _change("P31", new.name, field, f"is new in the oneof {field.oneof}")
+            elif not keys.misleads(field):
+                yield _change("P1", new.name, field, "is new")
+            if field.presence is Presence.REQUIRED:
+                yield _change("P42", new.name, field, "is new, and required")
 
 
 def _oneofs(message: str, pairs: Sequence[_Pair]) -> Iterator[Change]:
