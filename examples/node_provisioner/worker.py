@@ -4,7 +4,8 @@ Run it from the repository's root, as often as you like, on one file::
 
     python -m examples.node_provisioner.worker --engine sqlite:///nodes.db --cloud cloud/
 
-On Temporal it is a version of a worker deployment where TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID name one.
+On Temporal it is a version of a worker deployment where TEMPORAL_DEPLOYMENT_NAME and TEMPORAL_WORKER_BUILD_ID name one,
+as Temporal's worker controller on Kubernetes has it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from examples.node_provisioner.activities import Provisioner
 from examples.node_provisioner.cloud import Cloud
@@ -24,40 +23,14 @@ from generated.betterproto2.nodes.provisioning.v1.node_protopact import NodeProv
 
 import protopact
 
-if TYPE_CHECKING:
-    from protopact.temporal import TemporalWorkerOptions
-
 _LOGGER = logging.getLogger(__name__)
-
-
-def version() -> TemporalWorkerOptions | None:
-    """Which version of which deployment the environment says this is; its runs end on the version that began them."""
-    if "TEMPORAL_WORKER_BUILD_ID" not in os.environ:
-        return None
-    # The embedded engine goes without Temporal's SDK.
-    from temporalio.common import VersioningBehavior, WorkerDeploymentVersion  # noqa: PLC0415
-    from temporalio.worker import WorkerDeploymentConfig  # noqa: PLC0415
-
-    from protopact.temporal import TemporalWorkerOptions  # noqa: PLC0415
-
-    return TemporalWorkerOptions(
-        deployment_config=WorkerDeploymentConfig(
-            version=WorkerDeploymentVersion(
-                os.environ["TEMPORAL_DEPLOYMENT_NAME"], os.environ["TEMPORAL_WORKER_BUILD_ID"]
-            ),
-            use_worker_versioning=True,
-            default_versioning_behavior=VersioningBehavior.PINNED,
-        )
-    )
 
 
 async def serve(url: str, cloud: Cloud) -> None:
     """Serve until SIGINT or SIGTERM; activities that run then are given the time to end."""
     async with (
         protopact.connect(url) as engine,
-        engine.worker(
-            workflows=[AddNode, DeleteNode], activities=[Provisioner(cloud)], services=[node], temporal=version()
-        ),
+        engine.worker(workflows=[AddNode, DeleteNode], activities=[Provisioner(cloud)], services=[node]),
     ):
         _LOGGER.info("serving %s", url)
         await asyncio.Event().wait()

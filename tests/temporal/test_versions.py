@@ -12,8 +12,6 @@ from uuid import uuid4
 
 import pytest
 from temporalio.api.enums.v1 import VersioningBehavior as Behavior
-from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.worker import WorkerDeploymentConfig
 from tests.devserver import DevServer
 from tests.temporal import page
 from tests.temporal.bench import make_current, soon
@@ -79,14 +77,6 @@ class Deployment:
     monkeypatch: pytest.MonkeyPatch
     name: str = field(default_factory=lambda: f"rollout-{uuid4().hex[:8]}")
 
-    def options(self, build: str) -> TemporalWorkerOptions:
-        """What the page has a worker say."""
-        self.monkeypatch.setenv("TEMPORAL_DEPLOYMENT_NAME", self.name)
-        self.monkeypatch.setenv("TEMPORAL_WORKER_BUILD_ID", build)
-        options = page.program("version.py", self.folder)["this_version"]()
-        assert isinstance(options, TemporalWorkerOptions)
-        return options
-
     @asynccontextmanager
     async def serving(
         self,
@@ -96,14 +86,17 @@ class Deployment:
         *,
         max_cached_workflows: int = 1000,
     ) -> AsyncGenerator[TemporalEngine]:
-        """Serve a version."""
+        """Serve a version that the environment names, or the options."""
+        if options is None:
+            self.monkeypatch.setenv("TEMPORAL_DEPLOYMENT_NAME", self.name)
+            self.monkeypatch.setenv("TEMPORAL_WORKER_BUILD_ID", build)
         async with (
             temporal.connect(self.server.url) as engine,
             engine.worker(
                 workflows=workflows or [Stay, Move],
                 activities=[Building(build)],
                 task_queue=self.name,
-                temporal=options or self.options(build),
+                temporal=options,
                 max_cached_workflows=max_cached_workflows,
             ),
         ):
@@ -176,17 +169,19 @@ async def test_a_pinned_run_waits_for_its_build(deployment: Deployment) -> None:
 
 @pytest.mark.slow
 async def test_a_workflow_without_a_behavior_has_its_workers(deployment: Deployment) -> None:
-    options = TemporalWorkerOptions(
-        deployment_config=WorkerDeploymentConfig(
-            version=WorkerDeploymentVersion(deployment.name, "1.0"),
-            use_worker_versioning=True,
-            default_versioning_behavior=VersioningBehavior.PINNED,
-        )
-    )
-    async with deployment.serving("1.0", [Obey, Move], options) as engine:
+    async def behavior_of(engine: TemporalEngine, number: int) -> tuple[int, str]:
+        request = ObeyRequest(id=f"{deployment.name}-{number}")
+        return await version_of(engine, await rollout.Client(engine).start_obey(request, task_queue=deployment.name))
+
+    async with deployment.serving("1.0", [Obey, Move]) as engine:
         await deployment.make_current("1.0")
-        client = rollout.Client(engine)
-        obey = await client.start_obey(ObeyRequest(id=f"{deployment.name}-obey"), task_queue=deployment.name)
-        move = await client.start_move(MoveRequest(id=f"{deployment.name}-move"), task_queue=deployment.name)
-        assert await version_of(engine, obey) == (PINNED, "1.0")
-        assert await version_of(engine, move) == (AUTO_UPGRADE, "1.0")
+        assert await behavior_of(engine, 1) == (PINNED, "1.0")
+        move = await rollout.Client(engine).start_move(
+            MoveRequest(id=f"{deployment.name}-move"), task_queue=deployment.name
+        )
+        assert await version_of(engine, move) == (AUTO_UPGRADE, "1.0"), "the contract's"
+    options = page.program("version.py", deployment.folder)["version"](deployment.name, "2.0")
+    assert isinstance(options, TemporalWorkerOptions)
+    async with deployment.serving("2.0", [Obey, Move], options) as engine:
+        await deployment.make_current("2.0")
+        assert await behavior_of(engine, 2) == (AUTO_UPGRADE, "2.0")

@@ -10,23 +10,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
 import pytest
-from temporalio.common import RawValue, VersioningBehavior, WorkerDeploymentVersion
+from temporalio.common import RawValue
 from temporalio.plugin import SimplePlugin
 from temporalio.service import ConnectConfig, ServiceClient
 from temporalio.worker import (
     Interceptor as TemporalInterceptor,
 )
 from temporalio.worker import (
-    PollerBehaviorAutoscaling,
     Worker,
     WorkerConfig,
-    WorkerDeploymentConfig,
     WorkerTuner,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
@@ -201,55 +198,6 @@ async def test_each_queue_has_a_worker(temporal_server: DevServer) -> None:
         # Workflows here, activities there: local ones run where the workflow does.
         found = await lab.Client(engine).execute_free(text("x"), id=queue, task_queue=queue)
         assert found.value == "x!"
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        TemporalWorkerOptions(
-            workflow_task_poller_behavior=PollerBehaviorAutoscaling(),
-            activity_task_poller_behavior=PollerBehaviorAutoscaling(),
-            max_concurrent_workflow_tasks=7,
-            nonsticky_to_sticky_poll_ratio=0.5,
-            sticky_queue_schedule_to_start_timeout=timedelta(seconds=5),
-            max_activities_per_second=1000,
-            max_task_queue_activities_per_second=1000,
-            disable_eager_activity_execution=True,
-            debug_mode=True,
-        ),
-        TemporalWorkerOptions(
-            tuner=WorkerTuner.create_fixed(workflow_slots=5, activity_slots=5),
-            sandboxed=False,
-            deployment_config=WorkerDeploymentConfig(
-                version=WorkerDeploymentVersion("lab", "one"), use_worker_versioning=False
-            ),
-        ),
-    ],
-    ids=["numbers", "tuner"],
-)
-async def test_settings_pass_through(temporal_server: DevServer, options: TemporalWorkerOptions) -> None:
-    async with serving(temporal_server.url, [Greeter], temporal=options) as bench:
-        assert (await bench.run("x")).startswith("x!")
-
-
-async def test_settings_that_cannot_be(temporal_server: DevServer) -> None:
-    versioned = WorkerDeploymentConfig(version=WorkerDeploymentVersion("lab", "one"), use_worker_versioning=True)
-    with pytest.raises(RegistrationError, match=r"(?s)task queue 'lab' cannot be made.*versioning behavior"):
-        async with serving(
-            temporal_server.url,
-            [Greeter],
-            temporal=TemporalWorkerOptions(sandboxed=False, deployment_config=versioned),
-        ):
-            pass
-    given = WorkerDeploymentConfig(
-        version=WorkerDeploymentVersion("lab", "one"),
-        use_worker_versioning=True,
-        default_versioning_behavior=VersioningBehavior.PINNED,
-    )
-    async with serving(
-        temporal_server.url, [Greeter], temporal=TemporalWorkerOptions(sandboxed=False, deployment_config=given)
-    ):
-        pass
 
 
 async def test_what_an_interceptor_raises_of_a_worker_that_is_made(temporal_server: DevServer) -> None:

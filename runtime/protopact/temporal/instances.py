@@ -13,20 +13,32 @@ import asyncio
 import contextvars
 import logging
 import threading
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 from temporalio.api.failure.v1 import Failure as FailureProto
 from temporalio.bridge.proto.workflow_activation import RemoveFromCache, WorkflowActivation, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
-from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails
+from temporalio.client import WorkflowHistory
+from temporalio.worker import (
+    Plugin,
+    Replayer,
+    ReplayerConfig,
+    UnsandboxedWorkflowRunner,
+    Worker,
+    WorkerConfig,
+    WorkflowInstance,
+    WorkflowInstanceDetails,
+    WorkflowReplayResult,
+)
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import Info
 
 from protopact.executor import ThreadExecutor
 
-__all__ = ["Instances", "fail_activation"]
+__all__ = ["Instances", "RunnerCheck", "fail_activation"]
 
 _logger = logging.getLogger(__name__)
 
@@ -142,6 +154,51 @@ class _UnsandboxedRunner(UnsandboxedWorkflowRunner):
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         return _Instance(super().create_instance(det), self._held)
+
+
+class RunnerCheck(Plugin):
+    """Refuses what plugins of the SDK before it have put in the place of the runners of `Instances`."""
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        """Look at the runners of a worker.
+
+        Raises:
+            ValueError: One is another one.
+        """
+        _check_runners(cast("Mapping[str, object]", config))
+        return config
+
+    def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
+        """Look at the runners of a replayer; raises as `configure_worker`."""
+        _check_runners(cast("Mapping[str, object]", config))
+        return config
+
+    async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:  # noqa: A002 - the SDK's
+        """Change nothing."""
+        await next(worker)
+
+    def run_replayer(
+        self,
+        replayer: Replayer,
+        histories: AsyncIterator[WorkflowHistory],
+        next: Callable[[Replayer, AsyncIterator[WorkflowHistory]], _Results],  # noqa: A002 - the SDK's
+    ) -> _Results:
+        """Change nothing."""
+        return next(replayer, histories)
+
+
+_Results: TypeAlias = AbstractAsyncContextManager[AsyncIterator[WorkflowReplayResult]]
+
+
+def _check_runners(config: Mapping[str, object]) -> None:
+    for name, kind in (("workflow_runner", _SandboxedRunner), ("unsandboxed_workflow_runner", _UnsandboxedRunner)):
+        if not isinstance(config[name], kind):
+            raise ValueError(  # noqa: TRY004 - a value of a setting
+                f"a plugin of temporalio has put {type(config[name]).__name__} in the place of the worker's {name}, "
+                "without which runs are not let go when the worker stops. A plugin may change the one that is there: "
+                "dataclasses.replace(runner, restrictions=...). Or give sandbox_restrictions or sandboxed=False in "
+                "protopact.temporal.TemporalWorkerOptions"
+            )
 
 
 async def _evict(instance: _Instance, threads: ThreadExecutor) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import (
     Interceptor,
     PatchActivationInput,
@@ -18,7 +19,11 @@ from temporalio.worker import (
 )
 from temporalio.worker.workflow_sandbox import SandboxRestrictions
 
-__all__ = ["TemporalWorkerOptions"]
+from protopact.errors import RegistrationError
+
+__all__ = ["TemporalWorkerOptions", "deployment_of_environment"]
+
+_NAME, _BUILD = "TEMPORAL_DEPLOYMENT_NAME", "TEMPORAL_WORKER_BUILD_ID"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +37,8 @@ class TemporalWorkerOptions:
         sandboxed: Whether workflows run in Temporal's sandbox, which finds a class by its module and its name.
         sandbox_restrictions: What the sandbox restricts and passes through; generated modules and message libraries
             pass through in any case.
-        deployment_config: Deployment and version of the worker, for Worker Versioning; in place of `build_id`.
+        deployment_config: Deployment and version of the worker, for Worker Versioning; in place of `build_id`, and of
+            what the environment says (see `deployment_of_environment`).
         tuner: Gives slots; in place of the numbers of concurrent tasks, those of activities included.
         max_concurrent_workflow_tasks: Workflow tasks at once.
         workflow_task_poller_behavior: How many polls for workflow tasks; `PollerBehaviorAutoscaling()` adapts.
@@ -53,6 +59,8 @@ class TemporalWorkerOptions:
         on_fatal_error: Called when a worker fails as a whole, before it stops.
         patch_activation_callback: Says whether a new patch is taken by a run that meets it for the first time.
         disable_payload_error_limit: Whether payloads that are too large are left to the server to refuse.
+        max_workflow_task_external_storage_concurrency: Payloads of a workflow task that are stored or fetched at once,
+            where the client has an external storage.
     """
 
     sandboxed: bool = True
@@ -78,9 +86,40 @@ class TemporalWorkerOptions:
     on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None
     patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None
     disable_payload_error_limit: bool | None = None
+    max_workflow_task_external_storage_concurrency: int | None = None
 
     def arguments(self) -> dict[str, Any]:  # of as many types as there are settings
         """What is set, as the SDK's worker takes it."""
         own = {"sandboxed", "sandbox_restrictions", "interceptors", "plugins"}
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in own}
         return {name: value for name, value in values.items() if value is not None}
+
+
+def deployment_of_environment(environ: Mapping[str, str]) -> WorkerDeploymentConfig | None:
+    """The worker version that the environment says this process is, as Temporal's worker controller sets it.
+
+    A workflow for which the contract says nothing stays on the version that began it: only its code is known to fit.
+
+    Args:
+        environ: Variables of the environment: `TEMPORAL_DEPLOYMENT_NAME` and `TEMPORAL_WORKER_BUILD_ID`.
+
+    Returns:
+        The deployment and its version; None when neither variable is set.
+
+    Raises:
+        RegistrationError: Only one of the two is set.
+    """
+    name, build = environ.get(_NAME), environ.get(_BUILD)
+    if name and build:
+        return WorkerDeploymentConfig(
+            version=WorkerDeploymentVersion(deployment_name=name, build_id=build),
+            use_worker_versioning=True,
+            default_versioning_behavior=VersioningBehavior.PINNED,
+        )
+    if name or build:
+        given, missing = (_NAME, _BUILD) if name else (_BUILD, _NAME)
+        raise RegistrationError(
+            f"the environment names half of a worker version: {given} is {name or build!r}, and {missing} is not set. "
+            "Set both, or neither; or give deployment_config in protopact.temporal.TemporalWorkerOptions"
+        )
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,10 +26,10 @@ from protopact.temporal.converter import data_converter
 from protopact.temporal.definitions import define
 from protopact.temporal.failures import TemporalFailures
 from protopact.temporal.headers import HeaderInterceptor
-from protopact.temporal.instances import Instances
+from protopact.temporal.instances import Instances, RunnerCheck
 from protopact.temporal.run import Serving
 from protopact.temporal.sandbox import fitting
-from protopact.temporal.tuning import TemporalWorkerOptions
+from protopact.temporal.tuning import TemporalWorkerOptions, deployment_of_environment
 from protopact.termination import Termination
 from protopact.worker import RegisteredWorkflow, Registry, build_id_of, registered_workflows
 from protopact.workflow import Workflow
@@ -88,6 +89,7 @@ class _Worker:
         self._options = options
         self._registry = Registry(options)
         self._tuning = tuning = options.temporal or TemporalWorkerOptions()
+        self._version = self._named_version()
         self._converter = converter
         self._failures = TemporalFailures(converter)
         self._interceptors = interceptors
@@ -114,6 +116,14 @@ class _Worker:
         self._body: asyncio.Task[Any] | None = None
         self._cancelled: asyncio.Task[Any] | None = None
         self._failure: BaseException | None = None
+
+    def _named_version(self) -> dict[str, Any]:  # of as many types as there are ways to say it
+        options, given = self._options, self._tuning.deployment_config
+        if given is None and options.build_id is None:
+            given = deployment_of_environment(os.environ)
+        if given is not None:
+            return {"deployment_config": given}
+        return {"build_id": options.build_id or build_id_of(options.workflows)}
 
     async def register(self) -> None:
         """Make the workers, which the connection then knows.
@@ -146,10 +156,9 @@ class _Worker:
         if tuning.tuner is None:
             arguments["max_concurrent_activities"] = options.max_concurrent_activities
             arguments["max_concurrent_local_activities"] = options.max_concurrent_local_activities
-        if tuning.deployment_config is None:
-            arguments["build_id"] = options.build_id or build_id_of(options.workflows)
+        arguments |= self._version
         if queue not in registry.activity_queues:
-            arguments["no_remote_activities"] = True
+            arguments.setdefault("no_remote_activities", True)
         try:
             return temporalio.worker.Worker(
                 _with_converter(client, self._converter, self._failures),
@@ -162,7 +171,8 @@ class _Worker:
                 max_cached_workflows=options.max_cached_workflows,
                 graceful_shutdown_timeout=options.graceful_shutdown_timeout,
                 interceptors=[*tuning.interceptors, *([HeaderInterceptor()] if self._interceptors else [])],
-                plugins=[*_worker_plugins(self._client), *tuning.plugins],
+                # The last one sees what the others have made of it.
+                plugins=[*_worker_plugins(self._client), *tuning.plugins, RunnerCheck()],
                 **arguments,
             )
         except Exception as error:  # of the SDK's, or of an interceptor or plugin
@@ -299,6 +309,7 @@ def replayer(
         unsandboxed_workflow_runner=instances.unsandboxed,
         data_converter=worker_data_converter(base, converter=converter, failures=failures),
         interceptors=[*arguments.pop("interceptors", ()), *([HeaderInterceptor()] if interceptors else [])],
+        plugins=[*arguments.pop("plugins", ()), RunnerCheck()],
         header_codec_behavior=HeaderCodecBehavior.CODEC,
         **arguments,
     )
