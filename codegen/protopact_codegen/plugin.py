@@ -16,7 +16,7 @@ from typing import BinaryIO, TextIO
 from protopact_codegen import lint, options, reader, request, response
 from protopact_codegen._version import __version__
 from protopact_codegen.contract import Contract
-from protopact_codegen.diagnostics import Diagnostic, Severity, render, summary
+from protopact_codegen.diagnostics import Code, Diagnostic, Severity, render, summary
 from protopact_codegen.emit import emit
 from protopact_codegen.libraries import find_library
 from protopact_codegen.options import OptionsError
@@ -84,7 +84,9 @@ def _answer(data: bytes, stderr: TextIO) -> bytes:
         try:
             lock = Lock.require(Path(chosen.lock))
             live = lock.live
-            findings += check(contract, live, lock.settings, asked.generate, complete=True)
+            findings += check(contract, live, lock.settings, asked.generate, retired=lock.retired, complete=True)
+            if not any(each.code is Code.MISSING_FILE for each in findings):
+                lock.settings_for(contract)
         except LockError as error:
             return response.failure(f"protopact: the contract cannot be checked\n{error}")
     refused = [each for each in findings if chosen.strict or each.code.severity is Severity.ERROR]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.versioning.conftest import HEADER, Compile, Protopact, git
+from tests.versioning.conftest import HEADER, Answer, Compile, Protopact, git
 
 from protopact_codegen.contract import Contract
 from protopact_codegen.diagnostics import Code, Severity
@@ -26,6 +26,7 @@ from protopact_codegen.versioning.settings import (
     Settings,
     SettingsError,
 )
+from protopact_codegen.versioning.snapshot import Snapshot
 from protopact_codegen.versioning.sources import from_input
 
 # Any: fastjsonschema comes without types.
@@ -272,6 +273,76 @@ def test_a_change_that_came_and_went_is_told_for_the_releases_before_it_too(imag
     assert told(changed, plain, changed) == []
 
 
+def test_a_change_that_came_and_went_on_another_branch(image: Compile) -> None:
+    """Releases that know nothing of each other: what was cut beside the one with the change has the old branch."""
+
+    def version(name: str, change: str) -> Snapshot:
+        return capture(from_input(str(image(name, edited(("workflow = {};", f"workflow = {{{change}}};"))))))
+
+    plain, changed = version("plain", ""), version("changed", 'change: {id: "a-b" since: "left"}')
+    contract = from_input(str(image("new", SHOP)))
+
+    def told(*releases: Release) -> list[tuple[str, str]]:
+        said = re.compile(r" \((C\d+)\): .*; live: (.*)")
+        return [
+            match.group(1, 2) for each in check(contract, releases, Settings()) if (match := said.search(str(each)))
+        ]
+
+    base = Release.of("v1", plain)
+    left, right = Release.of("left", changed, ("v1",)), Release.of("right", plain, ("v1",))
+    assert told(base, left, right) == [("C41", "v1, right"), ("C42", "left")]
+    assert told(base, right) == []
+    # What was cut after both has the new branch.
+    merged = Release.of("merged", plain, ("left", "right", "v1"))
+    assert told(base, left, right, merged) == [("C41", "v1, right"), ("C42", "left")]
+    assert told(left, merged) == [("C42", "left")]
+
+
+def test_a_change_of_a_release_that_is_retired_by_force(protopact: Protopact, image: Compile) -> None:
+    """What it was for concerns runs of older releases, which are still live, and its id is for ever."""
+
+    def version(name: str, change: str, *replacements: tuple[str, str]) -> Path:
+        return image(name, edited(("workflow = {};", f"workflow = {{{change}}};"), *replacements))
+
+    plain, changed = version("plain", ""), version("changed", 'change: {id: "a-b" since: "v2"}')
+    protopact("release", "cut", "v1", plain)
+    protopact("release", "cut", "v2", changed)
+    protopact("release", "retire", "v2", "--force", "it was never deployed")
+    lines = Path("protopact.lock/v2.release").read_text().splitlines()
+    assert [line for line in lines if line.startswith("shop") and " digest " not in line] == [
+        'shop.v1.ShopService.Buy workflow shop.v1.BuyRequest shop.v1.BuyResponse name="shop.v1.ShopService.Buy"',
+        "shop.v1.ShopService.Ship change a-b since=v2",
+        'shop.v1.ShopService.Ship workflow shop.v1.ShipRequest shop.v1.ShipResponse name="shop.v1.ShopService.Ship"',
+    ]
+    gone = "has no branch for runs from before it (C41): "
+    for contract in (plain, version("deprecated", 'change: {id: "a-b" since: "v2" deprecated: true}')):
+        said = protopact("check", contract).output
+        assert f"PP802 change a-b of workflow shop.v1.ShopService.Ship {gone}" in said
+        assert said.count("live: v1\n") == said.count(": PP") == 1
+    renamed = version("renamed", 'aliases: "shop.v1.ShopService.Ship"', ("rpc Ship", "rpc Send"))
+    assert f"PP802 change a-b of workflow shop.v1.ShopService.Send {gone}" in protopact("check", renamed).output
+    assert protopact("check", changed) == Answer(0, "")
+    assert (
+        'change[0].since is "v3", and v2 has the change since v2\n    hint: name the release that brings the change; '
+        "another change wants another id\n"
+    ) in protopact("check", version("again", 'change: {id: "a-b" since: "v3"}')).output
+    protopact("release", "retire", "v1", "--force", "drained")
+    assert protopact("check", plain) == Answer(0, "")
+
+
+def test_since_of_a_workflow_that_is_renamed(image: Compile) -> None:
+    """It is held against what the releases have under the old name, and told of the new one."""
+    old = image("old", edited(("workflow = {};", 'workflow = {change: {id: "a-b" since: "v0"}};')))
+    options = 'workflow = {aliases: "shop.v1.ShopService.Ship" change: {id: "a-b" since: "v1"}};'
+    new = from_input(str(image("new", edited(("workflow = {};", options), ("rpc Ship", "rpc Send")))))
+    found = check(new, [Release.of("v1", capture(from_input(str(old))))], Settings())
+    (told,) = (each.message for each in found if each.code is Code.CHANGE_RELEASE)
+    assert told == (
+        'workflow shop.v1.ShopService.Send: (protopact.v1.method).workflow.change[0].since is "v1", and v1 has the '
+        "change since v0"
+    )
+
+
 def test_what_was_not_measured_of_proto2_is_found_by_random_contracts(image: Compile) -> None:
     """A required field that is added or deleted, and enums that drop what they do not know."""
 
@@ -344,6 +415,7 @@ def test_settings_of_a_service() -> None:
     assert settings.of("shop.v1.ShopService") == ServiceSettings(
         (Encoding.BINARY, Encoding.STRICT_JSON), Deployment.PINNED, Clients.OUTSIDE
     )
+    assert settings.of("mall.v1.MallService", "shop.v1.ShopService") == settings.of("shop.v1.ShopService")
     assert Settings.parse(Settings().render()) == Settings()
 
 
@@ -550,6 +622,55 @@ def test_a_folder_at_a_time_looks_like_deleted_files(protopact: Protopact, tmp_p
     SARIF(log)
     (place,) = {str(each["locations"]) for each in log["runs"][0]["results"]}
     assert place == "[{'physicalLocation': {'artifactLocation': {'uri': 'mart/v1/mart.proto'}}}]"
+
+
+def test_settings_of_a_service_that_is_not_there(protopact: Protopact, tmp_path: Path) -> None:
+    """A line means a service of the contract or of a live release."""
+    protopact("proto", "export", "schema")
+    (tmp_path / "buf.yaml").write_text("version: v2\nmodules: [{path: schema}, {path: proto}]\n")
+    contract = tmp_path / "proto/shop.proto"
+    contract.parent.mkdir()
+    contract.write_text(SHOP)
+    protopact("release", "cut", "v1", "proto")
+    settings = tmp_path / "protopact.lock/settings"
+    said = settings.read_text()
+    place = f"protopact.lock/settings:{len(said.splitlines()) + 1}: neither the contract nor a live release has a "
+    settings.write_text(said + "shop.v1.ShopServce deployment pinned\nshop.v1.ShopServce clients outside\n")
+    told = f"{place}service shop.v1.ShopServce; is shop.v1.ShopService meant? Correct the name, or remove the line"
+    answer = protopact("check", "proto")
+    assert (answer.exit_code, answer.output) == (3, f"protopact: {told}\n")
+    assert f"protopact: the contract cannot be checked\n{told}\n" in generate(tmp_path)[1]
+    settings.write_text(said + "mart.v2.Mart deployment pinned\n")
+    assert protopact("check", "proto").output == (
+        f"protopact: {place}service mart.v2.Mart; correct the name, or remove the line\n"
+    )
+    settings.write_text(said + "shop.v1.ShopService deployment pinned\n")
+    assert protopact("check", "proto") == Answer(0, "")
+    contract.write_text(SHOP.replace("ShopService", "MallService"))
+    assert protopact("check", "proto").exit_code == 0
+    protopact("release", "retire", "v1", "--force", "drained")
+    assert protopact("check", "proto").output == (
+        f"protopact: {place}service shop.v1.ShopService; is shop.v1.MallService meant? Correct the name, or remove the "
+        "line\n"
+    )
+
+
+def test_settings_of_a_service_that_is_renamed(image: Compile) -> None:
+    """Those of its new name, else those of its old one."""
+    options = '{name: "shop.v1.ShopService.Pay" task_queue: "pay" start_to'
+    old = Release.of("v1", capture(from_input(str(image("old", SHOP)))))
+    text = edited(("service ShopService", "service MallService"), ("{start_to", options))
+    new = from_input(str(image("new", text)))
+
+    def waits(**deployments: Deployment) -> bool:
+        """Whether attempts on the old queue wait for a worker, which they do not where runs stay with theirs."""
+        services = {f"shop.v1.{name}": ServiceSettings(deployment=each) for name, each in deployments.items()}
+        return any("(C14)" in each.message for each in check(new, [old], Settings(services=services)))
+
+    assert waits()
+    assert not waits(ShopService=Deployment.PINNED)
+    assert not waits(MallService=Deployment.PINNED)
+    assert waits(MallService=Deployment.ROLLING, ShopService=Deployment.PINNED)
 
 
 def test_a_deleted_file_that_is_marked_is_generated_without(protopact: Protopact, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def _compare(contract: Contract, asked: Message, lock: str | None, paths: Collec
         return check(contract, [Release.of(_AGAINST, capture(before))], Settings())
     found = Lock.require(Path(lock))
     releases = [_within(release, paths) for release in found.live]
-    return check(contract, releases, found.settings, complete=releases == list(found.live))
+    return check(contract, releases, found.settings, retired=found.retired, complete=releases == list(found.live))
 
 
 def _within(release: Release, paths: Collection[str]) -> Release:

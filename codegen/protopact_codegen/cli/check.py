@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated
@@ -54,13 +53,14 @@ def _findings(source: str, lock: Lock, against: str | None) -> list[Diagnostic]:
         if not error.findings:
             raise
         return list(error.findings)
-    return check(contract, _releases(lock, against, source), lock.settings, complete=against is None)
-
-
-def _releases(lock: Lock, against: str | None, source: str) -> Sequence[Release]:
+    settings = lock.settings_for(contract)
     if against is None:
-        return lock.live
+        return check(contract, lock.live, settings, retired=lock.retired, complete=True)
+    return check(contract, [_release(lock, against, source)], settings)
+
+
+def _release(lock: Lock, against: str, source: str) -> Release:
     if against in lock.releases:
-        return [lock.find_live(against)]
+        return lock.find_live(against)
     contract = from_git(against, "." if Path(source).is_file() else source) if is_ref(against) else from_input(against)
-    return [Release.of(against, capture(contract))]
+    return Release.of(against, capture(contract))

@@ -57,8 +57,7 @@ class Census:
     def __init__(self, lock: Lock, runs: Iterable[Run]) -> None:
         self.runs: dict[str, list[Run]] = {release.name: [] for release in lock.all}
         self.unknown: list[Run] = []
-        retired = [release for release in lock.all if release.retired]
-        known = {digest: release.name for release in (*retired, *lock.live) for digest in release.digests.values()}
+        known = {digest: release.name for release in (*lock.retired, *lock.live) for digest in release.digests.values()}
         for run in runs:
             release = known.get(run.digest)
             (self.unknown if release is None else self.runs[release]).append(run)

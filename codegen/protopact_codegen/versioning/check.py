@@ -52,6 +52,7 @@ def check(
     settings: Settings,
     generated: Sequence[str] = (),
     *,
+    retired: Sequence[Release] = (),
     complete: bool = False,
 ) -> list[Diagnostic]:
     """Find what a contract does to the releases that are live.
@@ -61,9 +62,12 @@ def check(
         releases: The releases, each after those that it came after.
         settings: How payloads are written, and what is deployed how.
         generated: Paths of the files that the plugin was asked to generate; empty when nothing is generated.
+        retired: The releases that are retired: what became of the changes that they declare concerns older ones.
         complete: Whether the releases are all that are live, so that what is about none of them is about nothing.
     """
-    checker = _Checker(contract, releases, settings, generated)
+    checker = _Checker(contract, releases, settings, generated, retired)
+    for release in retired:
+        checker.compare_changes(release)
     for release in releases:
         checker.compare(release)
     return [*checker.diagnostics(), *(checker.idle() if complete else ())]
@@ -110,7 +114,12 @@ class _Checker:
     """Gathers what is found, release after release."""
 
     def __init__(
-        self, contract: Contract, releases: Sequence[Release], settings: Settings, generated: Sequence[str]
+        self,
+        contract: Contract,
+        releases: Sequence[Release],
+        settings: Settings,
+        generated: Sequence[str],
+        retired: Sequence[Release],
     ) -> None:
         self._contract = contract
         self._settings = settings
@@ -121,19 +130,26 @@ class _Checker:
         self._covered: set[str] = set()
         self._others: dict[str, Diagnostic] = {}
         self._allowances = Allowances(contract, self._elements.values())
-        self._matchers = {release.name: Matcher(release.snapshot, self._new) for release in releases}
-        self._ended = self._changes_that_ended(releases)
+        both = (*retired, *releases)
+        self._matchers = {release.name: Matcher(release.snapshot, self._new) for release in both}
+        self._ended = self._changes_that_ended(both)
+
+    def compare_changes(self, release: Release) -> None:
+        """Compare the changes that the contract declares with those of a release, live or retired."""
+        matcher = self._matchers[release.name]
+        for before in release.snapshot.elements.values():
+            self._since(before, matcher.find(before), release.name)
 
     def compare(self, release: Release) -> None:
-        """Compare the contract with one release."""
+        """Compare the contract with a release that is live."""
         old = release.snapshot
         difference = Difference(old, self._new)
         matcher = self._matchers[release.name]
         self._covered.update(old.elements)
+        self.compare_changes(release)
         self._compare_elements(release, matcher)
         roots: list[_Root] = []
         for before in old.elements.values():
-            self._since(before, release.name)
             roots += self._roots(before, matcher.find(before), difference, release.name)
         if difference.changes:
             for name, uses in _uses(old, roots, difference.changes):
@@ -147,13 +163,14 @@ class _Checker:
         for before in old.elements.values():
             home = old.services.get(before.service)
             file = home.file if home is not None else before.service
-            is_absent = before.service in absent and matcher.find(before) is None
+            after = matcher.find(before)
+            settings = self._settings_of(before, after)
             for change in (*element_changes(before, matcher), *self._passed_by(before, matcher, release)):
-                found = self._element(change, self._settings_of(before), release.name, file)
+                found = self._element(change, settings, release.name, file)
                 if found is None or self._is_covered(change, old):
                     continue
                 if not self._allowances.passes(found.rule, (found.element, change.element), release.name):
-                    if is_absent:
+                    if after is None and before.service in absent:
                         gone[file].append(found)
                     else:
                         self._add(found.what, found, release.name)
@@ -209,7 +226,7 @@ class _Checker:
         """The messages that an rpc has in both contracts; tells of those that it has in one only."""
         if after is None or after.kind is not before.kind:
             return
-        settings = self._settings_of(before)
+        settings = self._settings_of(before, after)
         for (role, was), (_, is_) in zip(roles(before), roles(after), strict=True):
             if difference.is_same(was, is_):
                 yield _Root(role, settings, was, after.rpc)
@@ -229,10 +246,11 @@ class _Checker:
             and dirname(service.file) not in folders
         }
 
-    def _settings_of(self, element: ElementFacts) -> ServiceSettings:
-        settings = self._settings.of(element.service)
-        after = self._new.elements.get(element.rpc)
-        upgrades = after is not None and after.options.get("versioning_behavior") == '"auto-upgrade"'
+    def _settings_of(self, before: ElementFacts, after: ElementFacts | None) -> ServiceSettings:
+        if after is None:
+            return self._settings.of(before.service)
+        settings = self._settings.of(after.service, before.service)
+        upgrades = after.options.get("versioning_behavior") == '"auto-upgrade"'
         if upgrades and settings.deployment is Deployment.PINNED:
             return ServiceSettings(settings.encodings, Deployment.ROLLING, settings.clients)
         return settings
@@ -267,11 +285,13 @@ class _Checker:
         # What is gone cannot be called in an old branch: the release itself must have called it no more.
         return covers(old, rpcs) or (change.rule in _BRANCHES and covers(self._new, rpcs, beside=old))
 
-    def _since(self, before: ElementFacts, release: str) -> None:
+    def _since(self, before: ElementFacts, after: ElementFacts | None, release: str) -> None:
         """Hold the releases that declared changes name against what those releases have."""
-        after = self._contract_workflows.get(before.rpc)
-        ids = {each.id for each in after.changes} if after is not None else set[str]()
-        for change in after.changes if after is not None else ():
+        workflow = self._contract_workflows.get(after.rpc) if after is not None else None
+        if workflow is None:
+            return
+        ids = {each.id for each in workflow.changes}
+        for change in workflow.changes:
             known = before.changes.get(change.id)
             renamed = any(each.since == release and each.id not in ids for each in before.changes.values())
             if known is None and change.since == release and not renamed:
@@ -280,11 +300,10 @@ class _Checker:
                 what = f"is {quote(change.since)}, and {release} has the change since {known.since}"
             else:
                 continue
-            if after is not None:
-                steps = ("change", change.index, "since")
-                message = f"workflow {before.rpc}: {after.place.spell(*steps)} {what}"
-                hint = "name the release that brings the change; another change wants another id"
-                self._others[message] = Diagnostic(Code.CHANGE_RELEASE, after.place, message, hint, steps)
+            steps = ("change", change.index, "since")
+            message = f"workflow {workflow.full_name}: {workflow.place.spell(*steps)} {what}"
+            hint = "name the release that brings the change; another change wants another id"
+            self._others[message] = Diagnostic(Code.CHANGE_RELEASE, workflow.place, message, hint, steps)
 
     def _element(self, change: ElementChange, settings: ServiceSettings, release: str, home: str) -> _Found | None:
         """What a change of an element does; None when it does no harm."""

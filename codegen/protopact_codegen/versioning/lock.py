@@ -13,8 +13,9 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from protopact_codegen.contract import RELEASE
+from protopact_codegen.contract import RELEASE, Contract
 from protopact_codegen.versioning import notation
+from protopact_codegen.versioning.capture import capture
 from protopact_codegen.versioning.closure import digests
 from protopact_codegen.versioning.notation import NotationError, Reader
 from protopact_codegen.versioning.settings import FILE as SETTINGS
@@ -49,11 +50,12 @@ class Release:
     Attributes:
         name: Its name.
         after: Names of the releases that the lock had when it was cut.
-        lines: Its contract in notation; none when it is retired.
+        lines: Its contract in notation; when it is retired, what its workflows declare of changes, for as long as an
+            older release is live, its runs depend on what became of those.
         digests: Digests of its workflows' closures by rpc, as code that was generated from it carries them; they stay
             when it is retired.
         retired: Why it was retired; empty while it is live.
-        reader: Reads its lines; one for all releases of a lock, which have most of them in common.
+        reader: Reads its lines; one for all live releases of a lock, which have most of them in common.
     """
 
     name: str
@@ -112,6 +114,11 @@ class Lock:
         return tuple(release for release in self.all if not release.retired)
 
     @property
+    def retired(self) -> tuple[Release, ...]:
+        """The releases that are retired, each after those that it came after."""
+        return tuple(release for release in self.all if release.retired)
+
+    @property
     def all(self) -> tuple[Release, ...]:
         """Every release, each after those that it came after."""
         return tuple(sorted(self.releases.values(), key=_age))
@@ -130,6 +137,21 @@ class Lock:
             return Settings.parse(path.read_text(encoding="utf-8"))
         except SettingsError as error:
             raise LockError(f"{path}:{error.line}: {error}") from error
+
+    def settings_for(self, contract: Contract) -> Settings:
+        """The settings, which name services of a contract and of live releases only.
+
+        Raises:
+            LockError: The file of settings cannot be used, or names another one.
+        """
+        if self.settings.services:
+            snapshots = (capture(contract), *(release.snapshot for release in self.live))
+            known = {element.service for snapshot in snapshots for element in snapshot.elements.values()}
+            try:
+                self.settings.check(known)
+            except SettingsError as error:
+                raise LockError(f"{self.folder / SETTINGS}:{error.line}: {error}") from error
+        return self.settings
 
     def find(self, name: str) -> Release:
         """A release by its name, live or retired.
@@ -219,7 +241,8 @@ class Lock:
         reason = " ".join(reason.split())
         if not reason:
             raise LockError("the reason is empty; it stays in the lock, for whoever asks later: say it")
-        retired = Release(name, release.after, (), release.digests, reason)
+        kept = tuple(notation.declared(release.lines))
+        retired = Release(name, release.after, kept, release.digests, reason)
         self._path(name).write_text(retired.render(), encoding="utf-8")
 
     def _path(self, name: str) -> Path:
@@ -266,7 +289,8 @@ def _read(path: Path, reader: Reader) -> Release:
     digested = {rpc: digest for rpc, _, digest in (line.split(" ") for line in sorted(marked))}
     contract = tuple(line for line in lines if line not in marked)
     after = tuple(words.get("after", "").split())
-    release = Release(name, after, contract, digested, words.get("retired", ""), reader)
+    retired = words.get("retired", "")
+    release = Release(name, after, contract, digested, retired, Reader() if retired else reader)
     try:
         _ = release.snapshot
     except NotationError as error:

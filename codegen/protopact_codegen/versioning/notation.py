@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
@@ -37,11 +37,12 @@ from protopact_codegen.versioning.snapshot import (
     Type,
 )
 
-__all__ = ["NotationError", "Reader", "read", "write"]
+__all__ = ["NotationError", "Reader", "declared", "read", "write"]
 
 T = TypeVar("T")
 
 _KINDS = {kind.value: kind for kind in Kind}
+_CHANGE_WORD = "change"
 _TEXT = r'"(?:[^"\\]|\\.)*"'
 _FIELD = re.compile(
     r"(?P<number>\d+) (?P<label>\w+) (?:(?P<key>\w+)->)?(?P<kind>\w+)(?::(?P<name>\S+))?"
@@ -75,7 +76,7 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
         for handler in element.handlers:
             yield f"{element.rpc} handles {handler.kind.value} {handler.rpc}{' start' if handler.start else ''}"
         for change in element.changes.values():
-            yield f"{element.rpc} change {_change(change)}"
+            yield f"{element.rpc} {_CHANGE_WORD} {_change(change)}"
         for name, value in element.options.items():
             yield f"{element.rpc} option {name} {value}"
     for message in snapshot.messages.values():
@@ -164,6 +165,15 @@ class Reader:
         return self._last
 
 
+def declared(lines: Iterable[str]) -> list[str]:
+    """The lines of a snapshot that say which changes its workflows declare, and which workflow is which.
+
+    There are none where no workflow declares any.
+    """
+    found = [line for line in lines if _split(line)[1] in {Kind.WORKFLOW.value, _CHANGE_WORD}]
+    return found if any(_split(line)[1] == _CHANGE_WORD for line in found) else []
+
+
 def _name(line: str) -> str:
     """Full name of what a line is about; a field's is that of its message."""
     name, word, _ = _split(line)
@@ -197,7 +207,7 @@ class _Elements:
             "value": self._value,
             "handles": self._handles,
             "option": self._option,
-            "change": self._change,
+            _CHANGE_WORD: self._change,
         }
 
     def line(self, line: str) -> None:

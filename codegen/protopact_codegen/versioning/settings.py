@@ -11,8 +11,9 @@ A line for each, and lines of a service where it differs:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import Enum
 
 __all__ = ["FILE", "Clients", "Deployment", "Encoding", "ServiceSettings", "Settings", "SettingsError"]
@@ -77,14 +78,35 @@ clients {clients}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings: what holds in general, and what holds for services by full name."""
+    """The settings: what holds in general, and what holds for services by full name.
+
+    Attributes:
+        general: What holds where no service differs.
+        services: What holds for a service that differs.
+        lines: The first line about each of those, counted from 1.
+    """
 
     general: ServiceSettings = field(default_factory=ServiceSettings)
     services: Mapping[str, ServiceSettings] = field(default_factory=dict[str, ServiceSettings])
+    lines: Mapping[str, int] = field(default_factory=dict[str, int])
 
-    def of(self, service: str) -> ServiceSettings:
-        """What holds for a service, given by its full name."""
-        return self.services.get(service, self.general)
+    def of(self, *services: str) -> ServiceSettings:
+        """What holds for a service, given by its full names, those that it had before last."""
+        return next((self.services[each] for each in services if each in self.services), self.general)
+
+    def check(self, known: Collection[str]) -> None:
+        """Check that the services that differ are among those that are known.
+
+        Raises:
+            SettingsError: One is not.
+        """
+        for name, line in self.lines.items():
+            if name not in known:
+                near = get_close_matches(name, known)
+                meant = f"; is {' or '.join(near)} meant? Correct the name" if near else "; correct the name"
+                raise SettingsError(
+                    line, f"neither the contract nor a live release has a service {name}{meant}, or remove the line"
+                )
 
     def render(self) -> str:
         """The text of the file for what holds in general."""
@@ -102,18 +124,21 @@ class Settings:
             SettingsError: A line means nothing, or says again what is said already.
         """
         said: dict[str, dict[str, list[str]]] = {"": {}}
+        lines: dict[str, int] = {}
         for number, line in enumerate(text.splitlines(), 1):
             words = line.split()
             if words and not words[0].startswith("#"):
                 scope = "" if words[0] in _VALUES else words.pop(0)
                 name, value = (words or [""])[0], " ".join(words[1:])
                 _check(number, line, name, value)
+                if scope:
+                    lines.setdefault(scope, number)
                 values = said.setdefault(scope, {}).setdefault(name, [])
                 if values and name != "encoding":
                     raise SettingsError(number, f"{name} is said twice; remove one of the two lines")
                 values.append(value)
         general = _settings(ServiceSettings(), said.pop(""))
-        return Settings(general, {scope: _settings(general, values) for scope, values in said.items()})
+        return Settings(general, {scope: _settings(general, values) for scope, values in said.items()}, lines)
 
 
 def _check(number: int, line: str, name: str, value: str) -> None:
