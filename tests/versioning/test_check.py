@@ -290,12 +290,12 @@ def test_a_change_that_came_and_went_on_another_branch(image: Compile) -> None:
 
     base = Release.of("v1", plain)
     left, right = Release.of("left", changed, ("v1",)), Release.of("right", plain, ("v1",))
-    assert told(base, left, right) == [("C41", "v1, right"), ("C42", "left")]
+    assert told(base, left, right) == ["C41 v1, right", "C42 left"]
     assert told(base, right) == []
     # What was cut after both has the new branch.
     merged = Release.of("merged", plain, ("left", "right", "v1"))
-    assert told(base, left, right, merged) == [("C41", "v1, right"), ("C42", "left")]
-    assert told(left, merged) == [("C42", "left")]
+    assert told(base, left, right, merged) == ["C41 v1, right", "C42 left"]
+    assert told(left, merged) == ["C42 left"]
 
 
 def test_a_change_of_a_release_that_is_retired_by_force(protopact: Protopact, image: Compile) -> None:
