@@ -282,11 +282,10 @@ def test_a_change_that_came_and_went_on_another_branch(image: Compile) -> None:
     plain, changed = version("plain", ""), version("changed", 'change: {id: "a-b" since: "left"}')
     contract = from_input(str(image("new", SHOP)))
 
-    def told(*releases: Release) -> list[tuple[str, str]]:
+    def told(*releases: Release) -> list[str]:
         said = re.compile(r" \((C\d+)\): .*; live: (.*)")
-        return [
-            match.group(1, 2) for each in check(contract, releases, Settings()) if (match := said.search(str(each)))
-        ]
+        found = (said.search(each.message) for each in check(contract, releases, Settings()))
+        return [" ".join(match.groups()) for match in found if match is not None]
 
     base = Release.of("v1", plain)
     left, right = Release.of("left", changed, ("v1",)), Release.of("right", plain, ("v1",))
