@@ -118,6 +118,8 @@ def test_certificates(tmp_path: Path) -> None:
     [
         ("temporal://h:port/n", "is no URL"),
         ("temporal://h:99999/n", "is no URL"),
+        ("temporal://h:0/n", "the port must be a number from 1 to 65535, not 0"),
+        ("temporal://:0/n", "the port must be a number from 1 to 65535, not 0"),
         ("temporal://:7233/n", "the host before port 7233 is missing"),
         ("temporal://h/n/m", "expected one namespace after the host, found 'n/m'"),
         ("temporal://h#f", "takes no fragment"),
@@ -139,6 +141,29 @@ def test_what_is_wrong_is_said(url: str, problem: str, monkeypatch: pytest.Monke
     with pytest.raises(EngineUrlError) as raised:
         protopact.connect(url)
     assert problem in str(raised.value)
+
+
+def test_a_plus_sign_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "a+b.toml"
+    path.write_text(PROFILES)
+    assert address("temporal://h?api_key=a+b").api_key == "a+b"
+    assert address("temporal://h?api_key=a%2Bb%20c").api_key == "a+b c"
+    assert address(f"temporal://?config_file={path}").namespace == "of-the-file"
+
+
+def test_a_name_that_is_not_to_be_looked_at() -> None:
+    unverified = "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION"
+    for value in ("true", "1"):
+        with pytest.raises(
+            EngineUrlError, match=rf"^'temporal://h\?api_key=...': {unverified} is set.*tls_server_name"
+        ):
+            address(f"temporal://h?api_key={SECRET}", **{unverified: value})
+        with pytest.raises(EngineUrlError, match=f"{unverified} is set"):
+            address("temporal://h?tls=true", **{unverified: value})
+    # It says nothing of whether there is TLS.
+    for value in ("true", "false"):
+        assert not address("temporal://h", **{unverified: value}).is_encrypted
+    assert address("temporal://h?tls=true", **{unverified: "false"}).tls is True
 
 
 def test_half_of_a_client_certificate(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ class Activities:
         """What an attempt ends with that a cancellation ends: its own, the worker's, or one nobody has asked for."""
         match context.cancellation_reason:
             case CancellationReason.WORKER_SHUTDOWN:
-                ended = ApplicationError(f"the worker stops: {context.name} is handed back", type="WorkerShutdown")
+                ended = ApplicationError(f"{context.name} had not ended when its worker stopped", type="WorkerShutdown")
                 return _AttemptFailedError(self._failures.to_proto(ended))
             case CancellationReason.TIMED_OUT | CancellationReason.NOT_FOUND:  # nobody waits for it any more
                 return _AttemptFailedError(self._failures.to_proto(error))

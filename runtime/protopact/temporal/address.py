@@ -39,6 +39,7 @@ _PARAMETERS = (
     "tls_client_key_path",
 )
 _SOURCES = ("profile", "config_file")
+_UNVERIFIED = "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +100,20 @@ class Address:
             tls = None if profile.tls is None else _tls(profile.tls)
         except (RuntimeError, OSError, ValueError) as error:
             raise EngineUrlError(f"{redacted(url)}: {_without(_words(error), variables)}") from None
-        return cls(
+        found = cls(
             target=profile.address or f"localhost:{_PORT}",
             namespace=profile.namespace or "default",
             tls=tls,
             api_key=profile.api_key or None,
             metadata=dict(profile.grpc_meta),
         )
+        if found.is_encrypted and variables.get(_UNVERIFIED, "").casefold() in {"true", "1"}:
+            raise EngineUrlError(
+                f"{redacted(url)}: {_UNVERIFIED} is set, which Temporal's Python SDK cannot do: it always looks at the "
+                "name in the server's certificate. Unset it; say that name by tls_server_name, and who has signed the "
+                "certificate by tls_server_ca_cert_path"
+            )
+        return found
 
 
 def redacted(url: str) -> str:
@@ -116,7 +124,7 @@ def redacted(url: str) -> str:
     except ValueError:
         return "'temporal://...'"
     public = {*_PARAMETERS, *_SOURCES} - {"api_key"}
-    given = parse_qsl(parts.query, keep_blank_values=True)
+    given = _pairs(parts.query)
     query = "&".join(f"{name}={value if name in public else '...'}" if value else "..." for name, value in given)
     return f"'{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?' if query else ''}{query}'"
 
@@ -126,10 +134,10 @@ def _parse(url: str) -> tuple[str, str, dict[str, str]]:
     try:
         parts = urlsplit(url)
         port = parts.port
-        given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        given = _pairs(parts.query, strict=bool(parts.query))
     except ValueError:
         # The error quotes what it cannot read, which may be a secret.
-        problem = "the port must be a number to 65535, and parameters NAME=VALUE"
+        problem = "the port must be a number from 1 to 65535, and parameters NAME=VALUE"
         raise EngineUrlError(f"{redacted(url)} is no URL: {problem}; expected {_FORMS}") from None
     if not url.startswith("temporal://"):
         raise EngineUrlError(f"a URL of Temporal begins with temporal:// in lower case; expected {_FORMS}")
@@ -141,12 +149,19 @@ def _parse(url: str) -> tuple[str, str, dict[str, str]]:
     if "/" in namespace:
         _refuse(url, f"expected one namespace after the host, found {namespace!r}")
     host = parts.hostname or ""
+    if port == 0:
+        _refuse(url, "the port must be a number from 1 to 65535, not 0")
     if not host and port is not None:
         _refuse(url, f"the host before port {port} is missing")
     if host:
         host = f"[{host}]" if ":" in host else host
         host = f"{host}:{port or _PORT}"
     return host, namespace, _parameters(url, given)
+
+
+def _pairs(query: str, *, strict: bool = False) -> list[tuple[str, str]]:
+    """Names and values of a query. A plus sign stands for itself, as it may in keys and paths: this is no form."""
+    return parse_qsl(query.replace("+", "%2B"), keep_blank_values=True, strict_parsing=strict)
 
 
 def _parameters(url: str, given: list[tuple[str, str]]) -> dict[str, str]:
@@ -164,14 +179,16 @@ def _parameters(url: str, given: list[tuple[str, str]]) -> dict[str, str]:
     return parameters
 
 
-def _tls(tls: ClientConfigTLS) -> bool | TLSConfig:
+def _tls(tls: ClientConfigTLS) -> bool | TLSConfig | None:
     settings = (tls.server_name, tls.server_root_ca_cert, tls.client_cert, tls.client_private_key)
     if tls.disabled:
         return False
     if (tls.client_cert is None) != (tls.client_private_key is None):
         given, missing = ("certificate", "key") if tls.client_private_key is None else ("key", "certificate")
         raise ValueError(f"a client {given} was given for TLS without its {missing}; mTLS takes both")
-    return tls.to_connect_tls_config() if any(settings) else True
+    if any(settings):
+        return tls.to_connect_tls_config()
+    return None if tls.disabled is None else True
 
 
 def _words(error: Exception) -> str:
