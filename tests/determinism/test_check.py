@@ -24,7 +24,8 @@ from protopact.worker import Registry
 ROOT = Path(__file__).parents[2]
 
 HEAD = """\
-import asyncio, dataclasses, datetime, functools, os, random, threading, time, uuid
+import asyncio, collections, dataclasses, datetime, functools, itertools, logging
+import os, queue, random, threading, time, uuid
 from datetime import datetime as moment
 from pathlib import Path
 from protopact import workflow
@@ -176,6 +177,66 @@ def test_none_is_neither_a_seed_nor_a_time(told: Check) -> None:
     assert codes(told(run("random.Random(None)\ntime.gmtime(None)\ntime.gmtime(0)"))) == ["PD102", "PD101"]
 
 
+ZONED = """\
+moment.fromtimestamp(0)
+moment.fromtimestamp(0, None)
+moment.fromtimestamp(0, tz=None)
+workflow.now().astimezone()
+datetime.date.fromtimestamp(0)
+time.localtime(0), time.mktime(time.gmtime(0))
+"""
+
+
+def test_the_zone_of_the_machine_is_told_and_a_named_one_is_not(told: Check) -> None:
+    findings = told(run(ZONED))
+    assert codes(findings) == ["PD101"] * 7
+    assert not told(
+        run(
+            "utc = datetime.timezone.utc\nmoment.fromtimestamp(0, utc)\nmoment.fromtimestamp(0, tz=utc)\n"
+            "workflow.now().astimezone(utc)\nmoment.fromtimestamp(*[0, utc])\nmoment.fromtimestamp(0, **{'tz': utc})"
+        )
+    )
+
+
+WAITS = """\
+LOCK, AGAIN, GATE, LEFT = threading.Lock(), threading.RLock(), threading.Event(), queue.LifoQueue()
+"""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "queue.Queue().get()",
+        "queue.Queue().get(True)",
+        "queue.Queue().get(timeout=1)",
+        "q = queue.Queue()\nq.put(1)",
+        "LEFT.join()",
+        "queue.SimpleQueue().get()",
+        "GATE.wait()",
+        "GATE.wait(1)",
+        "LOCK.acquire()",
+        "lock = threading.RLock()\nlock.acquire(timeout=1)",
+        "AGAIN.acquire()",
+        "threading.BoundedSemaphore(1).acquire()",
+        "threading.Condition().wait_for(len)",
+        "def until(thread: threading.Thread): thread.join()\nuntil(request)",
+    ],
+)
+def test_waiting_for_threads_is_told(told: Check, body: str) -> None:
+    assert codes(told(run(body, WAITS))) == ["PD204"]
+
+
+def test_what_waits_for_nobody_passes(told: Check) -> None:
+    assert not told(
+        run(
+            "q = queue.Queue()\nq.get_nowait()\nq.get(False)\nq.get(block=False)\nq.put(1, block=False)\n"
+            "LOCK.acquire(False)\nLOCK.acquire(blocking=False)\nwith LOCK: pass\nGATE.set()\nq.qsize()\n"
+            "await asyncio.Queue().get()\nawait asyncio.Event().wait()\nawait asyncio.Lock().acquire()",
+            WAITS,
+        )
+    )
+
+
 def test_a_dataclass_is_made_with_its_factories(told: Check) -> None:
     before = "@dataclasses.dataclass\nclass Entry:\n    at: float = dataclasses.field(default_factory=time.time)\n"
     assert codes(told(run("Entry()", before))) == ["PD101"]
@@ -208,10 +269,30 @@ SETS = {
     "a module's, united": "list(REGIONS.union(['a']))",
     "a class attribute": "list(self.places)",
     "unpacked to names": "one, two = {'a', 'b'}",
+    "a list's extension": "names = []\nnames.extend({'a', 'b'})",
+    "a list's addition": "names = []\nnames += {'a', 'b'}",
+    "a list's part": "names = []\nnames[:] = {'a', 'b'}",
+    "a message's extension": "Reading().log.extend(REGIONS)",
+    "a queue of both ends": "collections.deque(REGIONS)",
+    "chained": "list(itertools.chain(REGIONS, ['a']))",
+    "joined by a name": "comma = ','\ncomma.join(REGIONS)",
+    "the least by a key": "min(REGIONS, key=len)",
+    "the greatest by a key": "max({'a', 'b'}, key=lambda each: 1)",
+    "the least by a key, as it comes": "min((x for x in REGIONS), key=len)",
+    "formatted": "f'{REGIONS}'",
+    "formatted as code": "f'{request.id} of {REGIONS!r:>10}'",
+    "as text": "str(REGIONS)",
+    "as code": "repr({'a', 'b'})",
+    "a template's": "'{}'.format(REGIONS)",
+    "a template's by name": "'{x}'.format(x=REGIONS)",
+    "a percent sign's": "'%s' % REGIONS",
+    "percent signs'": "'%s of %s' % (request.id, REGIONS)",
+    "told, and not to the log": "self.error(f'{REGIONS}')",
+    "yielded from": "def each(): yield from REGIONS\neach()",
 }
 MAKE = (
     "REGIONS = frozenset(['eu', 'us'])\nTAGS = set()\nONE = frozenset(['eu'])\nNUMBERS = {1, 2}\n"
-    "a = b = {}\ndef make(): ...\ndef promised() -> set[str]: ...\n"
+    "LOG = logging.getLogger('log')\na = b = {}\ndef make(): ...\ndef promised() -> set[str]: ...\n"
     "class Base(histories.Doomed):\n    places = {'a', 'b'}\n"
     "    def __init__(self):\n        self.names: set[str] = set()\n"
 )
@@ -241,6 +322,17 @@ def test_the_order_of_a_set_is_told(told: Check, body: str) -> None:
         "for x in {'a': 1}: pass",
         "list(dict(a=1))",
         "self.names.add('a')\nself.names.discard('b')",
+        "sorted(list(REGIONS)), set(map(len, REGIONS)), any(filter(None, REGIONS))",
+        "sorted(itertools.chain(REGIONS, TAGS))",
+        "sorted(x for x in list(REGIONS)), len([*REGIONS]), {*REGIONS, 'a'}, max(*REGIONS)",
+        "min(REGIONS), max(REGIONS), min({1, 2}, key=abs), min(REGIONS, TAGS, key=len), sorted(REGIONS, key=str.lower)",
+        "f'{len(REGIONS)} {sorted(REGIONS)}', str(1), str(NUMBERS), f'{ONE}', '%s' % request.id, 7 % 2",
+        "workflow.logger.info(f'{REGIONS}')\nlogging.getLogger('x').info('%s' % REGIONS)",
+        "LOG.warning('%s', repr(TAGS))\nlogging.error(str(TAGS))\nprint(f'{REGIONS}', str(TAGS))",
+        "names = []\nnames.extend(sorted(REGIONS))\nnames += sorted(REGIONS)\nnames.extend(['a'])\nnames[0] = REGIONS",
+        "names = {'a'}\nnames |= REGIONS\nnames.update(REGIONS)",
+        "def list(x): ...\nlist(REGIONS)",
+        "threading.current_thread().name.join(['a'])",
     ],
 )
 def test_a_set_without_its_order_passes(told: Check, body: str) -> None:
@@ -404,9 +496,9 @@ def test_a_worker_refuses_with_all_at_once(load: Callable[[str], type[workflow.W
     assert str(caught.value) == (
         "this worker cannot serve what it was given:\n"
         f"  - workflow class {cls.__module__}.Flow (histories.v1.Histories.Doomed) does what replay could not repeat:\n"
-        f"    {file}:9:9: PD101 `time.time` in Flow.run\n"
+        f"    {file}:10:9: PD101 `time.time` in Flow.run\n"
         "        hint: Use `workflow.now()` or `workflow.time_ns()`.\n"
-        f"    {file}:10:9: PD103 `uuid.uuid4` in Flow.run\n"
+        f"    {file}:11:9: PD103 `uuid.uuid4` in Flow.run\n"
         "        hint: Use `workflow.uuid4()`."
     )
 

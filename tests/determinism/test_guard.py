@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import gc
 import importlib
 import linecache
 import logging
 import multiprocessing.reduction
 import os
 import pickle
+import queue
 import random
 import re
 import shutil
@@ -83,6 +86,9 @@ def test_a_call_through_a_package_names_both_lines(tmp_path: Path, monkeypatch: 
         lambda: warnings.catch_warnings(record=True).__enter__(),
         lambda: traceback.format_stack(),
         lambda: time.gmtime(0),
+        lambda: threading.Semaphore().acquire(blocking=False),
+        lambda: queue.Queue[int]().put_nowait(1),
+        lambda: queue.Queue[int]().put(1, False),  # noqa: FBT003 - as it is called
         lambda: time.strftime("%Y", time.gmtime(0)),
         lambda: random.Random(1).random(),
         lambda: uuid.uuid5(uuid.NAMESPACE_DNS, "a"),
@@ -136,6 +142,41 @@ def test_what_finalizers_do_passes(tmp_path: Path) -> None:
     assert len(seen) == 2
 
 
+class Collected:
+    def __init__(self) -> None:
+        self.seen = list[float]()
+
+    def method(self, _phase: str, _info: dict[str, int]) -> None:
+        self.seen.append(time.time())
+
+    def given(self, _more: str, phase: str, info: dict[str, int]) -> None:
+        self.method(phase, info)
+
+    __call__ = method
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        lambda collected: lambda phase, info: collected.method(phase, info),
+        lambda collected: collected.method,
+        lambda collected: collected,
+        lambda collected: functools.partial(collected.given, "more"),
+    ],
+    ids=["a function", "a method", "an object", "a partial"],
+)
+def test_what_the_collector_calls_passes(callback: Callable[[Collected], Callable[..., None]]) -> None:
+    collected = Collected()
+    called = callback(collected)
+    gc.callbacks.append(called)
+    try:
+        assert refusal(gc.collect) is None
+        assert len(collected.seen) >= 2
+        assert refusal(lambda: (gc.collect(), time.time())) is not None
+    finally:
+        gc.callbacks.remove(called)
+
+
 def test_nobody_else_notices() -> None:
     assert time.time() > 0
     assert os.stat("/") is not None
@@ -169,7 +210,8 @@ def test_another_thread_is_not_guarded() -> None:
 
     def calls() -> None:
         go.set()
-        done.wait(10)
+        with workflow.unsafe.guard_lifted():
+            done.wait(10)
 
     assert refusal(calls) is None
     thread.join()

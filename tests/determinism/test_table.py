@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import importlib
 import os
 import pathlib
+import queue
 import random
 import secrets
 import shutil
@@ -90,6 +92,10 @@ AUDITED: Mapping[str, Callable[[], object]] = {
 """Calls that the guard hears of through the audit hook, whatever name they go by; none would do any harm."""
 
 BY_ANOTHER: Mapping[str, Callable[[], object]] = {
+    "concurrent.futures.wait": lambda: concurrent.futures.wait([concurrent.futures.Future[int]()]),
+    "concurrent.futures.as_completed": lambda: [*concurrent.futures.as_completed([concurrent.futures.Future[int]()])],
+    "concurrent.futures.Future.result": lambda: concurrent.futures.Future[int]().result(),
+    "queue.PriorityQueue.get": lambda: queue.PriorityQueue[int]().get(),
     "asyncio.to_thread": lambda: threading.Thread(target=print).start(),
     "os.path.exists": lambda: os.path.exists("/"),
     "os.path.isfile": lambda: os.path.isfile("/"),
@@ -102,7 +108,17 @@ BY_ANOTHER: Mapping[str, Callable[[], object]] = {
 """Calls that come to another one that the guard finds."""
 
 PATCHED = [rule for rule in RULES.values() if rule.is_patched]
-CODE_ALONE = ["datetime.datetime.now", "datetime.datetime.utcnow", "datetime.date.today", "random.Random", "os.environ"]
+CODE_ALONE = [
+    "datetime.datetime.now",
+    "datetime.datetime.utcnow",
+    "datetime.datetime.fromtimestamp",
+    "datetime.datetime.astimezone",
+    "datetime.date.today",
+    "datetime.date.fromtimestamp",
+    "queue.SimpleQueue.get",
+    "random.Random",
+    "os.environ",
+]
 """Some of what no net at run time can reach."""
 
 
@@ -134,10 +150,20 @@ OF_INSTANCES = ("threading.Thread.", "pathlib.Path.", "asyncio.AbstractEventLoop
 CALLS = [call for call in RULES if not call.startswith(OF_INSTANCES) and _find(call) is not None]
 
 
+def _module(call: str) -> str:
+    return "os.path" if call.startswith("os.path.") else _found(call)[0].__name__
+
+
+def _first(call: str) -> str:
+    """What is imported from the module."""
+    return call.removeprefix(_module(call))[1:].partition(".")[0]
+
+
 def _calls(form: str) -> Iterable[str]:
     match form:
-        case "name":  # the module has one of each name
-            return {call.rpartition(".")[2]: call for call in CALLS}.values()
+        case "name":  # a module has one of each name
+            holders = {_first(call): _module(call) for call in CALLS}
+            return [call for call in CALLS if holders[_first(call)] == _module(call)]
         case "default":  # a class is told where it is called, and what is called there is the caller's choice
             return [call for call in CALLS if not isinstance(_found(call)[1], type)]
         case "partial":
@@ -156,7 +182,7 @@ def test_the_code_tells_every_call_in_every_form(form: str, tmp_path: Path, monk
     lines = dict[int, str]()
     calls = list(_calls(form))
     for index, call in enumerate(calls):
-        module = "os.path" if call.startswith("os.path.") else _found(call)[0].__name__
+        module = _module(call)
         dotted = call.removeprefix(module)
         first, _, rest = dotted[1:].partition(".")
         names = {
@@ -182,12 +208,26 @@ def test_the_code_tells_every_call_in_every_form(form: str, tmp_path: Path, monk
     assert not missed
 
 
+RECEIVERS: Mapping[str, Callable[[], object]] = {
+    "threading.Thread": lambda: threading.Thread(target=print),
+    "threading.Event": threading.Event,
+    "threading.Condition": threading.Condition,
+    "threading.Barrier": lambda: threading.Barrier(2),
+    "threading.Semaphore": lambda: threading.Semaphore(0),
+    "queue.Queue": queue.Queue[int],
+    "random.SystemRandom": random.SystemRandom,
+}
+"""What methods that the guard finds are called on."""
+
+
 # What this Python does not have, nobody calls on it.
 @pytest.mark.parametrize("rule", [rule for rule in PATCHED if _find(rule.call)], ids=lambda rule: rule.call)
 def test_the_guard_finds_what_is_called_by_its_attribute(rule: Rule) -> None:
     called = _found(rule.call)[1]
     assert callable(called)
-    said = refusal(lambda: called(threading.Thread(target=print)) if "Thread.start" in rule.call else called())
+    make = RECEIVERS.get(rule.call.rpartition(".")[0])
+    receiver = [] if make is None else [make()]
+    said = refusal(lambda: called(*receiver))
     assert said is not None
     assert said.startswith(f"{rule.code.value}: `")
     assert rule.instead in said

@@ -206,7 +206,7 @@ async def test_code_that_does_not_fit_its_history_is_nondeterminism(
             caplog.text,
             timeline.render(history, width=80),
         ):
-            assert f"(run {handle.run_id}, build 2) does not follow its history" in text_
+            assert f"(run {handle.run_id}, build 2, recorded by build 1) does not follow its history" in text_
             assert "activity_type" in text_
             assert "lab.v1.LabService.Echo" in text_
             assert '{"value": "a"}' in text_
@@ -244,7 +244,7 @@ async def test_it_is_explained_once_for_each_build_and_not_while_the_file_is_loc
                     await clock.advance(timedelta(seconds=5))
                     reports.add((await handle.describe()).task_failure)
                 (report,) = reports
-                assert f"build {build}) does not follow its history" in (report or "")
+                assert f"build {build}, recorded by build 1) does not follow its history" in (report or "")
     assert explained == ["2", "3"]
 
 

@@ -92,6 +92,29 @@ def test_the_text_shows_both_sides() -> None:
     assert max(map(len, (line for line in text.splitlines()[1:] if __file__ not in line))) <= 120
 
 
+def by_worker(history: History, **worker: str) -> History:
+    """The same, with another worker behind its last answer that counts."""
+    events = [*history]
+    answers = [index for index, event in enumerate(events) if isinstance(event.attributes, ev.WorkflowTaskCompleted)]
+    index = next(index for index in reversed(answers) if events[index].event_id < 11)
+    events[index] = msgspec.structs.replace(
+        events[index], attributes=msgspec.structs.replace(events[index].attributes, **worker)
+    )
+    return history.replace(events)
+
+
+def test_it_says_which_build_recorded_what_the_code_disagrees_with() -> None:
+    history = History(recorded("sequence"))
+    report = report_of(Checks, history)
+    assert report.recorded_build_id == "094a3824e27caf98d5d5ff586c5c581a"
+    assert f"(run {report.run_id}, recorded by build 094a3824e27caf98d5d5ff586c5c581a) does not" in str(report)
+    deployed = by_worker(history, deployment_name="nodes", deployment_build_id="2.1")
+    report = report_of(Checks, deployed)
+    assert (report.recorded_build_id, report.recorded_deployment) == ("2.1", "nodes")
+    assert ", recorded by build 2.1 of deployment nodes) does not" in str(report)
+    assert "recorded" not in str(report_of(Checks, by_worker(history, build_id=""))).partition("\n")[0]
+
+
 def test_tools_read_it_as_json() -> None:
     report = json.loads(report_of(Checks, History(recorded("sequence"))).to_json())
     assert report["workflow_type"] == SEQUENCE

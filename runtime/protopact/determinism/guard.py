@@ -1,28 +1,32 @@
 """The guard at run time: what workflow code may not call is refused where it is called.
 
-Functions of `time`, `random`, `os`, `uuid`, `secrets`, `signal` and the start of threads are found by the attributes of
-their modules and classes, files, sockets and processes by an audit hook. Both are put in place once for the process,
-and look first whether the caller's thread runs a workflow at this moment; everybody else gets what they always got.
-Being in a workflow is being on its event loop, on either engine (`protopact.workflow`'s `find_runtime`).
+Functions of `time`, `random`, `os`, `uuid`, `secrets` and `signal`, the start of threads and the waiting for them are
+found by the attributes of their modules and classes, files, sockets and processes by an audit hook. Both are put in
+place once for the process, and look first whether the caller's thread runs a workflow at this moment; everybody else
+gets what they always got. Being in a workflow is being on its event loop, on either engine (`protopact.workflow`'s
+`find_runtime`).
 
 Who is to blame is told by the stack: the nearest frame outside of the standard library, so that a workflow answers for
-what it has `tempfile` or `urllib` do. Logging, warnings, tracebacks, imports, finalizers and debuggers are nobody's.
+what it has `tempfile` or `urllib` do. Logging, warnings, tracebacks, imports, finalizers, what Python's collector calls
+and debuggers are nobody's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import importlib
+import inspect
 import re
 import sys
 import sysconfig
 import threading
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
+from types import CodeType, FrameType, FunctionType
+from typing import Any, cast
 
-from protopact.determinism.rules import AUDITED, RULES, Code
+from protopact.determinism.rules import AUDITED, RULES, Code, Rule
 from protopact.errors import NondeterministicCallError
 from protopact.workflow import RUNTIME_ATTRIBUTE, Runtime, unsafe
 
@@ -72,15 +76,16 @@ def install() -> None:
     """Put the guard in place for the life of the process, or again where something has replaced it. Idempotent."""
     global _is_listening  # noqa: PLW0603 - an audit hook is the process's, and stays
     with _lock:
-        for name, rule in RULES.items():
+        for rule in RULES.values():
             if rule.is_patched:
-                _patch(name, rule.code, rule.instead, rule.harmless_with)
+                _patch(rule)
         if not _is_listening:
             _is_listening = True
             sys.addaudithook(_listener())
 
 
-def _patch(call: str, code: Code, instead: str, harmless_with: int) -> None:
+def _patch(rule: Rule) -> None:
+    call = rule.call
     path, _, attribute = call.rpartition(".")
     module, _, owner = path.partition(".")
     holder = importlib.import_module(module)
@@ -89,9 +94,7 @@ def _patch(call: str, code: Code, instead: str, harmless_with: int) -> None:
     original = getattr(holder, attribute, None)
     if original is None or original is _installed.get(call):
         return  # this Python has no such function; or it is guarded already
-    guarded: object = _Guarded(call, original, code, instead, harmless_with)
-    if owner:
-        guarded = _method(call, original, code, instead)
+    guarded = _method(original, rule) if owner else _Guarded(original, rule)
     _installed[call] = guarded
     setattr(holder, attribute, guarded)
 
@@ -105,21 +108,18 @@ class _Guarded:
     It is no function, because a function that stands in a class turns into a method: `clock = time.monotonic`.
     """
 
-    __slots__ = ("__dict__", "_call", "_code", "_harmless_with", "_instead", "_original")
+    __slots__ = ("__dict__", "_original", "_rule")
 
-    def __init__(self, call: str, original: _Function, code: Code, instead: str, harmless_with: int) -> None:
+    def __init__(self, original: _Function, rule: Rule) -> None:
         functools.update_wrapper(self, original)
-        self.__module__ = call.rpartition(".")[0]  # where pickle finds it: `os.stat` says `posix`
+        self.__module__ = rule.call.rpartition(".")[0]  # where pickle finds it: `os.stat` says `posix`
         self._original = original
-        self._call = call
-        self._code = code
-        self._instead = instead
-        self._harmless_with = harmless_with
+        self._rule = rule
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - of the function that it stands in for
         runtime = getattr(_find_loop(), RUNTIME_ATTRIBUTE, None)
-        if runtime is not None and len(args) < self._harmless_with:
-            _judge(runtime, f"{self._call}()", self._code, self._instead, _get_frame(1))
+        if runtime is not None:
+            _judge_call(runtime, self._rule, args, kwargs)
         return self._original(*args, **kwargs)
 
     def __eq__(self, other: object) -> bool:
@@ -135,15 +135,21 @@ class _Guarded:
         return str(self._original.__name__)
 
 
-def _method(call: str, original: _Function, code: Code, instead: str) -> _Function:
+def _method(original: _Function, rule: Rule) -> _Function:
     @functools.wraps(original)
     def guarded(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - of the method that it stands in for
         runtime = getattr(_find_loop(), RUNTIME_ATTRIBUTE, None)
         if runtime is not None:
-            _judge(runtime, f"{call}()", code, instead, _get_frame(1))
+            _judge_call(runtime, rule, args[1:], kwargs)
         return original(*args, **kwargs)
 
     return guarded
+
+
+def _judge_call(runtime: Runtime, rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    harmless_with = rule.harmless_with
+    if harmless_with is None or not harmless_with.is_given(args, kwargs):
+        _judge(runtime, f"{rule.call}()", rule.code, rule.instead, _get_frame(2))
 
 
 def _listener() -> Callable[[str, tuple[Any, ...]], None]:
@@ -191,16 +197,20 @@ def _judge(runtime: Runtime, call: str, code: Code, instead: str, caller: FrameT
 def _culprits(caller: FrameType) -> tuple[list[FrameType], FrameType | None]:
     """The frames of the workflow, innermost first, and what they called of the standard library.
 
-    There is none where a bystander, an observer or the engine itself has made the call.
+    There is none where a bystander, an observer, the collector or the engine itself has made the call.
     """
+    of_collector = [_code_of(callback) for callback in gc.callbacks]
     culprits = list[FrameType]()
     asked: FrameType | None = None
     frame: FrameType | None = caller
     while frame is not None:
         name = str(frame.f_globals.get("__name__", ""))
         module = name.partition(".")[0]
-        filename = frame.f_code.co_filename
-        if module in _BYSTANDERS or filename.startswith("<frozen importlib") or frame.f_code.co_name == "__del__":
+        code = frame.f_code
+        filename = code.co_filename
+        if module in _BYSTANDERS or filename.startswith("<frozen importlib") or code.co_name == "__del__":
+            return [], None
+        if code in of_collector:
             return [], None
         if module in _ENGINES:
             if name.startswith(_OBSERVER):
@@ -212,6 +222,16 @@ def _culprits(caller: FrameType) -> tuple[list[FrameType], FrameType | None]:
             asked = frame
         frame = frame.f_back
     return culprits, asked
+
+
+def _code_of(callback: object) -> CodeType | None:
+    """What runs when a callback is called: of a function, a method, a partial, or an object that can be called."""
+    while isinstance(callback, functools.partial):
+        callback = cast("object", callback.func)
+    function = getattr(callback, "__func__", callback)
+    if not isinstance(function, FunctionType):
+        function = inspect.getattr_static(type(callback), "__call__", None)
+    return function.__code__ if isinstance(function, FunctionType) else None
 
 
 def _places(culprits: list[FrameType]) -> str:

@@ -5,12 +5,11 @@ Codes are stable. `docs/determinism.md` explains each; its table and the one her
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["AUDITED", "RULES", "Code", "Rule", "describe"]
+__all__ = ["AUDITED", "RULES", "Argument", "Code", "Rule", "describe"]
 
 
 class Code(Enum):
@@ -55,6 +54,29 @@ class Code(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Argument:
+    """What makes a call harmless: `time.gmtime(0)`, `queue.get(block=False)`.
+
+    Attributes:
+        position: Among the positional ones, from 0; of a method, `self` not counted.
+        name: Of the parameter; empty if it is positional only.
+        is_false: Whether it has to be given as false, rather than as anything but None.
+    """
+
+    position: int
+    name: str = ""
+    is_false: bool = False
+
+    def is_met_by(self, value: object) -> bool:
+        """Whether what is given, or None, makes the call harmless."""
+        return value is not None and not (self.is_false and value)
+
+    def is_given(self, args: Sequence[object], kwargs: Mapping[str, object]) -> bool:
+        """Whether a call has it."""
+        return self.is_met_by(args[self.position] if len(args) > self.position else kwargs.get(self.name))
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """A call, and what to do instead.
 
@@ -62,18 +84,19 @@ class Rule:
         call: What is called, as one would write it with the module's own name: `time.time`.
         code: Why not.
         instead: What to do, as a sentence.
-        harmless_with: Number of positional arguments from which on the call is harmless: `time.gmtime(0)`.
+        harmless_with: What makes the call harmless, if anything does.
         is_patched: Whether the guard finds it at run time by the attribute of its module or class.
     """
 
     call: str
     code: Code
     instead: str
-    harmless_with: int = sys.maxsize
+    harmless_with: Argument | None = None
     is_patched: bool = False
 
 
 _NOW = "Use `workflow.now()` or `workflow.time_ns()`."
+_ZONE = "Use `workflow.now()`, which is in UTC, and `datetime` with a zone of your choice: this one is the machine's."
 _RANDOM = "Use `workflow.random()`, which draws the same numbers on every replay."
 _FRESH = "Make it in an activity; `workflow.random()` draws the same numbers on every replay, and is no secret."
 _UUID = "Use `workflow.uuid4()`."
@@ -84,6 +107,10 @@ _FILE = "Do it in an activity: files belong there."
 _NETWORK = "Do it in an activity: sockets belong there."
 _PROCESS = "Do it in an activity: processes belong there."
 _THREAD = "Do it in an activity: threads belong there. In a workflow, `asyncio.create_task` and `asyncio.gather` do."
+_BLOCKING = (
+    "Await asyncio's `Queue`, `Event`, `Condition` or `Semaphore`, or `workflow.wait_condition(...)`: this one stops "
+    "the worker, until another thread does what no history tells."
+)
 _SLEEP = "Use `await workflow.sleep(...)` or `await asyncio.sleep(...)`, which are durable timers."
 _CONSOLE = "Receive what people say as a signal or an update, or ask them in an activity."
 _SIGNALS = "Declare a signal in the contract and receive it; operating system signals are the worker process's."
@@ -97,7 +124,13 @@ _COROUTINES = "Use `workflow.as_completed`, which starts coroutines in the order
 
 
 def _rules(
-    owner: str, names: str, code: Code, instead: str, *, harmless_with: int = sys.maxsize, patched: bool = False
+    owner: str,
+    names: str,
+    code: Code,
+    instead: str,
+    *,
+    harmless_with: Argument | None = None,
+    patched: bool = False,
 ) -> Iterator[Rule]:
     for name in names.split():
         yield Rule(f"{owner}.{name}", code, instead, harmless_with, patched)
@@ -109,6 +142,7 @@ def _all() -> Iterator[Rule]:
     yield from _surroundings()
     yield from _files()
     yield from _outside()
+    yield from _waits()
     yield from _of_asyncio()
 
 
@@ -118,11 +152,15 @@ def _clocks() -> Iterator[Rule]:
         "thread_time_ns clock_gettime clock_gettime_ns"
     )
     yield from _rules("time", clock, Code.CLOCK, _NOW, patched=True)
-    yield from _rules("time", "localtime gmtime ctime asctime", Code.CLOCK, _NOW, harmless_with=1, patched=True)
-    yield from _rules("time", "strftime", Code.CLOCK, _NOW, harmless_with=2, patched=True)
+    yield from _rules("time", "gmtime asctime", Code.CLOCK, _NOW, harmless_with=Argument(0), patched=True)
+    yield from _rules("time", "strftime", Code.CLOCK, _NOW, harmless_with=Argument(1), patched=True)
+    yield from _rules("time", "localtime ctime mktime", Code.CLOCK, _ZONE, patched=True)
     yield from _rules("time", "sleep", Code.BLOCKING_SLEEP, _SLEEP, patched=True)
     yield from _rules("datetime.datetime", "now utcnow today", Code.CLOCK, _NOW)
     yield from _rules("datetime.date", "today", Code.CLOCK, _NOW)
+    yield from _rules("datetime.datetime", "fromtimestamp", Code.CLOCK, _ZONE, harmless_with=Argument(1, "tz"))
+    yield from _rules("datetime.datetime", "astimezone", Code.CLOCK, _ZONE, harmless_with=Argument(0, "tz"))
+    yield from _rules("datetime.date", "fromtimestamp", Code.CLOCK, _ZONE)
 
 
 def _randomness() -> Iterator[Rule]:
@@ -132,7 +170,7 @@ def _randomness() -> Iterator[Rule]:
         "binomialvariate seed getstate setstate"
     )
     yield from _rules("random", draws, Code.RANDOM, _RANDOM, patched=True)
-    yield from _rules("random", "Random", Code.RANDOM, _RANDOM, harmless_with=1)
+    yield from _rules("random", "Random", Code.RANDOM, _RANDOM, harmless_with=Argument(0))
     yield from _rules("random", "SystemRandom", Code.RANDOM, _FRESH)
     yield from _rules("random.SystemRandom", "random getrandbits randbytes", Code.RANDOM, _FRESH, patched=True)
     tokens = "token_bytes token_hex token_urlsafe choice randbelow randbits"
@@ -199,6 +237,24 @@ def _outside() -> Iterator[Rule]:
     yield from _rules("getpass", "getpass", Code.CONSOLE, _CONSOLE)
     yield from _rules("getpass", "getuser", Code.ENVIRONMENT, _ENVIRONMENT)
     yield from _rules("signal", "signal alarm setitimer pause sigwait", Code.SIGNAL_HANDLER, _SIGNALS, patched=True)
+
+
+def _waits() -> Iterator[Rule]:
+    at_once = Argument(0, "blocking", is_false=True)
+    yield from _rules("threading.Thread", "join", Code.THREAD, _BLOCKING, patched=True)
+    yield from _rules("threading.Event", "wait", Code.THREAD, _BLOCKING, patched=True)
+    yield from _rules("threading.Condition", "wait wait_for", Code.THREAD, _BLOCKING, patched=True)
+    yield from _rules("threading.Barrier", "wait", Code.THREAD, _BLOCKING, patched=True)
+    yield from _rules("threading.Semaphore", "acquire", Code.THREAD, _BLOCKING, harmless_with=at_once, patched=True)
+    for lock in ("Lock", "RLock"):
+        yield from _rules(f"threading.{lock}", "acquire", Code.THREAD, _BLOCKING, harmless_with=at_once)
+    at_once = Argument(0, "block", is_false=True)
+    yield from _rules("queue.Queue", "get", Code.THREAD, _BLOCKING, harmless_with=at_once, patched=True)
+    yield from _rules("queue.SimpleQueue", "get", Code.THREAD, _BLOCKING, harmless_with=at_once)
+    at_once = Argument(1, "block", is_false=True)
+    yield from _rules("queue.Queue", "put", Code.THREAD, _BLOCKING, harmless_with=at_once, patched=True)
+    yield from _rules("queue.Queue", "join", Code.THREAD, _BLOCKING, patched=True)
+    yield from _rules("concurrent.futures", "wait as_completed", Code.THREAD, _BLOCKING)
 
 
 def _of_asyncio() -> Iterator[Rule]:

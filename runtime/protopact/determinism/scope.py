@@ -28,6 +28,7 @@ from protopact.determinism.value import (
     class_value,
     is_unordered_set,
     known,
+    lock_made_by,
 )
 
 __all__ = ["Scope", "scope_of"]
@@ -318,6 +319,8 @@ class Scope:
                 return class_value(cls)
             case Known(loop) if _is_one_of(loop, _LOOPS):
                 return Of(asyncio.AbstractEventLoop)
+            case Known(make) if (lock := lock_made_by(make)) is not None:
+                return Of(lock)
             case Known(FunctionType() as function):
                 return Of(CoroutineType) if inspect.iscoroutinefunction(function) else _returned(function)
             case Local(node=ast.AsyncFunctionDef()):

@@ -7,6 +7,7 @@ import functools
 import importlib
 import inspect
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import (
@@ -41,6 +42,7 @@ __all__ = [
     "index_rules",
     "is_unordered_set",
     "known",
+    "lock_made_by",
     "plain",
     "rule_of",
     "unwrapped",
@@ -201,6 +203,11 @@ def unwrapped(value: object) -> Iterator[object]:
             value = None if wrapped is _MISSING else wrapped
 
 
+def lock_made_by(made: object) -> type | None:
+    """The class of what `threading.Lock` or `threading.RLock` makes, of which not every Python makes a class."""
+    return next((type(make()) for make in (threading.Lock, threading.RLock) if made is make), None)
+
+
 # -- rules by object
 
 _HASHED: tuple[type, ...] = (
@@ -250,7 +257,11 @@ def _find(call: str) -> list[object] | None:
     if (module := sys.modules.get(path)) is not None:
         return [vars(module)[name]] if name in vars(module) else None
     module_name, _, owner = path.rpartition(".")
-    if (module := sys.modules.get(module_name)) is None or not isinstance(cls := vars(module).get(owner), type):
+    if (module := sys.modules.get(module_name)) is None:
+        return None
+    cls: object = vars(module).get(owner)
+    cls = lock_made_by(cls) or cls
+    if not isinstance(cls, type):
         return None
     try:
         static: object = inspect.getattr_static(cls, name)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
+import itertools
+import logging
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -38,8 +40,14 @@ from protopact.workflow import Workflow, unsafe
 
 __all__ = ["Finding", "walk"]
 
-_ORDER_TAKERS = frozenset(["list", "tuple", "iter", "enumerate", "reversed", "map", "filter", "zip"])
-_ORDERLESS = frozenset(["sorted", "set", "frozenset", "sum", "any", "all", "min", "max", "len", "dict"])
+_PASSERS: tuple[object, ...] = (list, tuple, iter, reversed, map, filter, deque, itertools.chain)
+"""They keep the order of what they are given, each element by itself: harmless where no order matters."""
+_ORDER_TAKERS: tuple[object, ...] = (*_PASSERS, enumerate, zip, itertools.islice, itertools.product)
+_PICKERS: tuple[object, ...] = (min, max)
+_ORDERLESS: tuple[object, ...] = (sorted, set, frozenset, sum, any, all, len, *_PICKERS)
+_LEVELS = frozenset(["debug", "info", "warning", "error", "exception", "critical", "log"])
+_LOGGERS = (logging.Logger, logging.LoggerAdapter)
+_TEXTS: tuple[object, ...] = (str, repr, ascii, format)
 _OUR_PACKAGES = ("protopact", "temporalio")
 _IGNORE_HINT = "Write `# protopact: ignore[PD101] why it is safe here`, with the codes that you mean."
 
@@ -188,6 +196,8 @@ class _Reader(ast.NodeVisitor):
         self._in_query = task.in_query
         self._reached = task.reached
         self._read = set[int]()
+        self._orderless = set[ast.expr]()
+        self._is_logged = False
 
     def read(self, node: Definition) -> None:
         """Read a function: its defaults, and its body."""
@@ -277,26 +287,37 @@ class _Reader(ast.NodeVisitor):
             return  # what it is given runs once, outside
         rule = rule_of(value)
         if rule is not None:
-            is_harmless = len(_given(node.args)) >= rule.harmless_with
             if rule.call == "asyncio.as_completed" and node.args and _are_coroutines(self._scope.value(node.args[0])):
                 what = "`asyncio.as_completed` of coroutines, which starts them in the order of their addresses,"
                 self._report(node.func, Code.COROUTINE_ORDER, what, describe(Code.COROUTINE_ORDER))
-            elif not is_harmless:
+            elif not _is_harmless(rule, node):
                 self._report_rule(node.func, rule)
         elif isinstance(value, Known) and isinstance(value.value, type):
             self._refer(node.func, value, is_call=True)
             self._factories(node.func, value.value)
         else:
             self.visit(node.func)
-        self._takes_order(node)
-        is_orderless = isinstance(node.func, ast.Name) and node.func.id in _ORDERLESS - {"dict"}
-        for argument in node.args:
-            if is_orderless and isinstance(argument, ast.GeneratorExp | ast.ListComp):
-                self._comprehension(argument, is_orderless=True)
-            else:
-                self.visit(argument)
-        for keyword in node.keywords:
-            self.visit(keyword.value)
+        called = value.value if isinstance(value, Known) else None
+        self._takes_order(node, called)
+        was_logged = self._is_logged
+        self._is_logged |= called is print or self._logs(node.func)
+        for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+            self.visit(argument)
+        self._is_logged = was_logged
+
+    def _logs(self, node: ast.expr) -> bool:
+        """Whether it is a method of a logger, or may be, whose lines no replay compares."""
+        if not isinstance(node, ast.Attribute) or node.attr not in _LEVELS:
+            return False
+        match self._scope.value(node.value):
+            case None:
+                return True
+            case Of(cls):
+                return issubclass(cls, _LOGGERS)
+            case Known(holder):
+                return holder is logging or isinstance(holder, _LOGGERS)
+            case _:
+                return False
 
     def _factories(self, node: ast.expr, cls: type) -> None:
         if dataclasses.is_dataclass(cls):
@@ -304,15 +325,32 @@ class _Reader(ast.NodeVisitor):
                 if field.default_factory is not dataclasses.MISSING:
                     self._refer(node, Known(field.default_factory))
 
-    def _takes_order(self, node: ast.Call) -> None:
+    def _takes_order(self, node: ast.Call, called: object) -> None:
+        is_ordering = _is_one_of(called, _PICKERS) and any(keyword.arg == "key" for keyword in node.keywords)
+        if (_is_one_of(called, _ORDERLESS) and not is_ordering) or (
+            _is_one_of(called, _PASSERS) and node in self._orderless
+        ):
+            self._orderless.update(node.args)
+        elif _is_one_of(called, _ORDER_TAKERS):
+            for argument in node.args:
+                self._iterates(argument)
+        elif is_ordering and len(node.args) == 1:
+            self._iterates(node.args[0], "the first of equals in")
+        elif _is_one_of(called, _TEXTS) and node.args:
+            self._tells(node.args[0])
+        else:
+            self._takes_order_by_method(node)
+
+    def _takes_order_by_method(self, node: ast.Call) -> None:
         match node.func:
-            case ast.Name(id=name) if name in _ORDER_TAKERS:
-                for argument in node.args:
-                    self._iterates(argument)
-            case ast.Attribute(attr="join", value=ast.Constant(value=str())) if len(node.args) == 1:
+            # Sets have no such methods, so whoever has it is a list, or like one.
+            case ast.Attribute(attr="extend" | "extendleft" | "join") if len(node.args) == 1:
                 self._iterates(node.args[0])
-            case ast.Attribute(attr="fromkeys", value=ast.Name(id="dict")) if node.args:
+            case ast.Attribute(attr="fromkeys") if node.args:
                 self._iterates(node.args[0])
+            case ast.Attribute(attr="format", value=ast.Constant(value=str())):
+                for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+                    self._tells(argument)
             case ast.Attribute(attr="pop") if not node.args and is_unordered_set(self._scope.value(node.func.value)):
                 self._report(node, Code.SET_ORDER, "`pop` takes whichever element of a set", describe(Code.SET_ORDER))
             case _:
@@ -320,24 +358,60 @@ class _Reader(ast.NodeVisitor):
 
     # -- order
 
-    def _iterates(self, node: ast.expr) -> None:
+    def _iterates(self, node: ast.expr, how: str = "iteration over") -> None:
         value = self._scope.value(node)
         if is_unordered_set(value):
-            self._report(node, Code.SET_ORDER, "iteration over a set", describe(Code.SET_ORDER))
+            self._report(node, Code.SET_ORDER, f"{how} a set", describe(Code.SET_ORDER))
         elif isinstance(value, Map):
-            self._report(node, Code.MAP_ORDER, f"iteration over the map {value.name}", describe(Code.MAP_ORDER))
+            self._report(node, Code.MAP_ORDER, f"{how} the map {value.name}", describe(Code.MAP_ORDER))
+
+    def _tells(self, node: ast.expr) -> None:
+        """Something is turned into text, which nobody compares if it is for the log alone."""
+        if not self._is_logged:
+            self._iterates(node, "the text of")
 
     def visit_For(self, node: ast.For) -> None:
         self._iterates(node.iter)
         self.generic_visit(node)
 
+    def visit_YieldFrom(self, node: ast.YieldFrom) -> None:
+        self._iterates(node.value)
+        self.generic_visit(node)
+
     def visit_Assign(self, node: ast.Assign) -> None:
-        if any(isinstance(target, ast.Tuple | ast.List) for target in node.targets):
+        # Names on the left, or a part of a list.
+        if any(_is_part(target) for target in node.targets):
             self._iterates(node.value)
         self.generic_visit(node)
 
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        if isinstance(node.op, ast.Add):  # sets cannot be added, but to a list
+            self._iterates(node.value)
+        self.generic_visit(node)
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> None:
+        self._tells(node.value)
+        self.generic_visit(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> None:
+        if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
+            for each in node.right.elts if isinstance(node.right, ast.Tuple) else [node.right]:
+                self._tells(each)
+        self.generic_visit(node)
+
+    def visit_Set(self, node: ast.Set) -> None:
+        self._orderless.update(node.elts)
+        self.generic_visit(node)
+
+    def visit_List(self, node: ast.List | ast.Tuple) -> None:
+        if node in self._orderless:
+            self._orderless.update(node.elts)
+        self.generic_visit(node)
+
+    visit_Tuple = visit_List  # noqa: N815 - ast's name
+
     def visit_Starred(self, node: ast.Starred) -> None:
-        if isinstance(node.ctx, ast.Load):
+        if isinstance(node.ctx, ast.Load) and node not in self._orderless:
             self._iterates(node.value)
         self.generic_visit(node)
 
@@ -356,8 +430,10 @@ class _Reader(ast.NodeVisitor):
     def _comprehension(
         self, node: ast.ListComp | ast.GeneratorExp | ast.DictComp | ast.SetComp, *, is_orderless: bool = False
     ) -> None:
-        if not is_orderless:
-            for generator in node.generators:
+        for generator in node.generators:
+            if is_orderless or node in self._orderless:
+                self._orderless.add(generator.iter)
+            else:
                 self._iterates(generator.iter)
         self.generic_visit(node)
 
@@ -400,9 +476,32 @@ def _entries(described: contract.Workflow[object, object]) -> Iterator[tuple[str
         yield query.method, True
 
 
-def _given(arguments: Sequence[ast.expr]) -> list[ast.expr]:
-    """Those that say something: `random.Random(None)` seeds nothing, `time.localtime(None)` is of now."""
-    return [each for each in arguments if not (isinstance(each, ast.Constant) and each.value is None)]
+def _is_harmless(rule: Rule, node: ast.Call) -> bool:
+    """Whether a call has what makes it harmless, or may have it.
+
+    None says nothing: `random.Random(None)` seeds nothing, `time.gmtime(None)` is of now.
+    """
+    wanted = rule.harmless_with
+    if wanted is None:
+        return False
+    if any(isinstance(each, ast.Starred) for each in node.args) or any(each.arg is None for each in node.keywords):
+        return True
+    given = {each.arg: each.value for each in node.keywords}.get(wanted.name)
+    if len(node.args) > wanted.position:
+        given = node.args[wanted.position]
+    if given is None or isinstance(given, ast.Constant):
+        return wanted.is_met_by(given and given.value)
+    return True
+
+
+def _is_one_of(value: object, some: Sequence[object]) -> bool:
+    """Whether it is one of them; by identity, because values may compare as they like."""
+    return any(value is each for each in some)
+
+
+def _is_part(target: ast.expr) -> bool:
+    is_slice = isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Slice)
+    return is_slice or isinstance(target, ast.Tuple | ast.List)
 
 
 def _is_class(value: Value, rule: Rule) -> bool:

@@ -88,12 +88,15 @@ def explanation(
         and produced == (None if again.command is None else _command_side(again.command, reader))
     )
     agreed = next((each for each in events if each.event_id == error.last_event_id and error.last_event_id), None)
+    recorded = _recorded(error, events)
     cause = (yield from _cause(error, definition, events, reader)) if same else _not_repeatable(again)
     error.report = Report(
         workflow_type=error.workflow_type,
         workflow_id=error.workflow_id,
         run_id=error.run_id,
         build_id=build_id,
+        recorded_build_id="" if recorded is None else recorded.deployment_build_id or recorded.build_id,
+        recorded_deployment="" if recorded is None else recorded.deployment_name,
         agreed=None if agreed is None else _event_side(agreed, reader),
         expected=expected,
         produced=produced,
@@ -101,6 +104,14 @@ def explanation(
         stacks=stacks if same else (),
         cause=cause,
     )
+
+
+def _recorded(error: NondeterminismError, events: Sequence[ev.Event]) -> ev.WorkflowTaskCompleted | None:
+    """The answer of the worker that recorded what the code disagrees with; the last one where that is nothing."""
+    end = error.event.event_id if error.event is not None else float("inf")
+    answers = (each for each in reversed(events) if isinstance(each.attributes, ev.WorkflowTaskCompleted))
+    answer = next((each.attributes for each in answers if each.event_id < end), None)
+    return answer if isinstance(answer, ev.WorkflowTaskCompleted) else None
 
 
 def _replayed_again(

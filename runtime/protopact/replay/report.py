@@ -112,6 +112,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         workflow_id: Id of the workflow.
         run_id: The run.
         build_id: Build of the worker that replayed it; empty when none was said.
+        recorded_build_id: Build of the worker that recorded what the code disagrees with; empty when history says none.
+        recorded_deployment: Worker deployment of that build; empty when it has none.
         agreed: Last command event that the code agreed with; None when there is none.
         expected: What the history holds; None when it holds no more.
         produced: What the code asked for instead; None when it asked for nothing.
@@ -124,6 +126,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     workflow_id: str
     run_id: str
     build_id: str = ""
+    recorded_build_id: str = ""
+    recorded_deployment: str = ""
     agreed: Side | None = None
     expected: Side | None = None
     produced: Side | None = None
@@ -144,8 +148,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(line.rstrip() for line in self._lines())
 
     def _lines(self) -> Iterator[str]:
-        build = f", build {self.build_id}" if self.build_id else ""
-        run = f"run {self.run_id}{build}"
+        run = f"run {self.run_id}"
+        if self.build_id:
+            run += f", build {self.build_id}"
+        if self.recorded_build_id:
+            run += f", recorded by build {self.recorded_build_id}"
+        if self.recorded_deployment:
+            run += f" of deployment {self.recorded_deployment}"
         yield f"workflow {self.workflow_type} {self.workflow_id!r} ({run}) does not follow its history"
         yield ""
         agreed = "nothing: this is the first command" if self.agreed is None else _agreed(self.agreed)
