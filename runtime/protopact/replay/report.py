@@ -148,14 +148,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(line.rstrip() for line in self._lines())
 
     def _lines(self) -> Iterator[str]:
-        run = f"run {self.run_id}"
-        if self.build_id:
-            run += f", build {self.build_id}"
-        if self.recorded_build_id:
-            run += f", recorded by build {self.recorded_build_id}"
-        if self.recorded_deployment:
-            run += f" of deployment {self.recorded_deployment}"
-        yield f"workflow {self.workflow_type} {self.workflow_id!r} ({run}) does not follow its history"
+        yield f"workflow {self.workflow_type} {self.workflow_id!r} ({self._run()}) does not follow its history"
         yield ""
         agreed = "nothing: this is the first command" if self.agreed is None else _agreed(self.agreed)
         yield f"  {'agrees up to':<{_LABEL}}{agreed}"
@@ -178,6 +171,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
                 yield ""
                 for index, line in enumerate(self.cause.cure.splitlines()):
                     yield f"  {'cure' if index == 0 else '':<{_LABEL}}{line}"
+
+    def _run(self) -> str:
+        run = f"run {self.run_id}"
+        if self.build_id:
+            run += f", build {self.build_id}"
+        if self.recorded_build_id:
+            run += f", recorded by build {self.recorded_build_id}"
+        return f"{run} of deployment {self.recorded_deployment}" if self.recorded_deployment else run
 
     def _columns(self) -> Iterator[str]:
         expected, produced = self.expected, self.produced
