@@ -155,16 +155,26 @@ class Collected:
     __call__ = method
 
 
-@pytest.mark.parametrize(
-    "callback",
-    [
-        lambda collected: lambda phase, info: collected.method(phase, info),
-        lambda collected: collected.method,
-        lambda collected: collected,
-        lambda collected: functools.partial(collected.given, "more"),
-    ],
-    ids=["a function", "a method", "an object", "a partial"],
-)
+def function(collected: Collected) -> Callable[..., None]:
+    def called(phase: str, info: dict[str, int]) -> None:
+        collected.method(phase, info)
+
+    return called
+
+
+def method(collected: Collected) -> Callable[..., None]:
+    return collected.method
+
+
+def partial(collected: Collected) -> Callable[..., None]:
+    return functools.partial(collected.given, "more")
+
+
+def instance(collected: Collected) -> Callable[..., None]:
+    return collected
+
+
+@pytest.mark.parametrize("callback", [function, method, partial, instance])
 def test_what_the_collector_calls_passes(callback: Callable[[Collected], Callable[..., None]]) -> None:
     collected = Collected()
     called = callback(collected)
