@@ -71,17 +71,21 @@ def _google(files: Iterable[FileDescriptorProto]) -> dict[str, ModuleType]:
     modules: dict[str, ModuleType] = {}
     for file in files:
         pool.AddSerializedFile(file.SerializeToString())
-        if file.package == "shop.v1":
+        if _is_ours(file):
             name = file.name.replace(".proto", "_pb2")
             modules[name] = ModuleType(name)
             for message in file.message_type:
-                cls = GetMessageClass(pool.FindMessageTypeByName(f"shop.v1.{message.name}"))
+                cls = GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.{message.name}"))
                 setattr(modules[name], message.name, cls)
     return modules
 
 
+def _is_ours(file: FileDescriptorProto) -> bool:
+    return not file.name.startswith(("google/", "protopact/"))
+
+
 def _betterproto2(files: Sequence[FileDescriptorProto]) -> Iterator[tuple[str, str]]:
-    ours = [file.name for file in files if file.package == "shop.v1"]
+    ours = [file.name for file in files if _is_ours(file)]
     request = CodeGeneratorRequest(file_to_generate=ours, parameter="client_generation=none")
     for file in files:
         if not file.name.startswith("protopact/") and file.name != "google/protobuf/descriptor.proto":

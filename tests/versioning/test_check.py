@@ -84,7 +84,7 @@ ADD = "  rpc Add(AddRequest) returns (AddResponse) { option (protopact.v1.method
 
 # Row, replacements, and the codes under rolling deployment.
 ELEMENTS: list[tuple[str, list[tuple[str, str]], str]] = [
-    ("C1", [(SHIP, SHIP + SHIP.replace("rpc Ship", "rpc Send"))], ""),
+    ("C1", [(SHIP, SHIP + SHIP.replace("rpc Ship", "rpc Send"))], "PP905"),
     ("C2", [(SHIP, "")], "PP802"),
     ("C3", [("rpc Ship", "rpc Send")], "PP801"),
     ("C3", [("workflow = {};", 'workflow = {name: "ship"};')], "PP801"),
@@ -169,6 +169,15 @@ def edited(*replacements: tuple[str, str]) -> str:
 def codes(old: Contract, new: Contract, settings: ServiceSettings | None = None) -> list[str]:
     findings = check(new, [Release.of("v1", capture(old))], Settings(settings or ServiceSettings()))
     return sorted(finding.code.value for finding in findings)
+
+
+def test_what_a_live_release_has_is_not_new(image: Compile) -> None:
+    """It was rolled out with that, whatever older releases are live beside it."""
+    new = from_input(str(image("new", edited((SHIP, SHIP + SHIP.replace("rpc Ship", "rpc Send"))))))
+    before = Release.of("v1", capture(from_input(str(image("old", SHOP)))))
+    known = Release.of("v2", capture(new), ("v1",))
+    assert [finding.code.value for finding in check(new, [before], Settings())] == ["PP905"]
+    assert check(new, [before, known], Settings()) == []
 
 
 @pytest.mark.parametrize(("row", "replacements", "code"), ELEMENTS)

@@ -8,8 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from tests.versioning.conftest import compile_image
 from tests.versioning.deployment import V1, Service, Shop, buying, message, paying
-from tests.versioning.stage import UNSANDBOXED, Stage
+from tests.versioning.modules import load
+from tests.versioning.stage import QUICKLY, UNSANDBOXED, Stage
+
+from protopact.engine import WorkflowStatus
+from protopact.errors import QueryError, UpdateFailedError
 
 BUY = 'rpc Buy(BuyRequest) returns (BuyResponse) {\n    option (protopact.v1.method).workflow = {id: "buy/{item}"'
 RENAMED = (
@@ -26,6 +31,32 @@ RENAMED = (
     )
 )
 CHANGED = V1.replace(BUY, f'{BUY} change: {{id: "in-pounds" since: "v2"}}')
+ADDED = (
+    V1.replace(
+        'query: {ref: "Paid"}', 'query: {ref: "Paid"} query: {ref: "Tips"} signal: {ref: "Tip"} update: {ref: "Haggle"}'
+    )
+    .replace(
+        "  rpc Paid(",
+        """\
+  rpc Lend(LendRequest) returns (LendResponse) { option (protopact.v1.method).workflow = {id: "lend/{item}"}; }
+  rpc Tip(TipRequest) returns (google.protobuf.Empty) { option (protopact.v1.method).signal = {}; }
+  rpc Tips(TipsRequest) returns (TipsResponse) { option (protopact.v1.method).query = {}; }
+  rpc Haggle(HaggleRequest) returns (HaggleResponse) { option (protopact.v1.method).update = {}; }
+  rpc Paid(""",
+    )
+    .replace(
+        "message PaidRequest {}",
+        """\
+message LendRequest { string item = 1; }
+message LendResponse {}
+message TipRequest { string coin = 1; }
+message TipsRequest {}
+message TipsResponse {}
+message HaggleRequest { string coin = 1; }
+message HaggleResponse {}
+message PaidRequest {}""",
+    )
+)
 DEPRECATED = V1.replace(BUY, f'{BUY} change: {{id: "in-pounds" since: "v2" deprecated: true}}')
 
 
@@ -116,3 +147,44 @@ async def test_each_run_keeps_its_side_of_a_declared_change(stage: Stage, old: S
         async with stage.engine.worker(workflows=[later], temporal=UNSANDBOXED):
             said.append((await asyncio.wait_for(handle.result(), 20)).receipt)
     assert said == ["pence", "pounds", "pounds"]
+
+
+def lending_workflow(shop: Service) -> type:
+    class Lend(shop.Lend):  # type: ignore[misc]  # as above
+        async def run(self, _request: Any) -> Any:  # noqa: ANN401 - as above
+            return shop.Lend.__protopact__().response.type()
+
+    return Lend
+
+
+@pytest.fixture(scope="module")
+def added(tmp_path_factory: pytest.TempPathFactory) -> Service:
+    """A workflow, a signal, a query and an update are new."""
+    folder = tmp_path_factory.mktemp("added")
+    return load(compile_image(folder, "added", ADDED), "betterproto2", folder).ShopService
+
+
+async def test_older_workers_do_not_know_what_is_new(stage: Stage, old: Service, added: Service) -> None:
+    """C1, C22, C27, C30: workers are deployed before clients."""
+    new = added
+    client, unique = new.Client(stage.engine), str(uuid4())
+    signal, (query,), update = (
+        next(each.signal for each in new.Buy.__protopact__().signals if each.signal.method == "tip"),
+        [each for each in new.Buy.__protopact__().queries if each.method == "tips"],
+        new.Buy.__protopact__().updates[0].update,
+    )
+    async with stage.serving(old):
+        lent = await client.start_lend(
+            message(new.Lend.__protopact__(), item="tea"), id=f"l-{unique}", task_timeout=QUICKLY
+        )
+        bought = await client.start_buy(buying(new, "tea"), id=f"w-{unique}")
+        await bought.tip(message(signal, coin="a penny"))
+        with pytest.raises(QueryError):
+            await bought.tips(message(query))
+        with pytest.raises(UpdateFailedError):
+            await bought.haggle(message(update, coin="a penny"))
+        await bought.pay(paying(new, "a pound"))
+        assert (await bought.result()).receipt == "tea for a pound"
+        assert (await lent.describe()).status is WorkflowStatus.RUNNING
+    async with stage.engine.worker(workflows=[lending_workflow(new)], temporal=UNSANDBOXED):
+        await asyncio.wait_for(lent.result(), 20)

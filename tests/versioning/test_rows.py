@@ -33,9 +33,12 @@ CODE = {
 """Rows that need a declared change, which the check cannot see; replay does, and the check says nothing."""
 
 SAFE = {
-    *("C1", "C4", "C9", "C12", "C16", "C20", "C22", "C27", "C29", "C30", "C32", "C34", "C36", "C40", "C44"),
+    *("C4", "C9", "C12", "C16", "C20", "C29", "C32", "C34", "C36", "C40", "C44"),
 }
 """Rows that are safe, or follow the rows of their payloads."""
+
+HANDED_OVER = {"C1", "C22", "C27", "C30"}
+"""Rows that ask for workers before clients, which no history shows: `test_handover.py` does."""
 
 REASONED = {
     "C13": "lint refuses it, and a server does; no run has ever had neither time-out",
@@ -108,7 +111,7 @@ def test_what_is_shown_and_what_is_reasoned_are_counted() -> None:
     assert proto2 == WITHOUT_BETTERPROTO2
     harmless = {row for row in CONTRACTS if row in SAFE or row in ELSEWHERE}
     shown = {row for row in CONTRACTS if any("Error: " in line for line in lines(row) if line.startswith("replay of "))}
-    assert {*CONTRACTS} - harmless - shown == REASONED.keys()
+    assert {*CONTRACTS} - harmless - shown == REASONED.keys() | HANDED_OVER
     print(  # noqa: T201 - with -s
         f"{len(PAYLOADS) + len(CONTRACTS)} rows, {len(told) + len(replayed)} edits: {len(told)} of payloads, measured "
         f"in every encoding and told under {len(Encoding) * 5} settings, {len(told) - len(proto2)} of them with both "

@@ -22,6 +22,7 @@ from protopact_codegen.versioning.difference import Change, Difference
 from protopact_codegen.versioning.elements import (
     ElementChange,
     Matcher,
+    additions,
     covers,
     element_changes,
     ended_changes,
@@ -133,6 +134,7 @@ class _Checker:
         both = (*retired, *releases)
         self._matchers = {release.name: Matcher(release.snapshot, self._new) for release in both}
         self._ended = self._changes_that_ended(both)
+        self._additions = _in_all([[*additions(self._matchers[release.name])] for release in releases])
 
     def compare_changes(self, release: Release) -> None:
         """Compare the changes that the contract declares with those of a release, live or retired."""
@@ -167,13 +169,17 @@ class _Checker:
             settings = self._settings_of(before, after)
             for change in (*element_changes(before, matcher), *self._passed_by(before, matcher, release)):
                 found = self._element(change, settings, release.name, file)
-                if found is None or self._is_covered(change, old):
+                if found is None or self._is_covered(change, old) or self._passes(found, change, release):
                     continue
-                if not self._allowances.passes(found.rule, (found.element, change.element), release.name):
-                    if after is None and before.service in absent:
-                        gone[file].append(found)
-                    else:
-                        self._add(found.what, found, release.name)
+                if after is None and before.service in absent:
+                    gone[file].append(found)
+                else:
+                    self._add(found.what, found, release.name)
+        for change in self._additions:
+            new = self._new.elements[change.place]
+            found = self._element(change, self._settings_of(new, new), release.name, change.place)
+            if found is not None and not self._passes(found, change, release):
+                self._add(found.what, found, release.name)
         for file, lost in gone.items():
             if any(_code(found).severity is Severity.ERROR for found in lost):
                 self._missing.setdefault(file, {})[release.name] = None
@@ -284,6 +290,9 @@ class _Checker:
         rpcs = (change.element, change.place)
         # What is gone cannot be called in an old branch: the release itself must have called it no more.
         return covers(old, rpcs) or (change.rule in _BRANCHES and covers(self._new, rpcs, beside=old))
+
+    def _passes(self, found: _Found, change: ElementChange, release: Release) -> bool:
+        return self._allowances.passes(found.rule, (found.element, change.element), release.name)
 
     def _since(self, before: ElementFacts, after: ElementFacts | None, release: str) -> None:
         """Hold the releases that declared changes name against what those releases have."""
@@ -400,6 +409,12 @@ def _code(found: _Found) -> Code:
     return Code.CHANGED_MEANING if found.verdict is Verdict.SAFE else _CODES[found.verdict]
 
 
+def _in_all(added: Sequence[Sequence[ElementChange]]) -> Sequence[ElementChange]:
+    """What is new to every release; what one of them has was rolled out with it."""
+    known = [set(each) for each in added]
+    return [change for change in added[0] if all(change in each for each in known)] if added else []
+
+
 def _shared(new: Snapshot, old: Snapshot) -> Snapshot:
     """A snapshot in which what is equal to something in another one is the same: all releases compare it faster."""
     messages = {
@@ -460,7 +475,8 @@ def _outer_first(old: Snapshot, roots: Sequence[str]) -> list[str]:
 
 
 def _moved(role: Role, after: ElementFacts, was: str, is_: str, difference: Difference) -> Change:
-    rule = "P40" if difference.same_shape(was, is_) else "P41"
+    is_renamed = was.rpartition(".")[2] == is_.rpartition(".")[2] or difference.same_shape(was, is_)
+    rule = "P40" if is_renamed else "P41"
     if difference.is_same(was, is_):
         rule = "P40b"
     side = "request" if role.request else "response"

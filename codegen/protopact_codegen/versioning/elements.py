@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from protopact_codegen.contract import EMPTY, Kind
 from protopact_codegen.versioning.snapshot import ChangeFacts, ElementFacts, Snapshot
 
-__all__ = ["ElementChange", "Matcher", "covers", "element_changes", "ended_changes", "without_branch"]
+__all__ = [
+    "ElementChange",
+    "Matcher",
+    "additions",
+    "covers",
+    "element_changes",
+    "ended_changes",
+    "without_branch",
+]
 
 # Rows of what is gone, and of what has another name that no alias keeps.
 _REMOVED: Mapping[Kind, str] = {
@@ -27,6 +35,8 @@ _RENAMED: Mapping[Kind, str] = {
     Kind.QUERY: "C28",
     Kind.UPDATE: "C31",
 }
+# Rows of what is new: to runs that clients call by it, and for a workflow, to workers that they start it on.
+_ADDED: Mapping[Kind, str] = {Kind.SIGNAL: "C22", Kind.QUERY: "C27", Kind.UPDATE: "C30"}
 # What an alias keeps, and what code that calls under the new name does to runs that called under the old one.
 _ALIASED: Mapping[Kind, tuple[str, ...]] = {
     Kind.WORKFLOW: ("C3b", "C19"),
@@ -77,10 +87,19 @@ class Matcher:
         ]
 
     def find(self, old: ElementFacts) -> ElementFacts | None:
-        """What an old element is now: by registered name, else by rpc, else the one new element that looks like it."""
+        """What an old element is now: by registered name, else by rpc, else the one new element that looks like it.
+
+        An rpc of its name in another service or package looks like it, and so does one of its messages.
+        """
         found = self._registered.get((old.kind.value, old.name)) or self.new.elements.get(old.rpc)
-        if found is not None:
-            return found
+        return found or self._moved(old) or self._alike(old)
+
+    def _moved(self, old: ElementFacts) -> ElementFacts | None:
+        found = [each for each in self._unknown if each.kind is old.kind and _local(each) == _local(old)]
+        here = [each for each in found if _last(each.service) == _last(old.service)] or found
+        return here[0] if len(here) == 1 else None
+
+    def _alike(self, old: ElementFacts) -> ElementFacts | None:
         alike = [
             each
             for each in self._unknown
@@ -116,6 +135,25 @@ def element_changes(old: ElementFacts, matcher: Matcher) -> Iterator[ElementChan
         yield from _changes(old, new)
     for rule, what in found:
         yield ElementChange(rule, subject, what, old.rpc, place, old.name)
+
+
+def additions(matcher: Matcher) -> Iterator[ElementChange]:
+    """What clients can call now, and could not: workflows of services that were there, and what workflows answer."""
+    answered: dict[str, set[str]] = {}
+    for old in matcher.old.elements.values():
+        new = matcher.find(old)
+        if new is not None:
+            found = (matcher.find(matcher.old.elements[handler.rpc]) for handler in old.handlers)
+            answered[new.rpc] = {each.rpc for each in found if each is not None}
+    services = {rpc.rpartition(".")[0] for rpc in answered}
+    for each in matcher.new.elements.values():
+        subject = f"{each.kind.value} {each.rpc}"
+        if each.kind is Kind.WORKFLOW and each.rpc not in answered and each.service in services:
+            yield ElementChange("C1", subject, "is new", each.rpc, each.rpc, "")
+        for handler in each.handlers if each.rpc in answered else ():
+            if handler.rpc not in answered[each.rpc]:
+                what = f"answers the {handler.kind.value} {handler.rpc}, and did not"
+                yield ElementChange(_ADDED[handler.kind], subject, what, each.rpc, each.rpc, "")
 
 
 def _exchanged(old: Kind, new: Kind) -> str:
@@ -195,6 +233,15 @@ def covers(snapshot: Snapshot, rpcs: Iterable[str], *, beside: Snapshot | None =
             if wanted.intersection(change.covers) and (known is None or change.id not in known.changes):
                 return True
     return False
+
+
+def _local(element: ElementFacts) -> tuple[str, ...]:
+    """What of an element's names does not change with its service and package."""
+    return tuple(map(_last, (element.rpc, element.request, element.response)))
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _version(element: ElementFacts) -> tuple[str, int]:

@@ -153,7 +153,8 @@ def judge_element(rule: ContractRule, settings: ServiceSettings) -> tuple[Verdic
         return Verdict.ORDER, "new clients call it by a name that open runs do not know", hint
     if newer:
         hint = "deploy workers before clients, and do not go back"
-        return Verdict.ORDER, "new clients call it by a name that older workers do not know", hint
+        happens = rule.consequence if rule.verdict is Verdict.SAFE else ""
+        return Verdict.ORDER, happens or "new clients call it by a name that older workers do not know", hint
     return Verdict.SAFE, "", ""
 
 

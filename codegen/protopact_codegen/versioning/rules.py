@@ -79,7 +79,7 @@ class ContractRule:
         name: Its row; with a `b`, where the old name is kept as an alias.
         change: What changes.
         verdict: What open runs and histories ask for.
-        consequence: What happens to them.
+        consequence: What happens to them; where it is safe, what happens to newer clients.
         hint: The way out.
         older: Whether clients from before the change are hurt by workers from after it.
         newer: Whether clients from after the change are hurt by workers from before it.
@@ -198,6 +198,9 @@ _POLL = "have workers poll both queues until the old one is empty, then retire t
 
 _CONTRACT_ROWS = (
     ContractRule(
+        "C1", "workflow added", Verdict.SAFE, "what newer clients start waits for a newer worker", "", newer=True
+    ),
+    ContractRule(
         "C2", "workflow removed", Verdict.DRAIN, "open runs of it fail their next workflow task", _KEEP, older=True
     ),
     ContractRule(
@@ -269,6 +272,15 @@ _CONTRACT_ROWS = (
     ),
     ContractRule("C21", "workflow and activity exchanged", Verdict.PATCH, _NDE, _BESIDE_RPC, older=True, newer=True),
     ContractRule(
+        "C22",
+        "signal added",
+        Verdict.SAFE,
+        "runs on older workers leave it lie, and it is lost when they close",
+        "",
+        newer=True,
+        calls=True,
+    ),
+    ContractRule(
         "C23",
         "signal removed",
         Verdict.DRAIN,
@@ -296,8 +308,14 @@ _CONTRACT_ROWS = (
         f"look whether a workflow written with another SDK does; {_CHANGE} there",
         seen=False,
     ),
+    ContractRule(
+        "C27", "query added", Verdict.SAFE, "older workers refuse what newer clients ask", "", newer=True, calls=True
+    ),
     ContractRule("C28", "query removed or renamed", Verdict.SAFE, "", "", older=True, calls=True),
     ContractRule("C28b", "query renamed, old name registered", Verdict.SAFE, "", "", newer=True, calls=True),
+    ContractRule(
+        "C30", "update added", Verdict.SAFE, "older workers reject updates of newer clients", "", newer=True, calls=True
+    ),
     ContractRule(
         "C31",
         "update removed or renamed",
