@@ -275,8 +275,8 @@ async def test_another_event_loop(engine: EmbeddedEngine) -> None:
 async def test_a_history_has_an_end(
     engine: EmbeddedEngine, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
-    """Its events are numbered in what is left of an integer beside the number of the run."""
-    monkeypatch.setattr("protopact.embedded.delivery.MOST_EVENTS", 30)
+    """As on a server."""
+    monkeypatch.setattr("protopact.embedded.limits.MOST_EVENTS", 30)
 
     class Long(Waiting):
         async def run(self, request: Text) -> Text:

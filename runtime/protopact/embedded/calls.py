@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from protopact import errors
+from protopact.embedded import limits
 from protopact.embedded.inbox import Answered, CancelRequest, Item, Query, Refused, Signal, Update
 from protopact.embedded.policies import Verdict, decide
 from protopact.embedded.queries import PendingQuery
@@ -14,7 +15,7 @@ from protopact.embedded.records import RunRow
 from protopact.embedded.run import STATUSES, Run
 from protopact.embedded.tick import Caller, Refusal, Tick
 from protopact.engine import Started, WorkflowRef
-from protopact.errors import AlreadyClosedError, AlreadyStartedError, NotFoundError
+from protopact.errors import AlreadyClosedError, AlreadyStartedError, NotFoundError, OptionError
 from protopact.history.event import (
     Event,
     UpdateRequest,
@@ -108,6 +109,7 @@ class Calls:
             answer = self._begin(tick, start)
             existing = tick.latest[start.started.workflow_id]
         else:
+            self.check_signals(tick, existing, signal)
             answer = _found(existing, start)
         self.deliver(tick, existing, Signal(signal), None)
         tick.answer(caller, answer)
@@ -195,7 +197,26 @@ class Calls:
 
     def send(self, tick: Tick, caller: Caller, ref: WorkflowRef, item: Signal | CancelRequest | Update) -> None:
         """Deliver a signal, a request to cancel or an update."""
-        self.deliver(tick, self.find(tick, ref), item, caller)
+        found = self.find(tick, ref)
+        if isinstance(item, Signal):
+            self.check_signals(tick, found, item.signal)
+        self.deliver(tick, found, item, caller)
+
+    def check_signals(self, tick: Tick, found: Run | RunRow, signal: WorkflowExecutionSignaled) -> None:
+        """Refuse a signal beyond the most that a run takes.
+
+        Raises:
+            OptionError: It is.
+        """
+        if found.status or found.last_event_id < limits.MOST_SIGNALS:
+            return
+        run = found if isinstance(found, Run) else self._shell.runs.load(found, tick.now)
+        if run.signal_count >= limits.MOST_SIGNALS and not run.has_signal(signal.request_id):
+            raise OptionError(
+                f"signal {signal.signal_name} of workflow {run.workflow_id}: exceeded workflow execution limit for "
+                f"signal events: the run has had {run.signal_count} of at most {limits.MOST_SIGNALS}; it must continue "
+                "as new before"
+            )
 
     def deliver(self, tick: Tick, found: Run | RunRow, item: Signal | CancelRequest | Update, caller: Caller) -> None:
         """Deliver to a run that was found."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from protopact.embedded import limits
 from protopact.embedded.calls import closed_error
 from protopact.embedded.inbox import (
     AttemptHeartbeat,
@@ -20,8 +21,8 @@ from protopact.embedded.inbox import (
 from protopact.embedded.queries import PendingQuery
 from protopact.embedded.records import RunRow
 from protopact.embedded.run import Run
-from protopact.embedded.schema import MOST_EVENTS
 from protopact.embedded.tick import Caller, Tick
+from protopact.errors import EngineError
 from protopact.history.event import WorkflowExecutionTerminated
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Delivery:
                     run.append(request, tick.now)
                 tick.answer(caller)
             case Update():
-                self._shell.tasks.add_update(run.key, item, caller)
+                self._admit(tick, run, item, caller)
             case ChildClosed():
                 self._shell.relations.child_closed(tick, run, item)
             case AttemptLeft() | AttemptHeartbeat():
@@ -69,13 +70,17 @@ class Delivery:
                 self._shell.dispatch.outcome(tick, run, item)
 
     def end_if_too_long(self, tick: Tick, run: Run) -> None:
-        """Terminate a run whose history has no place left, as the server does at 51,200 events."""
-        if run.is_open and run.last_event_id > MOST_EVENTS:
-            reason = (
-                f"Workflow history count exceeds limit: {run.last_event_id} events of at most {MOST_EVENTS}; the "
-                "workflow must continue as new before, see workflow.info().is_continue_as_new_suggested()"
-            )
+        """Terminate a run whose history is too long, as the server does."""
+        if run.is_open and (reason := limits.overlong(run)) is not None:
             self._shell.close_run(tick, run, WorkflowExecutionTerminated(reason=reason, identity=self._shell.identity))
+
+    def _admit(self, tick: Tick, run: Run, item: Update, caller: Caller) -> None:
+        tasks = self._shell.tasks
+        if tasks.update_count(run, item.request.update_id) < limits.MOST_UPDATES:
+            tasks.add_update(run.key, item, caller)
+            return
+        limit = f"limit on the total number of distinct updates has been reached ({limits.MOST_UPDATES})"
+        tick.refuse(caller, EngineError(f"update {item.request.name} of workflow {run.workflow_id}: {limit}"))
 
     def _apply_late(self, tick: Tick, run: Run, item: Item, caller: Caller) -> None:
         """As on the server, an update goes on to the run that goes on; all else is refused."""

@@ -20,7 +20,7 @@ from protopact.embedded.resets import RESETTER
 from protopact.embedded.run import Child, Run
 from protopact.embedded.tick import Tick
 from protopact.engine import WorkflowRef
-from protopact.errors import AlreadyStartedError, NotFoundError
+from protopact.errors import AlreadyStartedError, NotFoundError, OptionError
 from protopact.history.event import (
     Attributes,
     ChildWorkflowExecutionCanceled,
@@ -239,10 +239,18 @@ class Relations:
         )
 
     def _signal(self, tick: Tick, run: Run, event_id: int, asked: SignalExternalWorkflowExecutionInitiated) -> None:
+        signal = WorkflowExecutionSignaled(
+            signal_name=asked.signal_name,
+            input=asked.input,
+            identity=self._shell.identity,
+            header=asked.header,
+            request_id=f"{run.run_id}/{event_id}",
+        )
         found = self._target(tick, run, asked)
-        if found is None or found.status:
+        refused = self._refused(tick, found, signal)
+        if found is None or refused:
             failed = SignalExternalWorkflowExecutionFailed(
-                cause=_NOT_FOUND,
+                cause=refused,
                 workflow_task_completed_event_id=asked.workflow_task_completed_event_id,
                 namespace=asked.namespace,
                 workflow_id=asked.workflow_id,
@@ -251,13 +259,6 @@ class Relations:
             )
             self._tell(tick, run, failed)
             return
-        signal = WorkflowExecutionSignaled(
-            signal_name=asked.signal_name,
-            input=asked.input,
-            identity=self._shell.identity,
-            header=asked.header,
-            request_id=f"{run.run_id}/{event_id}",
-        )
         self._shell.calls.deliver(tick, found, Signal(signal), None)
         arrived = ExternalWorkflowExecutionSignaled(
             initiated_event_id=event_id,
@@ -266,6 +267,16 @@ class Relations:
             run_id=asked.run_id,
         )
         self._tell(tick, run, arrived)
+
+    def _refused(self, tick: Tick, found: Run | RunRow | None, signal: WorkflowExecutionSignaled) -> str:
+        """Why a signal is not delivered; empty when it is."""
+        if found is None or found.status:
+            return _NOT_FOUND
+        try:
+            self._shell.calls.check_signals(tick, found, signal)
+        except OptionError:
+            return "SIGNAL_COUNT_LIMIT_EXCEEDED"
+        return ""
 
     def _request_cancel(
         self, tick: Tick, run: Run, event_id: int, asked: RequestCancelExternalWorkflowExecutionInitiated

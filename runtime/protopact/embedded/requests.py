@@ -9,6 +9,7 @@ import msgspec
 
 from protopact import contract
 from protopact.embedded.calls import Start
+from protopact.embedded.limits import check_id
 from protopact.embedded.shell import Shell
 from protopact.engine import QueryWorkflow, SignalWorkflow, StartWorkflow, UpdateWorkflow
 from protopact.errors import OptionError
@@ -59,6 +60,8 @@ class Requests:
         task_queue = options.get("task_queue", workflow.task_queue)
         if not task_queue:
             raise OptionError(f"start of {workflow.name}: the contract names no task queue; give task_queue=")
+        check_id(call.workflow_id, "WorkflowId", f"start of {workflow.name}")
+        check_id(task_queue, "TaskQueue", f"start of {workflow.name}")
         arguments = self._converter.to_payloads(workflow.request, call.request, where=f"request of {workflow.name}")
         now, run_id = shell.clock.now(), shell.ids.run_id(shell.clock.now())
         execution_timeout = option.duration(options.get("execution_timeout", workflow.execution_timeout))
@@ -124,6 +127,7 @@ class Requests:
     async def update(self, call: UpdateWorkflow[Any, Any]) -> UpdateRequest:
         """An update; raises as `start` does."""
         where = f"request of {call.update.name}"
+        check_id(call.update_id, "UpdateId", f"update {call.update.name}")
         arguments = self._converter.to_payloads(call.update.request, call.request, where=where)
         update = await self._encode(
             UpdateRequest(

@@ -84,6 +84,7 @@ class Run:
         admitted: Updates that the workflow is told of with its next task, and that stand in history already: their ids.
         updates: Accepted updates without an outcome: the accepting event, by update id.
         outcomes: Updates with an outcome: the completing event, by update id.
+        signal_count: Number of signals.
         signal_requests: Request ids of signals; None without any.
         needs_task: Whether something happened that the workflow has not been told.
         first_task_at: No workflow task before; 0 without a delay.
@@ -126,6 +127,7 @@ class Run:
         "outcomes",
         "run_id",
         "search_attributes",
+        "signal_count",
         "signal_requests",
         "start_request_id",
         "start_time",
@@ -179,6 +181,7 @@ class Run:
         self.admitted: set[str] = set()
         self.updates: dict[str, int] = {}
         self.outcomes: dict[str, int] = {}
+        self.signal_count = 0
         self.signal_requests: set[str] | None = None
         self.cancel_requested = False
         self.needs_task = False
@@ -387,6 +390,7 @@ def _task_failed(run: Run, event: Event, attributes: events.WorkflowTaskFailed) 
 @_applies(events.WorkflowExecutionSignaled)
 def _signaled(run: Run, _event: Event, attributes: events.WorkflowExecutionSignaled) -> None:
     run.needs_task = True
+    run.signal_count += 1
     if attributes.request_id:
         if run.signal_requests is None:
             run.signal_requests = set()

@@ -6,13 +6,10 @@ Times are nanoseconds since the epoch, UTC. `holder` and `process` name a row of
 
 from __future__ import annotations
 
-__all__ = ["APPLICATION_ID", "EVENT_ID_BITS", "MIGRATIONS", "MOST_EVENTS", "VERSION"]
+__all__ = ["APPLICATION_ID", "EVENT_ID_BITS", "MIGRATIONS", "VERSION"]
 
 EVENT_ID_BITS = 24
 """Bits of `history.key` that hold an event id; those above hold the run's key."""
-
-MOST_EVENTS = (1 << EVENT_ID_BITS) - (1 << 20)
-"""Most events of a history: a run that has more is terminated. What one tick appends still finds its place."""
 
 APPLICATION_ID = 0x70706163
 """`PRAGMA application_id` of our files: `ppac`."""

@@ -11,6 +11,7 @@ from protopact._version import __version__
 from protopact.embedded.activity import Activity
 from protopact.embedded.commands import Commands, oversize_command
 from protopact.embedded.inbox import Update
+from protopact.embedded.limits import excess
 from protopact.embedded.run import Run
 from protopact.embedded.tick import Caller, Tick
 from protopact.errors import NondeterminismError, WorkflowTaskError
@@ -26,7 +27,7 @@ from protopact.history.event import (
 from protopact.history.failure import Failure
 from protopact.history.time import Duration, Timestamp
 from protopact.replay.advance import Advance
-from protopact.replay.command import RejectUpdate
+from protopact.replay.command import Command, RejectUpdate
 from protopact.replay.diagnosis import explanation
 from protopact.replay.execution import Execution
 
@@ -102,6 +103,11 @@ class WorkflowTasks:
         pending = self._updates.setdefault(key, {})
         update = pending.setdefault(item.request.update_id, PendingUpdate(item))
         update.callers.append(caller)
+
+    def update_count(self, run: Run, update_id: str) -> int:
+        """How many updates a run has or will be told of, beside the one with an id; rejected ones do not count."""
+        pending = self._updates.get(run.key, {})
+        return len(run.updates) + len(run.outcomes) + len(pending) - (update_id in pending)
 
     def has_updates(self, run: Run) -> bool:
         """Whether updates wait for the run's next task."""
@@ -237,8 +243,7 @@ class WorkflowTasks:
             for rejection in rejections:
                 self._commands.apply(tick, task, rejection)
             return
-        if (problem := oversize_command(advance.commands)) is not None:
-            self._terminate_oversize(tick, task, *problem)
+        if self._asks_too_much(tick, task, advance.commands):
             return
         completed = run.append(
             WorkflowTaskCompleted(
@@ -277,7 +282,7 @@ class WorkflowTasks:
                 ", ".join(advance.unfinished_handlers),
             )
 
-    def fail(self, tick: Tick, task: Task, error: Exception, failure: Failure) -> None:
+    def fail(self, tick: Tick, task: Task, error: Exception, failure: Failure, *, cause: str | None = None) -> None:
         """Park a run whose task raised: it is tried again with back-off, or by another build.
 
         Args:
@@ -285,15 +290,17 @@ class WorkflowTasks:
             task: The task.
             error: What it raised.
             failure: The same, ready for the disk.
+            cause: What the history calls it; by default what fits the error.
         """
         run, worker = task.run, task.worker
-        summary = f"{type(error).__name__}: {error}"
+        summary = f"{type(error).__name__}: {error}" if cause is None else str(error)
         if error.__cause__ is not None and isinstance(error, WorkflowTaskError):
             summary = f"{type(error.__cause__).__name__}: {error.__cause__}"
         if isinstance(error, NondeterminismError) and error.report is None and self.is_explained(task):
             summary = run.task_failure or summary
         delay = min(2 ** (run.task_attempt - 1), _RETRY_MAXIMUM_SECONDS)
         nondeterministic = isinstance(error, NondeterminismError)
+        cause = cause or ("NON_DETERMINISTIC_ERROR" if nondeterministic else "WORKFLOW_WORKER_UNHANDLED_FAILURE")
         _logger.warning(
             "workflow task of %s %s (run %s), attempt %d, failed; it is tried again in %d s, or when a worker with "
             "another build starts%s",
@@ -310,7 +317,7 @@ class WorkflowTasks:
                 WorkflowTaskFailed(
                     scheduled_event_id=task.scheduled_event_id,
                     started_event_id=task.started_event_id,
-                    cause="NON_DETERMINISTIC_ERROR" if nondeterministic else "WORKFLOW_WORKER_UNHANDLED_FAILURE",
+                    cause=cause,
                     failure=failure,
                     identity=worker.identity,
                 ),
@@ -354,6 +361,17 @@ class WorkflowTasks:
         for update in updates:
             for caller in update.callers:
                 self.add_update(run.key, update.item, caller)
+
+    def _asks_too_much(self, tick: Tick, task: Task, commands: Sequence[Command]) -> bool:
+        """Whether what a workflow asks for is beyond a limit; its task has failed then."""
+        if (problem := oversize_command(commands)) is not None:
+            self._terminate_oversize(tick, task, *problem)
+            return True
+        if (beyond := excess(task.run, commands)) is not None:
+            failure = Failure(message=beyond.message, source="Server")
+            self.fail(tick, task, WorkflowTaskError(beyond.message), failure, cause=beyond.cause)
+            return True
+        return False
 
     def _terminate_oversize(self, tick: Tick, task: Task, cause: str, message: str) -> None:
         """Close a run whose code asked for what fits into no history: trying again would not help."""

@@ -1,0 +1,132 @@
+"""What a run may take: the limits of Temporal's server as it comes, met here before a program moves to a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from protopact.embedded.run import Run
+from protopact.errors import OptionError
+from protopact.replay.command import (
+    Command,
+    RequestCancelExternalWorkflowExecution,
+    ScheduleActivityTask,
+    SignalExternalWorkflowExecution,
+    StartChildWorkflowExecution,
+)
+
+__all__ = ["LONGEST_ID", "MOST_EVENTS", "MOST_SIGNALS", "MOST_UPDATES", "Excess", "check_id", "excess", "overlong"]
+
+MOST_EVENTS = 50 * 1024
+"""Most events of a history: a run that has more is terminated. `limit.historyCount.error` of the server."""
+
+MOST_BYTES = 50 * 1024 * 1024
+"""Most bytes of a history, likewise. `limit.historySize.error`."""
+
+MOST_SIGNALS = 10_000
+"""Most signals that a run takes. `history.maximumSignalsPerExecution`."""
+
+MOST_UPDATES = 2_000
+"""Most updates of a run, rejected ones not counted. `history.maxTotalUpdates`."""
+
+MOST_PENDING = 2_000
+"""Most activities of a run that are pending, and as many of each other kind. `limit.numPendingActivities.error`."""
+
+LONGEST_ID = 1_000
+"""Most bytes of an id or a name. `limit.maxIDLength`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """Why a workflow task fails that asks for too much.
+
+    Attributes:
+        cause: As `WorkflowTaskFailed` spells it.
+        message: As the server words it.
+    """
+
+    cause: str
+    message: str
+
+
+def overlong(run: Run) -> str | None:
+    """Why a run is to be terminated for the length of its history; None when it is not."""
+    what, found, most = "count", f"{run.last_event_id} events", f"{MOST_EVENTS}"
+    if run.last_event_id <= MOST_EVENTS:
+        if run.history_size <= MOST_BYTES:
+            return None
+        what, found, most = "size", f"{run.history_size} bytes", f"{MOST_BYTES}"
+    return (
+        f"Workflow history {what} exceeds limit: {found} of at most {most}; the workflow must continue as new before, "
+        "see workflow.info().is_continue_as_new_suggested()"
+    )
+
+
+def check_id(value: str, name: str, where: str) -> None:
+    """Refuse an id that is too long.
+
+    Args:
+        value: The id.
+        name: What it is: `WorkflowId`.
+        where: Whose, for the message: `start of acme.v1.S.Do`.
+
+    Raises:
+        OptionError: It is too long.
+    """
+    problem = _length_problem(value, name)
+    if problem is not None:
+        raise OptionError(f"{where}: {problem}")
+
+
+def excess(run: Run, commands: Iterable[Command]) -> Excess | None:
+    """What a workflow asks for beyond what may be pending, or under ids that are too long; None when all of it fits."""
+    counts: dict[type[Command], int] = {}
+    for command in commands:
+        kind = type(command)
+        if kind not in _PENDING:
+            continue
+        pending = _PENDING[kind]
+        count = counts[kind] = counts.get(kind, pending.count(run)) + 1
+        if count > MOST_PENDING:
+            return Excess(
+                f"PENDING_{pending.cause}_LIMIT_EXCEEDED",
+                f"{pending.error}LimitExceeded: the number of {pending.what}, {count - 1}, has reached the "
+                f"per-workflow limit of {MOST_PENDING}",
+            )
+        if isinstance(command, StartChildWorkflowExecution):
+            problem = _length_problem(command.workflow_id, "WorkflowId")
+            if problem is not None:
+                return Excess("BAD_START_CHILD_EXECUTION_ATTRIBUTES", f"BadStartChildExecutionAttributes: {problem}")
+    return None
+
+
+def _length_problem(value: str, name: str) -> str | None:
+    # A character takes four bytes at most.
+    if len(value) * 4 <= LONGEST_ID or (length := len(value.encode())) <= LONGEST_ID:
+        return None
+    return f"{name} length exceeds limit: {length} bytes of at most {LONGEST_ID}: {value[:40]}..."
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """What a kind of command leaves pending: its words, and how many a run has."""
+
+    cause: str
+    error: str
+    what: str
+    count: Callable[[Run], int]
+
+
+_PENDING: dict[type[Command], _Pending] = {
+    ScheduleActivityTask: _Pending(
+        "ACTIVITIES", "PendingActivities", "pending activities", lambda run: len(run.activities)
+    ),
+    StartChildWorkflowExecution: _Pending(
+        "CHILD_WORKFLOWS", "PendingChildWorkflows", "pending child workflow executions", lambda run: len(run.children)
+    ),
+    # What is asked of others is answered with the task that asks: of earlier tasks nothing is pending.
+    SignalExternalWorkflowExecution: _Pending("SIGNALS", "PendingSignals", "pending signals", lambda _run: 0),
+    RequestCancelExternalWorkflowExecution: _Pending(
+        "REQUEST_CANCEL", "PendingRequestCancel", "pending requests to cancel external workflows", lambda _run: 0
+    ),
+}
