@@ -208,14 +208,17 @@ class Calls:
         Raises:
             OptionError: It is.
         """
-        if found.status or found.last_event_id < limits.MOST_SIGNALS:
+        records = self._shell.records
+        waiting = 0 if found.holder == self._shell.process_id else records.inbox_count(found.key)
+        if found.status or found.last_event_id + waiting < limits.MOST_SIGNALS:
             return
         run = found if isinstance(found, Run) else self._shell.runs.load(found, tick.now)
-        if run.signal_count >= limits.MOST_SIGNALS and not run.has_signal(signal.request_id):
+        signals = [each.signal for each in records.inbox(run.key, tick.taken) if isinstance(each, Signal)]
+        known = run.has_signal(signal.request_id) or signal.request_id in [each.request_id for each in signals]
+        if run.signal_count + len(signals) >= limits.MOST_SIGNALS and not (signal.request_id and known):
             raise OptionError(
                 f"signal {signal.signal_name} of workflow {run.workflow_id}: exceeded workflow execution limit for "
-                f"signal events: the run has had {run.signal_count} of at most {limits.MOST_SIGNALS}; it must continue "
-                "as new before"
+                f"signal events: the run has had {limits.MOST_SIGNALS}, and must continue as new before"
             )
 
     def deliver(self, tick: Tick, found: Run | RunRow, item: Signal | CancelRequest | Update, caller: Caller) -> None:

@@ -15,13 +15,29 @@ from protopact.replay.command import (
     StartChildWorkflowExecution,
 )
 
-__all__ = ["LONGEST_ID", "MOST_EVENTS", "MOST_SIGNALS", "MOST_UPDATES", "Excess", "check_id", "excess", "overlong"]
+__all__ = [
+    "LONGEST_ID",
+    "MOST_EVENTS",
+    "MOST_SIGNALS",
+    "MOST_UPDATES",
+    "Excess",
+    "check_id",
+    "excess",
+    "overlong",
+    "suggests_continue_as_new",
+]
 
 MOST_EVENTS = 50 * 1024
 """Most events of a history: a run that has more is terminated. `limit.historyCount.error` of the server."""
 
 MOST_BYTES = 50 * 1024 * 1024
 """Most bytes of a history, likewise. `limit.historySize.error`."""
+
+SUGGESTED_EVENTS = 4 * 1024
+"""With more events than that a run is told to continue as new. `limit.historyCount.suggestContinueAsNew`."""
+
+SUGGESTED_BYTES = 4 * 1024 * 1024
+"""Likewise. `limit.historySize.suggestContinueAsNew`."""
 
 MOST_SIGNALS = 10_000
 """Most signals that a run takes. `history.maximumSignalsPerExecution`."""
@@ -47,6 +63,16 @@ class Excess:
 
     cause: str
     message: str
+
+
+def suggests_continue_as_new(events: int, size: int) -> bool:
+    """Whether a run is told that it is time to continue as new.
+
+    Args:
+        events: Length of its history.
+        size: Bytes that the history takes.
+    """
+    return events > SUGGESTED_EVENTS or size > SUGGESTED_BYTES
 
 
 def overlong(run: Run) -> str | None:

@@ -271,6 +271,11 @@ class Records:
         rows = self._store.select("SELECT id, item FROM inbox WHERE run_key = ? ORDER BY id", (key,))
         return [decode_item(item) for row, item in rows if row not in taken]
 
+    def inbox_count(self, key: int) -> int:
+        """How much waits for a run."""
+        ((count,),) = self._store.select("SELECT count(*) FROM inbox WHERE run_key = ?", (key,))
+        return int(count)
+
     def attempts_of(self, holder: int) -> list[ActivityRow]:
         """Attempts that a process runs."""
         rows = self._store.select(f"SELECT {_ACTIVITY_COLUMNS} FROM activity WHERE holder = ?", (holder,))  # noqa: S608

@@ -11,7 +11,7 @@ from protopact._version import __version__
 from protopact.embedded.activity import Activity
 from protopact.embedded.commands import Commands, oversize_command
 from protopact.embedded.inbox import Update
-from protopact.embedded.limits import excess
+from protopact.embedded.limits import excess, suggests_continue_as_new
 from protopact.embedded.run import Run
 from protopact.embedded.tick import Caller, Tick
 from protopact.errors import NondeterminismError, WorkflowTaskError
@@ -42,8 +42,6 @@ _logger = logging.getLogger(__name__)
 
 _SECOND = 1_000_000_000
 _RETRY_MAXIMUM_SECONDS = 60
-_SUGGEST_EVENTS = 4 * 1024
-_SUGGEST_BYTES = 4 * 1024 * 1024
 _NONDETERMINISM = f"{NondeterminismError.__name__}: "
 _TASK_TIMEOUT = Duration(10 * _SECOND)
 
@@ -219,7 +217,7 @@ class WorkflowTasks:
                 identity=worker.identity,
                 request_id=self._shell.ids.request_id(),
                 history_size_bytes=run.history_size,
-                suggest_continue_as_new=length > _SUGGEST_EVENTS or run.history_size > _SUGGEST_BYTES,
+                suggest_continue_as_new=suggests_continue_as_new(length, run.history_size),
             ),
             now,
         )
