@@ -22,7 +22,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from tools import temporal_cli
 
-__all__ = ["NAMESPACES", "SEARCH_ATTRIBUTES", "DevServer", "StartError", "start", "temporal_server"]
+__all__ = ["ADMITTED_ID", "NAMESPACES", "SEARCH_ATTRIBUTES", "DevServer", "StartError", "start", "temporal_server"]
 
 NAMESPACES = ("other",)
 """There beside `default`."""
@@ -43,6 +43,8 @@ SEARCH_ATTRIBUTES = {
     "Zones": "KeywordList",
 }
 """Registered in each namespace, with their types. On SQLite the server has room for three of a type, ten of Keyword."""
+ADMITTED_ID = 900
+"""Most bytes of an id."""
 DYNAMIC_CONFIG = {
     # The server polls its queues twenty times a second otherwise, and each hop costs up to 50 ms.
     "history.transferProcessorMaxPollRPS": "100000",
@@ -53,6 +55,8 @@ DYNAMIC_CONFIG = {
     "system.enableActivityEagerExecution": "true",
     # A run may be terminated and started again at once; a cluster waits a second.
     "history.workflowIdReuseMinimalInterval": '"0s"',
+    # What a server admits is for its operators to say; it comes with 1,000.
+    "limit.maxIDLength": str(ADMITTED_ID),
 }
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL")
 _PATIENCE = 60.0

@@ -7,6 +7,7 @@ failure of ours becomes an application failure whose type is the name of its cla
 from __future__ import annotations
 
 import traceback
+from datetime import timedelta
 from typing import TypeVar
 
 import msgspec
@@ -41,13 +42,25 @@ from protopact.history.time import from_timedelta, to_timedelta
 from protopact.payload.converter import PayloadConverter
 from protopact.payload.payload import Payloads
 
-__all__ = ["SOURCE", "FailureConverter"]
+__all__ = ["SOURCE", "FailureConverter", "worker_shutdown"]
 
 SOURCE = "protopact"
 """`source` of the failures that are raised here."""
 
+_AT_ONCE = timedelta(milliseconds=1)  # none at all would be what the retry policy says
+
 _MAX_CAUSES = 100  # a history that holds thousands, one within the other, could be written and not be read
 E = TypeVar("E", RetryState, TimeoutType)
+
+
+def worker_shutdown(activity: str) -> ApplicationError:
+    """What an attempt fails with whose worker stops before it has ended; the next one follows at once.
+
+    Args:
+        activity: Which one, for the message.
+    """
+    message = f"{activity} had not ended when its worker stopped"
+    return ApplicationError(message, type="WorkerShutdown", next_retry_delay=_AT_ONCE)
 
 
 class FailureConverter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -15,6 +16,7 @@ from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
 import pytest
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Waiting, text
 
 import protopact
 from protopact import activity, workflow
@@ -41,9 +43,10 @@ T = TypeVar("T")
 A = TypeVar("A", bound=Attributes)
 
 ONCE = RetryPolicy(maximum_attempts=1)
-# Classes made in a test cannot be imported anew, as the sandbox does. Its own cases are in tests/temporal.
 # The SDK holds heartbeats back for four fifths of their time-out otherwise, which leaves little of a short one.
-UNSANDBOXED = TemporalWorkerOptions(sandboxed=False, max_heartbeat_throttle_interval=timedelta(milliseconds=100))
+SANDBOXED = TemporalWorkerOptions(max_heartbeat_throttle_interval=timedelta(milliseconds=100))
+UNSANDBOXED = dataclasses.replace(SANDBOXED, sandboxed=False)
+"""For classes made in a function, which cannot be imported anew, as the sandbox does."""
 # Core answers nothing when a task fails again, so that the server tries once more when the task has timed out.
 QUICKLY = timedelta(seconds=1)
 LASTING = pytest.mark.parametrize(
@@ -52,10 +55,6 @@ LASTING = pytest.mark.parametrize(
 """For cases of several connections or processes: memory has one, and is gone with it."""
 PATIENCE = timedelta(seconds=20)
 """After how long what must come has not come."""
-
-
-def text(value: str) -> Text:
-    return Text(value=value)
 
 
 def millis(number: float) -> timedelta:
@@ -204,8 +203,9 @@ class Bench:
         """Serve workflows and activities on the test's queue; what still runs at the end is cancelled at once."""
         given = WorkerSettings(task_queue=self.place.name, graceful_shutdown_timeout=timedelta(0))
         given.update(settings)
+        options = UNSANDBOXED if any("<locals>" in each.__qualname__ for each in workflows) else SANDBOXED
         return self.engine.worker(
-            workflows=workflows, activities=activities, handle_signals=False, temporal=UNSANDBOXED, **given
+            workflows=workflows, activities=activities, handle_signals=False, temporal=options, **given
         )
 
     async def start(self, value: str = "", *, name: str = "w", **options: Unpack[StartOptions]) -> suite.Free.Handle:
@@ -244,46 +244,6 @@ class Bench:
             return (await handle.describe()).task_failure
 
         return await until(failure) or ""
-
-
-class Waiting(suite.Free):
-    """Waits for Go; Set changes what Status says."""
-
-    def __init__(self) -> None:
-        self.state = "new"
-
-    async def run(self, request: Text) -> Text:
-        signal = await self.go.receive()
-        return text(f"{signal.value} {self.state}")
-
-    def status(self, request: Text) -> Text:
-        return text(self.state + request.value)
-
-    def validate_set(self, request: Text) -> None:
-        if not request.value:
-            raise ValueError("nothing to set")
-
-    async def set(self, request: Text) -> Text:
-        before, self.state = self.state, request.value
-        return text(before)
-
-
-class Chain(Waiting):
-    """Calls Echo three times, one after the other."""
-
-    async def run(self, request: Text) -> Text:
-        reply = request
-        for _ in range(3):
-            reply = await suite.echo(reply)
-        return reply
-
-
-class Other(suite.Other):
-    """Sleeps for an hour."""
-
-    async def run(self, request: Text) -> Text:
-        await workflow.sleep(3600)
-        return request
 
 
 def running(code: Callable[[Text], Awaitable[Text]]) -> type[Waiting]:

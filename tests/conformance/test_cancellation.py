@@ -7,9 +7,10 @@ import threading
 from datetime import timedelta
 
 import pytest
-from tests.conformance.bench import Bench, Lab, Stuck, Waiting, find, kinds, millis, running, soon, text, until
+from tests.conformance.bench import Bench, Lab, Stuck, find, kinds, millis, running, soon, until
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Waiting, text
 
 from protopact import activity, workflow
 from protopact.engine import WorkflowStatus

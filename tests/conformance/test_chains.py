@@ -6,9 +6,10 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from tests.conformance.bench import Bench, Waiting, find, kinds, millis, running, soon, text
+from tests.conformance.bench import Bench, find, kinds, millis, running, soon
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Waiting, text
 
 from protopact import workflow
 from protopact.engine import WorkflowStatus

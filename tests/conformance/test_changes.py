@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.conformance.bench import QUICKLY, Bench, Lab, Waiting, kinds, running, soon, text
+from tests.conformance.bench import QUICKLY, Bench, Lab, kinds, running, soon
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Waiting, text
 
 from protopact import workflow
 from protopact.engine import WorkflowStatus

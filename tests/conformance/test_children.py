@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 
 import pytest
-from tests.conformance.bench import Bench, Waiting, find, kinds, millis, soon, text, until
+from tests.conformance.bench import Bench, find, kinds, millis, soon, until
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Waiting, text
 
 from protopact import workflow
 from protopact.client import WorkflowHandle
@@ -443,7 +445,8 @@ async def test_signals_and_cancellations_of_others(bench: Bench) -> None:
         with pytest.raises(WorkflowFailedError) as raised:
             await soon(second.result())
         assert isinstance(raised.value.cause, CancelledError)
-    assert find(await second.history(), ev.WorkflowExecutionCancelRequested).cause.endswith(" with reason: enough")
+    cause = find(await second.history(), ev.WorkflowExecutionCancelRequested).cause
+    assert re.fullmatch(r"Cancel requested by workflow with run id \S+ with reason: enough", cause)
 
 
 async def test_one_run_of_another(bench: Bench) -> None:

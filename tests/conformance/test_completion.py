@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.conformance.bench import LASTING, ONCE, Bench, Lab, Place, find, millis, running, soon, text, until
+from tests.conformance.bench import LASTING, ONCE, Bench, Lab, Place, find, millis, running, soon, until
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import text
 
 from protopact import AsyncActivityHandle, Interceptor, activity
 from protopact.completion import CompleteActivity, FailActivity, HeartbeatActivity, ReportActivityCancellation

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.conformance.bench import QUICKLY, Bench, Lab, Waiting, running, soon, text
+from tests.conformance.bench import QUICKLY, Bench, Lab, running, soon
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Waiting, text
 
 from protopact import workflow
 from protopact.errors import NondeterministicCallError, NotInWorkflowError, RegistrationError, UpdateFailedError

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 import tests.conformance.test_differences as itself
 from temporalio.api.enums.v1 import PendingWorkflowTaskState
+from temporalio.common import WorkerDeploymentVersion
+from temporalio.worker import WorkerDeploymentConfig
+from tests.conformance import programs
 from tests.conformance.bench import (
     LASTING,
     ONCE,
@@ -19,20 +22,22 @@ from tests.conformance.bench import (
     ROOT,
     Bench,
     Lab,
-    Other,
     Stuck,
-    Waiting,
+    find,
     kinds,
     millis,
     running,
     soon,
-    text,
     until,
 )
 from tests.conformance.google.suite.v1.suite_pb2 import Text
+from tests.conformance.google.suite.v1.suite_protopact import QueuedService
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Counting, Grouping, Other, Peeking, Waiting, text
+from tests.devserver import ADMITTED_ID
 
 import protopact
+from protopact import workflow
 from protopact.engine import QueryWorkflow, WorkflowStatus
 from protopact.errors import (
     ActivityError,
@@ -40,9 +45,28 @@ from protopact.errors import (
     NotFoundError,
     OptionError,
     QueryError,
+    RegistrationError,
+    TimeoutType,
 )
-from protopact.policy import RetryPolicy, WaitForStage
-from protopact.temporal import TemporalEngine
+from protopact.history.event import (
+    ActivityTaskCompleted,
+    WorkflowExecutionCompleted,
+    WorkflowTaskTimedOut,
+)
+from protopact.policy import RetryPolicy, WaitForStage, WorkflowIdConflictPolicy
+from protopact.temporal import TemporalEngine, TemporalWorkerOptions
+
+SLOWLY = [pytest.mark.temporal, pytest.mark.slow]
+DEPENDENT = re.compile(r"is_embedded|is_temporal|place\.url|\"(sqlite|temporal):|(Embedded|Temporal)Engine\b")
+"""What a case says that is not the same on both engines."""
+KNOWING = {
+    "test_differences.py": "its cases are the rows",
+    "bench.py": "connects, by whatever URL",
+    "conftest.py": "chooses the URL",
+    "test_limits.py": "chooses the URL of a server with small limits",
+    "test_example.py": "the README's lines for Temporal",
+}
+"""Modules that may say it, and why."""
 
 
 def is_embedded(bench: Bench) -> bool:
@@ -52,16 +76,26 @@ def is_embedded(bench: Bench) -> bool:
 def test_the_table_and_the_tests_agree() -> None:
     page = (ROOT / "docs/engines.md").read_text()
     table = page[page.index("| What |") :].partition("\n\n")[0]
-    rows = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
-    named = {"test_" + re.sub(r"\W+", "_", row.lower()).strip("_") for row in rows}
-    tests = {name for name, value in vars(itself).items() if inspect.iscoroutinefunction(value) and name[:5] == "test_"}
-    assert named == tests
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    named = {"test_" + re.sub(r"\W+", "_", row[0].lower()).strip("_") for row in rows}
+    assert named == _cases()
+    assert [row[0] for row in rows if len(row) != len(["what", "embedded", "Temporal", "why"]) or not all(row)] == []
+
+
+def _cases() -> set[str]:
+    return {name for name, value in vars(itself).items() if name[:5] == "test_" and inspect.iscoroutinefunction(value)}
+
+
+def test_each_row_has_both_sides() -> None:
+    for name in _cases():
+        case = getattr(itself, name)
+        assert "bench" in inspect.signature(case).parameters, f"{name} runs on every engine"
+        assert "is_embedded(bench)" in inspect.getsource(case), f"{name} says what differs"
 
 
 def test_no_other_case_knows_its_engine() -> None:
-    for module in Path(__file__).parent.glob("*.py"):
-        if module.name not in {"test_differences.py", "test_example.py", "bench.py", "conftest.py"}:
-            assert not re.search(r"is_embedded|is_temporal|place\.url|\"(sqlite|temporal):", module.read_text()), module
+    found = {module.name for module in Path(__file__).parent.glob("*.py") if DEPENDENT.search(module.read_text())}
+    assert found == set(KNOWING)
 
 
 async def test_the_cause_of_a_failed_query(bench: Bench) -> None:
@@ -190,19 +224,22 @@ async def test_cancelling_an_activity_that_does_not_heartbeat(bench: Bench) -> N
         assert await bench.run() == ("CancelledError" if is_embedded(bench) else "TimeoutError")
 
 
-async def test_time_outs_while_no_worker_runs(bench: Bench) -> None:
+async def test_what_happens_to_a_run_while_no_worker_serves_it(bench: Bench) -> None:
+    signalled = await bench.client.start_free_with_go(text(""), text("go"), id=bench.id("signalled"))
     handle = await bench.start(run_timeout=millis(50))
 
     async def timed_out() -> bool:
         return (await handle.describe()).status is WorkflowStatus.TIMED_OUT
 
     if is_embedded(bench):
-        await asyncio.sleep(0.1)
+        assert kinds(await signalled.history()) == ["WorkflowExecutionStarted"]
         assert not await timed_out()
         async with bench.worker(Waiting):
             await until(timed_out)
+            assert (await soon(signalled.result())).value == "go new"
     else:
         await until(timed_out)
+        assert kinds(await signalled.history()) == ["WorkflowExecutionStarted", "WorkflowExecutionSignaled"]
 
 
 async def test_names_and_types_of_search_attributes(bench: Bench) -> None:
@@ -280,3 +317,167 @@ async def test_updates_under_way(bench: Bench) -> None:
             assert waits
             await handle.note(text("make room"))
         await soon(eleventh)
+
+
+async def test_the_limits_of_a_run(bench: Bench) -> None:
+    start = bench.start(id=bench.id().ljust(ADMITTED_ID + 1, "x"))
+    if is_embedded(bench):
+        assert (await start).id
+    else:
+        with pytest.raises(OptionError, match="WorkflowId length exceeds limit"):
+            await start
+
+
+@pytest.mark.parametrize("place", ["memory", pytest.param("cluster", marks=SLOWLY)], indirect=True)
+async def test_the_id_of_a_run_that_began_less_than_a_second_ago(bench: Bench) -> None:
+    await bench.start()
+    began = time.monotonic()
+    await bench.start(id_conflict_policy=WorkflowIdConflictPolicy.TERMINATE_EXISTING)
+    took = time.monotonic() - began
+    assert took < 0.5 if is_embedded(bench) else took > 0.5
+
+
+async def test_max_concurrent_activities(bench: Bench) -> None:
+    may_go = asyncio.Event()
+
+    async def code(request: Text) -> Text:
+        calls = suite.echo(request, task_queue="suite"), QueuedService.land(request, task_queue="suite-landing")
+        return (await asyncio.gather(*calls))[0]
+
+    class Landing(QueuedService.Activities):
+        async def land(self, request: Text) -> Text:
+            await may_go.wait()
+            return request
+
+    class Echoing(Lab):
+        async def echo(self, request: Text) -> Text:
+            await may_go.wait()
+            return request
+
+    at_once = 1 if is_embedded(bench) else 2
+    both = [Echoing(), Landing()]
+    async with (
+        bench.worker(running(code)),
+        bench.worker(activities=both, task_queue=None, max_concurrent_activities=1),
+    ):
+        handle = await bench.start()
+
+        async def have_started() -> bool:
+            pending = (await handle.describe()).pending_activities
+            return len(pending) == 2 and [each.started for each in pending].count(True) == at_once
+
+        await until(have_started)
+        may_go.set()
+        await soon(handle.result())
+
+
+async def test_a_workflow_class_in_a_function(bench: Bench) -> None:
+    class Local(Waiting):
+        """Stands where no import finds it."""
+
+    serving = bench.engine.worker(workflows=[Local], task_queue=bench.place.name)
+    if is_embedded(bench):
+        async with serving:
+            handle = await bench.start()
+            await handle.go(text("go"))
+            assert (await soon(handle.result())).value == "go new"
+    else:
+        with pytest.raises(RegistrationError, match=r"defined in a function.*sandboxed=False"):
+            async with serving:
+                pass
+
+
+async def test_variables_of_the_modules_of_workflows(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "runs", [])
+    async with bench.worker(Counting):
+        assert [await bench.run(name=name) for name in "abc"] == (list("123") if is_embedded(bench) else list("111"))
+
+
+@pytest.mark.parametrize("how", ["wait", "as_completed", "to look"])
+async def test_asyncio_wait_and_its_like(bench: Bench, how: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("CRITICAL")
+    async with bench.worker(Grouping):
+        handle = await bench.start(how, task_timeout=QUICKLY)
+        if is_embedded(bench) or how == "to look":
+            by_address = not is_embedded(bench)
+            assert (await soon(handle.result())).value == str([by_address] * 3)
+        else:
+            assert f"use workflow.{how}() instead" in await bench.until_parked(handle)
+
+
+async def test_what_only_the_sandbox_sees(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("CRITICAL")
+    async with bench.worker(Peeking):
+        handle = await bench.start(task_timeout=QUICKLY)
+        if is_embedded(bench):
+            assert (await soon(handle.result())).value == "datetime"
+        else:
+            assert "RestrictedWorkflowAccessError" in await bench.until_parked(handle)
+
+
+async def test_worker_versions(bench: Bench) -> None:
+    version = WorkerDeploymentVersion(deployment_name=bench.place.name, build_id="1")
+    config = WorkerDeploymentConfig(version=version, use_worker_versioning=True)
+    serving = bench.engine.worker(
+        workflows=[Waiting],
+        task_queue=bench.place.name,
+        handle_signals=False,
+        temporal=TemporalWorkerOptions(deployment_config=config),
+    )
+    if is_embedded(bench):
+        async with serving:
+            handle = await bench.start()
+            await handle.go(text("go"))
+            assert (await soon(handle.result())).value == "go new"
+    else:
+        with pytest.raises(RegistrationError, match="versioning behavior"):
+            async with serving:
+                pass
+
+
+async def test_a_workflow_task_that_takes_longer_than_its_time_out(bench: Bench) -> None:
+    attempts = list[int]()
+
+    async def slow(request: Text) -> Text:
+        attempts.append(1)
+        with workflow.unsafe.guard_lifted():
+            time.sleep(1.2 if len(attempts) == 1 else 0)  # noqa: ASYNC251 - what takes long
+        return request
+
+    async with bench.worker(running(slow)):
+        handle = await bench.start(task_timeout=timedelta(seconds=1))
+        await soon(handle.result())
+    timed_out = [isinstance(each.attributes, WorkflowTaskTimedOut) for each in await handle.history()].count(True)
+    assert (timed_out, len(attempts)) == ((0, 1) if is_embedded(bench) else (1, 2))
+
+
+async def test_schedule_to_close_of_a_local_activity(bench: Bench) -> None:
+    async def code(request: Text) -> Text:
+        with pytest.raises(ActivityError) as caught:
+            await suite.Local.echo(request, schedule_to_close_timeout=millis(300))
+        return text(str(getattr(caught.value.cause, "type", None)))
+
+    async with bench.worker(running(code), activities=[Stuck()]):
+        told = await bench.run()
+    known = {str(TimeoutType.SCHEDULE_TO_CLOSE)} | (set() if is_embedded(bench) else {str(TimeoutType.START_TO_CLOSE)})
+    assert told in known
+
+
+async def test_the_result_of_what_returns_nothing(bench: Bench) -> None:
+    class Quiet(suite.Quiet):
+        async def run(self) -> None:
+            await suite.nothing()
+
+        def peek(self) -> Text:
+            return Text()
+
+        async def touch(self) -> None:
+            return None
+
+    async with bench.worker(Quiet, activities=[Lab()]):
+        handle = await bench.client.start_quiet(id=bench.id())
+        await soon(handle.result())
+    history = await handle.history()
+    results = [*find(history, ActivityTaskCompleted).result, *find(history, WorkflowExecutionCompleted).result]
+    expected = [] if is_embedded(bench) else [b"binary/null"] * 2
+    assert [each.metadata["encoding"] for each in results] == expected

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from tests.conformance.bench import ONCE, QUICKLY, Bench, Lab, Waiting, kinds, running, soon, text
+from tests.conformance.bench import ONCE, QUICKLY, Bench, Lab, kinds, running, soon
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Waiting, text
 
 from protopact import workflow
 from protopact.engine import WorkflowStatus

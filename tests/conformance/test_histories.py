@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 from temporalio.client import WorkflowHistory
-from tests.conformance.bench import ONCE, Bench, Lab, Waiting, soon, text
+from tests.conformance.bench import ONCE, Bench, Lab, soon
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Waiting, text
 
 from protopact import activity, temporal, workflow
 from protopact.errors import ActivityError, ApplicationError, ChildWorkflowError, WorkflowFailedError

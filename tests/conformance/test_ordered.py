@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from tests.conformance.bench import ONCE, Bench, Lab, Waiting, running, soon, text
+from tests.conformance.bench import ONCE, Bench, Lab, running, soon
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Waiting, text
 
 from protopact import workflow
 from protopact.errors import ActivityError, ApplicationError

@@ -6,9 +6,10 @@ import asyncio
 from typing import Protocol, Unpack
 
 import pytest
-from tests.conformance.bench import Bench, Other, Waiting, kinds, soon, text
+from tests.conformance.bench import Bench, kinds, soon
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Other, Waiting, text
 
 from protopact.client import WorkflowHandle
 from protopact.engine import WorkflowStatus

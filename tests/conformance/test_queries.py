@@ -6,9 +6,10 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from tests.conformance.bench import QUICKLY, Bench, Lab, Waiting, kinds, soon, text
+from tests.conformance.bench import QUICKLY, Bench, Lab, kinds, soon
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Waiting, text
 
 from protopact import contract, workflow
 from protopact.engine import QueryWorkflow

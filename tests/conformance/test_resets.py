@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.conformance.bench import Bench, Lab, Waiting, find, kinds, soon, text, until
+from tests.conformance.bench import Bench, Lab, find, kinds, soon, until
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Waiting, text
 
 from protopact import workflow
 from protopact.engine import WorkflowStatus

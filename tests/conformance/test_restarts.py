@@ -6,9 +6,10 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from tests.conformance.bench import LASTING, ONCE, Bench, Chain, Lab, Waiting, kinds, millis, running, soon, text, until
+from tests.conformance.bench import LASTING, ONCE, Bench, Lab, Stuck, find, kinds, millis, running, soon, until
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Chain, Waiting, text
 
 from protopact import activity, workflow
 from protopact.errors import (
@@ -19,6 +20,8 @@ from protopact.errors import (
     UpdateFailedError,
     WorkflowFailedError,
 )
+from protopact.history.event import ActivityTaskStarted
+from protopact.history.failure import ApplicationFailureInfo
 from protopact.policy import ParentClosePolicy, RetryPolicy, WaitForStage
 
 
@@ -55,6 +58,27 @@ async def test_in_the_middle_of_an_activity(bench: Bench) -> None:
         assert (await soon(handle.result())).value == "a!"
     assert len(resumed.attempts) == 2
     assert resumed.attempts[0] == 1
+
+
+async def test_the_attempt_counts_as_failed_and_the_next_one_follows_at_once(bench: Bench) -> None:
+    class Numbered(Lab):
+        async def echo(self, request: Text) -> Text:
+            return text(str(activity.info().attempt))
+
+    async def code(request: Text) -> Text:
+        return await suite.echo(request, retry_policy=RetryPolicy(initial_interval=timedelta(hours=1)))
+
+    stuck = Stuck()
+    async with bench.worker(running(code)), bench.worker(activities=[stuck]):
+        handle = await bench.start()
+        await soon(stuck.started.wait())
+    assert stuck.reasons == [activity.CancellationReason.WORKER_SHUTDOWN]
+    async with bench.worker(running(code)), bench.worker(activities=[Numbered()]):
+        assert (await soon(handle.result())).value == "2"
+    failure = find(await handle.history(), ActivityTaskStarted).last_failure
+    assert failure is not None
+    assert isinstance(failure.info, ApplicationFailureInfo)
+    assert failure.info.type == "WorkerShutdown"
 
 
 async def test_in_the_middle_of_an_activity_in_a_thread(bench: Bench) -> None:

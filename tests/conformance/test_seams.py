@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
-from tests.conformance.bench import Bench, Chain, Lab, Place, Waiting, find, kinds, running, soon, text
+from tests.conformance.bench import Bench, Lab, Place, find, kinds, running, soon
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Chain, Waiting, text
 
 from protopact import activity, workflow
 from protopact.engine import QueryWorkflow, SignalWorkflow, Started, StartWorkflow, UpdateStarted, UpdateWorkflow

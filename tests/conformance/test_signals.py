@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.conformance.bench import Bench, Lab, Waiting, find, kinds, millis, running, soon, text
+from tests.conformance.bench import Bench, Lab, find, kinds, millis, running, soon
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Waiting, text
 
 from protopact import workflow
 from protopact.engine import SignalWorkflow, WorkflowRef

@@ -111,6 +111,12 @@ class Attempt:
     is_local: bool = False
     function: Callable[[], Awaitable[Sequence[object]]] | None = None
 
+    @property
+    def name(self) -> str:
+        """What it is, for logs."""
+        which = f"id {self.activity_id}, attempt {self.attempt}, workflow {self.workflow_id}"
+        return f"activity {self.activity_type} ({which})"
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:
@@ -172,15 +178,6 @@ class _Running(LocalContext):
         self.thread_name: str | None = None
         self.interruptible = False  # whether the task is in the activity's own `async def`
         self._info: Info | None = None
-
-    @property
-    def name(self) -> str:
-        """What it is, for logs."""
-        attempt = self.attempt
-        return (
-            f"activity {attempt.activity_type} (id {attempt.activity_id}, attempt {attempt.attempt}, "
-            f"workflow {attempt.workflow_id})"
-        )
 
     @property
     def info(self) -> Info:
@@ -278,7 +275,7 @@ class AttemptRunner:
         context = self._context.copy()
         context.run(activity.current.set, running)
         # Not the loop's task factory: an eager one would run the activity within this call.
-        running.task = asyncio.Task(self._run(running), loop=self._loop, name=running.name, context=context)
+        running.task = asyncio.Task(self._run(running), loop=self._loop, name=running.attempt.name, context=context)
 
     def cancel(self, key: AttemptKey, reason: CancellationReason) -> None:
         """Deliver a cancellation, at once; the first reason stands. Unknown keys are ignored: the attempt has ended."""
@@ -319,7 +316,7 @@ class AttemptRunner:
         _logger.warning(
             "%s did not end within the worker's grace period of %s, nor when it was cancelled: "
             "it is handed back, and %s goes on until the process ends",
-            running.name,
+            running.attempt.name,
             grace,
             where,
         )
@@ -439,8 +436,9 @@ class AttemptRunner:
     async def _failure(self, running: _Running, error: BaseException) -> Failure:
         error.__traceback__ = _without_our_frames(error.__traceback__)
         failure = await self._written(error)
-        _logger.warning("%s failed: %s; %s", running.name, _summary(failure), self._what_follows(running, failure))
-        _logger.debug("%s failed with:", running.name, exc_info=error)
+        follows = self._what_follows(running, failure)
+        _logger.warning("%s failed: %s; %s", running.attempt.name, _summary(failure), follows)
+        _logger.debug("%s failed with:", running.attempt.name, exc_info=error)
         return failure
 
     def _what_follows(self, running: _Running, failure: Failure) -> str:

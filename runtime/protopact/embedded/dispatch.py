@@ -29,6 +29,7 @@ from protopact.embedded.retry import next_attempt, timeout_failure, what_follows
 from protopact.embedded.run import Run
 from protopact.embedded.tick import Tick
 from protopact.errors import RetryState, TimeoutType
+from protopact.failure import worker_shutdown
 from protopact.history.event import (
     ActivityTaskCanceled,
     ActivityTaskCompleted,
@@ -576,7 +577,8 @@ def _item(running: _Running, outcome: AttemptOutcome | TimeoutType) -> Outcome |
         case TimeoutType():
             return AttemptTimedOut(*head, outcome.name, running.heartbeat)
         case _:
-            return AttemptLost(*head, running.heartbeat)
+            failure = running.worker.failures.to_failure(worker_shutdown(running.attempt.name))
+            return AttemptFailed(*head, failure, running.heartbeat)
 
 
 def _too_large(what: str, size: int) -> Failure:

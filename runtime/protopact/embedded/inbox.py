@@ -124,7 +124,7 @@ class AttemptTimedOut(msgspec.Struct, frozen=True, tag="timed_out"):
 
 
 class AttemptLost(msgspec.Struct, frozen=True, tag="lost"):
-    """The process that ran the attempt is gone, or has handed it back: nothing is known of its outcome."""
+    """The process that ran the attempt is gone: nothing is known of its outcome."""
 
     scheduled_event_id: int
     attempt: int

@@ -27,6 +27,7 @@ from protopact import activity
 from protopact.activity import CancellationReason, Context, Info
 from protopact.errors import ApplicationError, CancelledError, PayloadSizeError, ServerError
 from protopact.executor import ThreadExecutor
+from protopact.failure import worker_shutdown
 from protopact.interceptor import ExecuteActivity, Interceptor
 from protopact.payload import PayloadConverter
 from protopact.payload.sizes import check_size
@@ -158,8 +159,7 @@ class Activities:
         """What an attempt ends with that a cancellation ends: its own, the worker's, or one nobody has asked for."""
         match context.cancellation_reason:
             case CancellationReason.WORKER_SHUTDOWN:
-                ended = ApplicationError(f"{context.name} had not ended when its worker stopped", type="WorkerShutdown")
-                return _AttemptFailedError(self._failures.to_proto(ended))
+                return _AttemptFailedError(self._failures.to_proto(worker_shutdown(context.name)))
             case CancellationReason.TIMED_OUT | CancellationReason.NOT_FOUND:  # nobody waits for it any more
                 return _AttemptFailedError(self._failures.to_proto(error))
             case None if temporalio.activity.is_cancelled():  # a heartbeat could not be sent, and the SDK knows why
