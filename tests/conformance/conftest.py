@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests import devserver
 from tests.conformance.bench import Bench, Place
 from tests.devserver import DevServer
 
@@ -20,15 +19,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         return Place("sqlite://", name)
     if request.param == "file":
         return Place(f"sqlite:///{tmp_path}/suite.db", name)
-    server: DevServer = request.getfixturevalue(f"{request.param}_server")
+    server: DevServer = request.getfixturevalue("temporal_server")
     return Place(server.url, name)
-
-
-@pytest.fixture
-def cluster_server(tmp_path: Path) -> Iterator[DevServer]:
-    """A server that makes a start wait as one in production does."""
-    with devserver.start(tmp_path, dynamic_config={"history.workflowIdReuseMinimalInterval": '"1s"'}) as running:
-        yield running
 
 
 @pytest.fixture

@@ -53,10 +53,9 @@ from protopact.history.event import (
     WorkflowExecutionCompleted,
     WorkflowTaskTimedOut,
 )
-from protopact.policy import RetryPolicy, WaitForStage, WorkflowIdConflictPolicy
+from protopact.policy import RetryPolicy, WaitForStage
 from protopact.temporal import TemporalEngine, TemporalWorkerOptions
 
-SLOWLY = [pytest.mark.temporal, pytest.mark.slow]
 DEPENDENT = re.compile(r"is_embedded|is_temporal|place\.url|\"(sqlite|temporal):|(Embedded|Temporal)Engine\b")
 """What a case says that is not the same on both engines."""
 KNOWING = {
@@ -326,15 +325,6 @@ async def test_the_limits_of_a_run(bench: Bench) -> None:
     else:
         with pytest.raises(OptionError, match="WorkflowId length exceeds limit"):
             await start
-
-
-@pytest.mark.parametrize("place", ["memory", pytest.param("cluster", marks=SLOWLY)], indirect=True)
-async def test_the_id_of_a_run_that_began_less_than_a_second_ago(bench: Bench) -> None:
-    await bench.start()
-    began = time.monotonic()
-    await bench.start(id_conflict_policy=WorkflowIdConflictPolicy.TERMINATE_EXISTING)
-    took = time.monotonic() - began
-    assert took < 0.5 if is_embedded(bench) else took > 0.5
 
 
 async def test_max_concurrent_activities(bench: Bench) -> None:

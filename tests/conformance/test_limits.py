@@ -106,7 +106,7 @@ async def test_updates(bench: Bench) -> None:
     [
         ("activities", "PendingActivitiesLimitExceeded: the number of pending activities, 2, has reached the per-"),
         ("children", "PendingChildWorkflowsLimitExceeded: the number of pending child workflow executions, 2, has"),
-        ("signals", "PendingSignalsLimitExceeded: the number of pending signals, 2, has reached the per-workflow"),
+        ("signals", "PendingSignalsLimitExceeded: the number of pending signals to external workflows, 2, has"),
         ("cancellations", "PendingRequestCancelLimitExceeded: the number of pending requests to cancel external"),
         ("an id", "BadStartChildExecutionAttributes: "),
     ],

@@ -151,7 +151,9 @@ _PENDING: dict[type[Command], _Pending] = {
         "CHILD_WORKFLOWS", "PendingChildWorkflows", "pending child workflow executions", lambda run: len(run.children)
     ),
     # What is asked of others is answered with the task that asks: of earlier tasks nothing is pending.
-    SignalExternalWorkflowExecution: _Pending("SIGNALS", "PendingSignals", "pending signals", lambda _run: 0),
+    SignalExternalWorkflowExecution: _Pending(
+        "SIGNALS", "PendingSignals", "pending signals to external workflows", lambda _run: 0
+    ),
     RequestCancelExternalWorkflowExecution: _Pending(
         "REQUEST_CANCEL", "PendingRequestCancel", "pending requests to cancel external workflows", lambda _run: 0
     ),
