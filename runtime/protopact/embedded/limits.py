@@ -17,9 +17,13 @@ from protopact.replay.command import (
 
 __all__ = [
     "LONGEST_ID",
+    "MOST_BYTES",
     "MOST_EVENTS",
+    "MOST_PENDING",
     "MOST_SIGNALS",
     "MOST_UPDATES",
+    "SUGGESTED_BYTES",
+    "SUGGESTED_EVENTS",
     "Excess",
     "check_id",
     "excess",
