@@ -21,7 +21,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, EnumValueDesc
 from protopact_codegen.contract import Element, Message, Rpc, Workflow
 from protopact_codegen.template import FieldPath, Literal, Template, Uuid
 
-__all__ = ["Digester", "Form", "options"]
+__all__ = ["Digester", "Form", "extensions", "options"]
 
 Form: TypeAlias = "str | int | float | bool | list[Form] | dict[str, Form]"
 
@@ -92,6 +92,13 @@ def options(element: Element) -> dict[str, Form]:
     return _members(element)
 
 
+def extensions(message: Descriptor) -> list[FieldDescriptor]:
+    """The fields that other messages and files add to a message, by their numbers."""
+    if not message.is_extendable:
+        return []
+    return sorted(message.file.pool.FindAllExtensions(message), key=_number)
+
+
 def _messages(elements: Iterable[Element]) -> Iterator[Message]:
     for element in elements:
         yield from (element.request, element.response)
@@ -103,15 +110,19 @@ def _messages(elements: Iterable[Element]) -> Iterator[Message]:
 def _reached(descriptor: Descriptor | EnumDescriptor) -> list[Descriptor | EnumDescriptor]:
     if isinstance(descriptor, EnumDescriptor):
         return []
-    reached = (member.message_type or member.enum_type for member in descriptor.fields)
+    members = (*descriptor.fields, *extensions(descriptor))
+    reached = (member.message_type or member.enum_type for member in members)
     return [type_ for type_ in reached if type_ is not None]
 
 
 def _form_of(descriptor: Descriptor | EnumDescriptor) -> str:
     if isinstance(descriptor, EnumDescriptor):
-        values: list[Form] = [[value.name, value.number] for value in sorted(descriptor.values, key=_number)]
-        return _json([descriptor.is_closed, values])
-    return _json([_field(member) for member in sorted(descriptor.fields, key=_number)])
+        values = sorted(descriptor.values, key=_number)
+        first = descriptor.values[0]  # what is unset, where it is not the lowest
+        unset: list[Form] = [first.name] if descriptor.is_closed and first.number != values[0].number else []
+        return _json([descriptor.is_closed, [[value.name, value.number] for value in values], *unset])
+    members = sorted((*descriptor.fields, *extensions(descriptor)), key=_number)
+    return _json([_field(member) for member in members])
 
 
 def _json(form: Form) -> str:
@@ -127,7 +138,7 @@ def _field(member: FieldDescriptor) -> Form:
     oneof = member.containing_oneof
     return [
         member.number,
-        member.name,
+        member.full_name if member.is_extension else member.name,
         member.json_name,
         type_.full_name if type_ is not None else "",
         member.type,

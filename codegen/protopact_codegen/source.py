@@ -13,7 +13,12 @@ from functools import cached_property
 from typing import TypeAlias
 
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+)
 
 __all__ = ["Path", "Place", "Position", "Source"]
 
@@ -22,6 +27,7 @@ Path: TypeAlias = tuple[int, ...]
 
 _MESSAGES = FileDescriptorProto.MESSAGE_TYPE_FIELD_NUMBER
 _ENUMS = FileDescriptorProto.ENUM_TYPE_FIELD_NUMBER
+_EXTENSIONS = FileDescriptorProto.EXTENSION_FIELD_NUMBER
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -74,6 +80,11 @@ class Source:
                     yield name
                     pending.append((name, message.nested_type, message.enum_type))
 
+    @property
+    def extensions(self) -> Iterator[str]:
+        """The fields that it adds to messages, each as the message's full name and its own in brackets."""
+        return (name for name in self._types if name.endswith("]"))
+
     def comment(self, path: Path) -> str:
         """Comment of what stands at `path`, which is a service or an rpc; without comment marks and outer blank."""
         return self._comments.get(path, "")
@@ -97,7 +108,7 @@ class Source:
         return f"{full_name}.{name}" in self._members
 
     def place(self, full_name: str) -> Place:
-        """Place of the message, enum, field or value that is called `full_name`; it must be of this file."""
+        """Place of the message, enum, field, value or extension that is called `full_name`; it must be of this file."""
         return Place(self, self._types[full_name])
 
     @cached_property
@@ -148,6 +159,7 @@ class Source:
         prefix = f"{self._proto.package}." if self._proto.package else ""
         _add_messages(types, prefix, (_MESSAGES,), self._proto.message_type)
         _add_enums(types, prefix, (_ENUMS,), self._proto.enum_type)
+        _add_extensions(types, prefix, (_EXTENSIONS,), self._proto.extension)
         return types
 
 
@@ -231,6 +243,7 @@ def _add_messages(types: dict[str, Path], prefix: str, path: Path, messages: Seq
             types[f"{name}.{member.name}"] = (*here, DescriptorProto.FIELD_FIELD_NUMBER, number)
         _add_messages(types, f"{name}.", (*here, DescriptorProto.NESTED_TYPE_FIELD_NUMBER), message.nested_type)
         _add_enums(types, f"{name}.", (*here, DescriptorProto.ENUM_TYPE_FIELD_NUMBER), message.enum_type)
+        _add_extensions(types, f"{name}.", (*here, DescriptorProto.EXTENSION_FIELD_NUMBER), message.extension)
 
 
 def _add_enums(types: dict[str, Path], prefix: str, path: Path, enums: Sequence[EnumDescriptorProto]) -> None:
@@ -239,6 +252,11 @@ def _add_enums(types: dict[str, Path], prefix: str, path: Path, enums: Sequence[
         types[name] = (*path, index)
         for number, value in enumerate(enum.value):
             types[f"{name}.{value.name}"] = (*path, index, EnumDescriptorProto.VALUE_FIELD_NUMBER, number)
+
+
+def _add_extensions(types: dict[str, Path], prefix: str, path: Path, fields: Sequence[FieldDescriptorProto]) -> None:
+    for index, each in enumerate(fields):
+        types[f"{each.extendee.removeprefix('.')}.[{prefix}{each.name}]"] = (*path, index)
 
 
 def _clean(text: str) -> str:

@@ -50,7 +50,9 @@ REASONED = {
 }
 """Rows whose harm no payload and no history shows: what follows from how queues, ids, queries and versions work."""
 
-WITHOUT_BETTERPROTO2 = {"P21", "P22_closed", "P42", "P43", "P44"}
+WITHOUT_BETTERPROTO2 = {
+    *("P2_extension", "P10_extension", "P21", "P22_closed", "P42", "P43", "P44", "P44_enum", "P44_type"),
+}
 """Rows of proto2, which betterproto2 does not know."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from protopact_codegen.contract import Allow, Contract, Element
 from protopact_codegen.diagnostics import Code, Diagnostic
+from protopact_codegen.versioning.snapshot import holder_of
 
 __all__ = ["Allowances"]
 
@@ -53,7 +54,7 @@ class Allowances:
 
     def _home(self, element: str) -> tuple[str, str]:
         """The option that stands nearest to an element, and what it is called there when it has none of its own."""
-        holder, _, last = element.rpartition(".")
+        holder, last = holder_of(element)
         for option, names in (("method", self._rpcs), ("service", self._services)):
             if element in names:
                 return option, ""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto
 
 from protopact_codegen.contract import Contract, Element, Kind, Workflow
-from protopact_codegen.digest import options
+from protopact_codegen.digest import extensions, options
 from protopact_codegen.versioning.snapshot import (
     ChangeFacts,
     ElementFacts,
@@ -64,7 +65,8 @@ def capture(contract: Contract) -> Snapshot:
             enums[name] = _enum(descriptor)
         else:
             messages[name] = _message(descriptor, contract.aliases.get(name, ()))
-            pending += [type_ for field in descriptor.fields if (type_ := _reached(field)) is not None]
+            fields = (*descriptor.fields, *extensions(descriptor))
+            pending += [type_ for field in fields if (type_ := _reached(field)) is not None]
     return Snapshot(services, elements, messages, enums)
 
 
@@ -109,7 +111,8 @@ def _message(descriptor: Descriptor, aliases: Iterable[str]) -> MessageFacts:
     proto = DescriptorProto()
     descriptor.CopyToProto(proto)
     optional = {field.number for field in proto.field if field.proto3_optional}
-    fields = (_field(field, oneof=field.number not in optional) for field in descriptor.fields)
+    fields = [_field(field, oneof=field.number not in optional) for field in descriptor.fields]
+    fields += [_extension(field) for field in extensions(descriptor)]
     # The end of a message's range is the first number that is free again.
     ranges = tuple(sorted((each.start, each.end - 1) for each in proto.reserved_range))
     return MessageFacts(
@@ -118,6 +121,12 @@ def _message(descriptor: Descriptor, aliases: Iterable[str]) -> MessageFacts:
         Reserved(ranges, tuple(sorted(proto.reserved_name))),
         tuple(sorted(aliases)),
     )
+
+
+def _extension(field: FieldDescriptor) -> FieldFacts:
+    """A field that another message or file adds, which JSON knows by its full name."""
+    name = f"[{field.full_name}]"
+    return replace(_field(field, oneof=False), name=name, json_name=name)
 
 
 def _field(field: FieldDescriptor, *, oneof: bool) -> FieldFacts:
@@ -167,9 +176,11 @@ def _enum(descriptor: EnumDescriptor) -> EnumFacts:
     for value in descriptor.values:
         values[value.number] = (*values.get(value.number, ()), value.name)
     ranges = tuple(sorted((each.start, each.end) for each in proto.reserved_range))
+    first = proto.value[0]
     return EnumFacts(
         descriptor.full_name,
         bool(descriptor.is_closed),
         dict(sorted(values.items())),
         Reserved(ranges, tuple(sorted(proto.reserved_name))),
+        first.name if descriptor.is_closed and first.number != min(values) else "",
     )

@@ -32,7 +32,7 @@ from protopact_codegen.versioning.flows import Role, consequence, failures, flow
 from protopact_codegen.versioning.lock import Release
 from protopact_codegen.versioning.rules import CONTRACT, PAYLOAD, Direction, Outcome, PayloadRule, Verdict
 from protopact_codegen.versioning.settings import Deployment, ServiceSettings, Settings
-from protopact_codegen.versioning.snapshot import ChangeFacts, ElementFacts, Snapshot
+from protopact_codegen.versioning.snapshot import ChangeFacts, ElementFacts, Snapshot, holder_of
 
 __all__ = ["check"]
 
@@ -381,14 +381,18 @@ class _Checker:
 
     @cached_property
     def _types(self) -> Mapping[str, Source]:
-        return {name: source for source in self._contract.sources.values() for name in source.type_names}
+        return {
+            name: source
+            for source in self._contract.sources.values()
+            for name in (*source.type_names, *source.extensions)
+        }
 
     def _place(self, name: str) -> Place:
         """Place of a type, field or value, or of an rpc's request or response as `rpc/request`."""
         rpc, _, side = name.partition("/")
         if side:
             return self._elements[rpc].place.part(_REQUEST if side == "request" else _RESPONSE)
-        source = self._types.get(name) or self._types[name.rpartition(".")[0]]
+        source = self._types.get(name) or self._types[holder_of(name)[0]]
         return source.place(name)
 
     def _element_place(self, rpc: str, home: str, release: str) -> Place:

@@ -142,7 +142,8 @@ def _message_form(message: MessageFacts) -> str:
 
 def _enum_form(enum: EnumFacts) -> str:
     values = (f"{number} {' '.join(names)}" for number, names in enum.values.items())
-    return "\n".join((f"{enum.name} {'closed' if enum.closed else 'open'}", *values))
+    first = (enum.first,) if enum.first else ()
+    return "\n".join((f"{enum.name} {'closed' if enum.closed else 'open'}", *first, *values))
 
 
 def _reached(snapshot: Snapshot, name: str) -> Iterator[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations, product
 from typing import TypeAlias
 
+from protopact_codegen.versioning.defaults import same_first, same_unset, unset
+from protopact_codegen.versioning.keys import Keys
 from protopact_codegen.versioning.snapshot import (
     EnumFacts,
     FieldFacts,
@@ -21,6 +23,7 @@ from protopact_codegen.versioning.snapshot import (
 __all__ = ["Change", "Difference"]
 
 _Pair: TypeAlias = tuple[FieldFacts, FieldFacts]
+_Alike: TypeAlias = Callable[[FieldFacts, FieldFacts], bool]
 
 _INT32 = ("int32", "sint32", "sfixed32")
 _UINT32 = ("uint32", "fixed32")
@@ -42,12 +45,20 @@ _SCALARS: Mapping[tuple[str, str], str] = {
     **dict.fromkeys(_SIGNS, "P12"),
     **{(new, old): "P12" for old, new in _SIGNS},
     **{pair: "P13" for group in (_INT32, _UINT32, _INT64, _UINT64) for pair in permutations(group, 2)},
-    ("float", "double"): "P13",
+    ("float", "double"): "P13b",
+    ("double", "float"): "P13c",
     **dict.fromkeys(product((*_INT32, *_UINT32), ("string",)), "P14"),
     **dict.fromkeys(product((*_INT64, *_UINT64), ("string",)), "P15"),
     ("string", "bytes"): "P16",
     **dict.fromkeys(product(("bool",), ("int32", "int64", "uint32", "uint64")), "P17"),
     ("enum", "int32"): "P18",
+}
+_WRAPPED = {
+    f"google.protobuf.{name}Value": kind
+    for name, kind in (
+        *(("Double", "double"), ("Float", "float"), ("Int64", "int64"), ("UInt64", "uint64")),
+        *(("Int32", "int32"), ("UInt32", "uint32"), ("Bool", "bool"), ("String", "string"), ("Bytes", "bytes")),
+    )
 }
 
 
@@ -84,9 +95,14 @@ class Difference:
     def __init__(self, old: Snapshot, new: Snapshot) -> None:
         self.old, self.new = old, new
         self.changes: dict[str, tuple[Change, ...]] = {}
+        begun = {
+            name for name, enum in old.enums.items() if name in new.enums and not same_first(enum, new.enums[name])
+        }
         for name, before in old.messages.items():
             after = new.messages.get(name)
-            if after is not None and after is not before and after != before:
+            if after is None or (after is before and not begun):
+                continue
+            if after != before or not begun.isdisjoint(before.inner):
                 self.changes[name] = tuple(self._message(before, after))
         for renamed in new.messages.values():
             for alias in renamed.aliases:
@@ -104,10 +120,10 @@ class Difference:
         return old == new or (after is not None and old in after.aliases)
 
     def same_shape(self, old: str, new: str) -> bool:
-        """Whether two messages or enums, one of each snapshot, are the same but for their names."""
-        return self._same_shape(old, new, set())
+        """Whether two messages or enums, one of each snapshot, are the same but for their names and defaults."""
+        return self._same_shape(old, new, set(), _whatever)
 
-    def _same_shape(self, old: str, new: str, seen: set[tuple[str, str]]) -> bool:
+    def _same_shape(self, old: str, new: str, seen: set[tuple[str, str]], alike: _Alike) -> bool:
         if (old, new) in seen:
             return True
         seen.add((old, new))
@@ -117,9 +133,16 @@ class Difference:
         before, after = self.old.messages.get(old), self.new.messages.get(new)
         if before is None or after is None or len(before.fields) != len(after.fields):
             return old == new
-        return all(self._same_field(*pair, seen) for pair in zip(before.fields, after.fields, strict=True))
+        pairs = zip(before.fields, after.fields, strict=True)
+        return all(alike(*pair) and self._same_field(*pair, seen, alike) for pair in pairs)
 
-    def _same_field(self, old: FieldFacts, new: FieldFacts, seen: set[tuple[str, str]]) -> bool:
+    def _same_field(
+        self,
+        old: FieldFacts,
+        new: FieldFacts,
+        seen: set[tuple[str, str]],
+        alike: _Alike,
+    ) -> bool:
         plain = [
             (
                 each.name,
@@ -133,28 +156,23 @@ class Difference:
             )
             for each in (old, new)
         ]
-        return plain[0] == plain[1] and (not old.type.name or self._same_shape(old.type.name, new.type.name, seen))
+        return plain[0] == plain[1] and (
+            not old.type.name or self._same_shape(old.type.name, new.type.name, seen, alike)
+        )
 
     def _message(self, old: MessageFacts, new: MessageFacts) -> Iterator[Change]:
         pairs, gone = _paired(old, new)
-        keys = _Keys(old, new, (*pairs, *((field, taken) for field, taken in gone if taken is not None)))
+        keys = Keys(old, new, (*pairs, *((field, taken) for field, taken in gone if taken is not None)))
         for field, taken in gone:
             yield from _deleted(field, taken, old, new, keys)
-        yield from keys.changes(new.name)
+        yield from _keys(new.name, keys)
         for field, other in pairs:
             yield from self._field(new.name, field, other, keys)
         yield from _oneofs(new.name, pairs)
         yield from _added(pairs, old, new, keys)
 
-    def _field(self, message: str, old: FieldFacts, new: FieldFacts, keys: _Keys) -> Iterator[Change]:
-        if keys.misled(old) and keys.misleads(new):
-            pass  # both ways of its key are told already
-        elif old.name != new.name:
-            rule = "P8" if old.json_name == new.json_name else "P7"
-            yield replace(_change(rule, message, new, f"was called {old.name}"), key=old.json_name)
-        elif old.json_name != new.json_name:
-            what = f"has the key {new.json_name} in JSON, and had {old.json_name}"
-            yield replace(_change("P9", message, new, what), key=old.json_name)
+    def _field(self, message: str, old: FieldFacts, new: FieldFacts, keys: Keys) -> Iterator[Change]:
+        yield from _named(message, old, new, keys)
         if old.number != new.number:
             yield _change("P6", message, new, f"has the number {new.number}, and had {old.number}")
         rule = self._value(old, new)
@@ -164,19 +182,22 @@ class Difference:
         if required in (old.presence, new.presence) and old.presence is not new.presence:
             became = new.presence is required
             yield _change("P42" if became else "P43", message, new, f"is {'' if became else 'no more '}required")
-        elif old.presence is not new.presence and not rule and bool(old.oneof) == bool(new.oneof):
+        elif old.presence is not new.presence and not rule and (old.oneof or not new.oneof):
             yield _change("P28", message, new, f"has {new.presence.value} presence, and had {old.presence.value}")
-        if old.default != new.default and (old.presence, new.presence) != (required, required):
-            told = f"is {new.default or 'its zero'} when it is unset, and was {old.default or 'its zero'}"
+        if (old.presence, new.presence) != (required, required) and not self._same_unset(old, new):
+            told = f"is {unset(new, self.new)} when it is unset, and was {unset(old, self.old)}"
             yield _change("P44", message, new, told)
+
+    def _same_unset(self, old: FieldFacts, new: FieldFacts) -> bool:
+        return same_unset(old, self.old, new, self.new)
 
     def _value(self, old: FieldFacts, new: FieldFacts) -> str:
         """The row of a change of label and type; empty without one."""
         if old.label is new.label:
+            if old.type.key != new.type.key:
+                return "P0"
             rule = self._type(old.type, new.type)
-            if old.label is Label.MAP and rule not in ("", "P34"):
-                return "P37" if old.type.key == new.type.key else "P0"
-            return rule
+            return "P37" if old.label is Label.MAP and rule in ("P0", "P14", "P36") else rule
         if (old.label, new.label) == (Label.REPEATED, Label.MAP):
             return "P39" if self._is_entry(old.type, new.type) else "P35"
         if old.type != new.type or Label.MAP in (old.label, new.label):
@@ -198,8 +219,10 @@ class Difference:
         kinds = old.kind, new.kind
         enum = self.new.enums.get(new.name)
         rule = _SCALARS.get(kinds, "P0")
-        if old.key == new.key and old.name and old.kind == new.kind:
-            rule = "P34" if self.same_shape(old.name, new.name) else "P35"
+        if old.name and old.kind == new.kind:
+            rule = self._other_type(old.name, new.name)
+        elif {old.name: new.kind, new.name: old.kind}.items() & _WRAPPED.items():
+            rule = "P36b"
         elif (old.name, new.kind) == ("google.protobuf.Timestamp", "string"):
             rule = "P38"
         elif old.kind == "int32" and enum is not None and not enum.closed:
@@ -209,6 +232,15 @@ class Difference:
         elif "message" in kinds and "group" not in kinds:
             rule = "P36"
         return rule
+
+    def _other_type(self, old: str, new: str) -> str:
+        if not self.same_shape(old, new):
+            return "P35"
+        return "P34" if self._same_shape(old, new, set(), self._same_unset) else "P44"
+
+
+def _whatever(_old: FieldFacts, _new: FieldFacts) -> bool:
+    return True
 
 
 def _paired(old: MessageFacts, new: MessageFacts) -> tuple[list[_Pair], list[tuple[FieldFacts, FieldFacts | None]]]:
@@ -231,67 +263,46 @@ def _paired(old: MessageFacts, new: MessageFacts) -> tuple[list[_Pair], list[tup
 
 
 def _renamed(old: FieldFacts, taken: FieldFacts, new: MessageFacts) -> bool:
-    """Whether a field with the old one's number is it under another name: its type or key, the name not given up."""
-    is_alike = (old.label, old.type) == (taken.label, taken.type) or old.json_name == taken.json_name
-    return is_alike and old.name not in new.reserved.names
+    """Whether a field with the old one's number is it: it has its key, or its type, and its name is not given up."""
+    if old.json_name == taken.json_name:
+        return True
+    return (old.label, old.type) == (taken.label, taken.type) and old.name not in new.reserved.names
 
 
-class _Keys:
-    """The keys of two messages in JSON that another field reads than wrote them.
-
-    A field is read under its key and, so that its proto name is read too, under that where it is no other field's key.
-    """
-
-    def __init__(self, old: MessageFacts, new: MessageFacts, pairs: Iterable[_Pair]) -> None:
-        known, knows = _readers(old), _readers(new)
-        is_now = {before.name: after.name for before, after in pairs}
-        self._forward = {
-            (field.name, reader.name): reader
-            for field in old.fields
-            if (reader := knows.get(field.json_name)) is not None and is_now.get(field.name) != reader.name
-        }
-        self._backward = {
-            (reader.name, field.name): reader
-            for field in new.fields
-            if (reader := known.get(field.json_name)) is not None and is_now.get(reader.name) != field.name
-        }
-        self._old = {field.name: field for field in old.fields}
-        self._new = {field.name: field for field in new.fields}
-        self._misled = {name for name, _ in self._forward}
-        self._misleads = {name for _, name in self._backward}
-
-    def misled(self, old: FieldFacts) -> bool:
-        """Whether what older writers wrote of a field is read as another one."""
-        return old.name in self._misled
-
-    def misleads(self, new: FieldFacts) -> bool:
-        """Whether older readers read a field as another one."""
-        return new.name in self._misleads
-
-    def changes(self, message: str) -> Iterator[Change]:
-        """Each pair of fields that are taken for each other."""
-        for was, is_ in dict.fromkeys((*self._forward, *self._backward)):
-            old, new = self._old[was], self._new[is_]
-            subject, place = f"{message}.{was}", f"{message}.{is_}"
-            if (was, is_) not in self._backward:
-                what = f"has had the key {old.json_name} in JSON, by which {is_} is read"
-                yield Change("P4c", subject, place, what, old.json_name)
-            elif (was, is_) in self._forward:
-                what = f"has had the key {old.json_name} in JSON, and {is_} has it now"
-                yield Change("P4b", subject, place, what, old.json_name)
-            else:
-                what = f"has the key {new.json_name} in JSON, by which older readers know {was}"
-                yield Change("P4d", place, place, what, new.json_name)
+def _named(message: str, old: FieldFacts, new: FieldFacts, keys: Keys) -> Iterator[Change]:
+    """Another name or another key in JSON; who reads it as another field is told already."""
+    what = f"was called {old.name}"
+    if old.name == new.name:
+        what = f"has the key {new.json_name} in JSON, and had {old.json_name}"
+    match keys.unread(old, new):
+        case True, True:
+            rule = "P7" if old.name != new.name else "P9"
+        case True, False:
+            rule = "P9b"
+        case False, True:
+            rule = "P9c"
+        case _:
+            rule = "P8" if old.name != new.name else ""
+    if rule:
+        yield replace(_change(rule, message, new, what), key=old.json_name)
 
 
-def _readers(message: MessageFacts) -> dict[str, FieldFacts]:
-    """The field that is read under each key."""
-    by_name = {field.name: field for field in message.fields}
-    return by_name | {field.json_name: field for field in message.fields}
+def _keys(message: str, keys: Keys) -> Iterator[Change]:
+    for old, new, forward, backward in keys.taken():
+        subject, place = f"{message}.{old.name}", f"{message}.{new.name}"
+        if not backward:
+            what = f"has had the key {old.json_name} in JSON, by which {new.name} is read"
+            yield Change("P4c", subject, place, what, old.json_name)
+        elif forward:
+            what = f"has had the key {old.json_name} in JSON, and {new.name} has it now"
+            yield Change("P4b", subject, place, what, old.json_name)
+        else:
+            what = f"has the key {new.json_name} in JSON, by which older readers know {old.name}"
+            yield Change("P4d", place, place, what, new.json_name)
 
 
 def _deleted(
-    field: FieldFacts, taken: FieldFacts | None, old: MessageFacts, new: MessageFacts, keys: _Keys
+    field: FieldFacts, taken: FieldFacts | None, old: MessageFacts, new: MessageFacts, keys: Keys
 ) -> Iterator[Change]:
     subject = f"{new.name}.{field.name}"
     if taken is not None:
@@ -308,6 +319,8 @@ def _deleted(
         yield Change("P32" if oneof else "P2", subject, new.name, f"is gone{case}")
     if field.presence is Presence.REQUIRED:
         yield Change("P43", subject, new.name, "is gone, and was required")
+    if field.name.startswith("["):
+        return  # the number of an extension cannot be reserved
     missing = [] if new.reserved.number(field.number) else [f"its number, {field.number},"]
     missing += [] if field.name in new.reserved.names else ["its name"]
     if missing:
@@ -317,7 +330,7 @@ def _deleted(
         )
 
 
-def _added(pairs: Sequence[_Pair], old: MessageFacts, new: MessageFacts, keys: _Keys) -> Iterator[Change]:
+def _added(pairs: Sequence[_Pair], old: MessageFacts, new: MessageFacts, keys: Keys) -> Iterator[Change]:
     paired = {after.name for _, after in pairs}
     held = {after.oneof for _, after in pairs}
     reused = {field.number for field in old.fields} - {before.number for before, _ in pairs}

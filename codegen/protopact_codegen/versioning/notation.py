@@ -1,6 +1,7 @@
 """The notation of snapshots: one line for each element, sorted, each beginning with the element's full name.
 
 nodes.v1.AddNodeRequest message reserved=4..6,region aliases=nodes.v0.AddNodeRequest
+nodes.v1.AddNodeRequest.[nodes.v1.rack] field 100 singular string "[nodes.v1.rack]" explicit
 nodes.v1.AddNodeRequest.node_id field 1 singular string nodeId implicit
 nodes.v1.AddNodeRequest.size field 2 singular enum:nodes.v1.Size size implicit oneof=shape
 nodes.v1.NodeService service nodes/v1/node.proto
@@ -35,6 +36,7 @@ from protopact_codegen.versioning.snapshot import (
     ServiceFacts,
     Snapshot,
     Type,
+    holder_of,
 )
 
 __all__ = ["NotationError", "Reader", "declared", "read", "write"]
@@ -50,6 +52,7 @@ _FIELD = re.compile(
 )
 _CHANGE = re.compile(r"(?P<id>\S+) since=(?P<since>\S+)(?P<deprecated> deprecated)?(?: covers=(?P<covers>\S+))?")
 _MESSAGE = re.compile(r"(?P<reserved>(?:reserved=\S+)?) ?(?:aliases=(?P<aliases>\S+))?")
+_ENUM = re.compile(r"(?P<open>open|closed)(?: (?P<reserved>reserved=\S+))?(?: first=(?P<first>\S+))?")
 _ELEMENT = re.compile(rf"(?P<request>\S+) (?P<response>\S+) name=(?P<name>{_TEXT})(?: aliases=(?P<aliases>\[.*\]))?")
 
 
@@ -85,7 +88,8 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
         for field in message.fields:
             yield f"{message.name}.{field.name} field {_field(field)}"
     for enum in snapshot.enums.values():
-        yield f"{enum.name} enum {'closed' if enum.closed else 'open'}{_reserved(enum.reserved)}"
+        first = f" first={enum.first}" if enum.first else ""
+        yield f"{enum.name} enum {'closed' if enum.closed else 'open'}{_reserved(enum.reserved)}{first}"
         for number, values in enum.values.items():
             yield f"{enum.name} value {number} {' '.join(values)}"
 
@@ -177,7 +181,7 @@ def declared(lines: Iterable[str]) -> list[str]:
 def _name(line: str) -> str:
     """Full name of what a line is about; a field's is that of its message."""
     name, word, _ = _split(line)
-    return name.rpartition(".")[0] if word == "field" else name
+    return holder_of(name)[0] if word == "field" else name
 
 
 def _merged(last: Mapping[str, T], read: Mapping[str, T], again: AbstractSet[str]) -> dict[str, T]:
@@ -193,7 +197,7 @@ class _Elements:
         self._services: dict[str, ServiceFacts] = {}
         self._elements: dict[str, ElementFacts] = {}
         self._messages: dict[str, tuple[Reserved, tuple[str, ...]]] = {}
-        self._enums: dict[str, tuple[bool, Reserved]] = {}
+        self._enums: dict[str, tuple[bool, Reserved, str]] = {}
         self._fields: dict[str, list[FieldFacts]] = defaultdict(list)
         self._values: dict[str, dict[int, tuple[str, ...]]] = defaultdict(dict)
         self._handlers: dict[str, list[HandlerFacts]] = defaultdict(list)
@@ -245,8 +249,8 @@ class _Elements:
                 for name, (reserved, aliases) in self._messages.items()
             },
             {
-                name: EnumFacts(name, closed, dict(sorted(self._values[name].items())), reserved)
-                for name, (closed, reserved) in self._enums.items()
+                name: EnumFacts(name, closed, dict(sorted(self._values[name].items())), reserved, first)
+                for name, (closed, reserved, first) in self._enums.items()
             },
         )
 
@@ -288,8 +292,10 @@ class _Elements:
         self._messages[name] = _read_reserved(match["reserved"]), aliases
 
     def _enum(self, name: str, rest: str) -> None:
-        openness, _, reserved = rest.partition(" ")
-        self._enums[name] = openness == "closed", _read_reserved(reserved)
+        match = _ENUM.fullmatch(rest)
+        if match is None:
+            raise ValueError(rest)
+        self._enums[name] = match["open"] == "closed", _read_reserved(match["reserved"] or ""), match["first"] or ""
 
     def _value(self, name: str, rest: str) -> None:
         number, *names = rest.split(" ")
@@ -304,7 +310,7 @@ def _read_field(name: str, rest: str) -> tuple[str, FieldFacts]:
     match = _FIELD.fullmatch(rest)
     if match is None:
         raise ValueError(rest)
-    message, _, field = name.rpartition(".")
+    message, field = holder_of(name)
     key = match["json"]
     return message, FieldFacts(
         name=field,

@@ -25,6 +25,7 @@ __all__ = [
     "ServiceFacts",
     "Snapshot",
     "Type",
+    "holder_of",
 ]
 
 
@@ -80,7 +81,7 @@ class FieldFacts:
     """A field of a message.
 
     Attributes:
-        name: Proto name.
+        name: Proto name; of an extension, its full name in brackets.
         number: Number in `binary/protobuf`.
         label: Singular, repeated, or a map.
         type: Type of its value.
@@ -128,12 +129,24 @@ class EnumFacts:
         closed: Whether a number without a name is refused in binary.
         values: Numbers with their names in the order of their declaration.
         reserved: What must not be used again.
+        first: Name of the value that is declared first, where the enum is closed and another one has the lowest number.
     """
 
     name: str
     closed: bool
     values: Mapping[int, tuple[str, ...]]
     reserved: Reserved = Reserved()
+    first: str = ""
+
+    @property
+    def unset(self) -> str:
+        """Name of the value that an unset field has."""
+        lowest = next(iter(self.values.values()))
+        return (self.first or lowest[0]) if self.closed else self.values.get(0, lowest)[0]
+
+    def number(self, name: str) -> int | None:
+        """Number of a value; None without one of that name."""
+        return next((number for number, names in self.values.items() if name in names), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,3 +235,12 @@ class Snapshot:
                 seen.add(name)
                 yield found
                 pending += found.inner
+
+
+def holder_of(member: str) -> tuple[str, str]:
+    """Full name of what a field or value is of, and its own name; that of an extension is in brackets."""
+    if member.endswith("]"):
+        holder, _, name = member.partition(".[")
+        return holder, f"[{name}"
+    holder, _, name = member.rpartition(".")
+    return holder, name

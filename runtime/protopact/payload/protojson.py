@@ -169,13 +169,9 @@ class JsonFormat:
         if not _is_object(value):  # json_format takes an empty list for an empty message
             raise JsonError(f"expected a JSON object for {descriptor.full_name}, found {json.dumps(value)[:_SHORT]}")
         fields = {name: field for field in descriptor.fields for name in (field.name, field.json_name)}
-        known: dict[str, Json] = {}
-        for key, item in value.items():
-            if key in fields:
-                known[key] = self._known_in_field(item, fields[key])
-            elif key.startswith("[") and descriptor.is_extendable:
-                known[key] = item
-        return known
+        if descriptor.is_extendable:
+            fields |= {f"[{field.full_name}]": field for field in descriptor.file.pool.FindAllExtensions(descriptor)}
+        return {key: self._known_in_field(item, fields[key]) for key, item in value.items() if key in fields}
 
     def _known_in_field(self, value: Json, field: FieldDescriptor) -> Json:
         if field.type not in MESSAGES:
