@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -33,6 +34,9 @@ __all__ = [
 
 SearchAttributeValue: TypeAlias = str | int | float | bool | datetime | Sequence[str]
 """Value of a search attribute; its Python type follows from its `SearchAttributeType`."""
+
+
+_FAIRNESS_KEY_BYTES = 64
 
 
 class WorkflowIdReusePolicy(Enum):
@@ -156,15 +160,32 @@ class RetryPolicy:
 class Priority:
     """Order among the tasks of a task queue, in Temporal's terms.
 
+    What an activity or a child leaves open it has from the workflow that calls it.
+
     Attributes:
-        priority_key: 1 is served first; None is the engine's default.
-        fairness_key: Tasks of one key share the queue with other keys by weight.
-        fairness_weight: Weight of `fairness_key`.
+        priority_key: From 1, which is served first, to 5, which is last and stands for more; None is 3.
+        fairness_key: Tasks of one key take turns with those of other keys of the same priority; at most 64 bytes.
+        fairness_weight: Turns of `fairness_key`, for each one of a key of weight 1, which is None: from 0.001 to 1000.
     """
 
     priority_key: int | None = None
     fairness_key: str | None = None
     fairness_weight: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a priority that cannot be.
+
+        Raises:
+            ValueError: A field is out of range; the message names it.
+        """
+        if self.priority_key is not None and self.priority_key < 1:
+            raise ValueError(f"Priority.priority_key must be 1 or more, not {self.priority_key}")
+        if self.fairness_key is not None and len(self.fairness_key.encode()) > _FAIRNESS_KEY_BYTES:
+            raise ValueError(
+                f"Priority.fairness_key must have at most {_FAIRNESS_KEY_BYTES} bytes, not {self.fairness_key!r}"
+            )
+        if self.fairness_weight is not None and not 0 < self.fairness_weight < math.inf:
+            raise ValueError(f"Priority.fairness_weight must be positive, not {self.fairness_weight}")
 
 
 class ActivityOptions(TypedDict, total=False):

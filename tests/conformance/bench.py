@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any, NoReturn, TypedDict, TypeVar, Unpack
 
 import pytest
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 from tests.conformance.programs import Waiting, text
@@ -35,7 +38,7 @@ from protopact.history.event import Attributes, Event
 from protopact.interceptor import ContinueAsNew, Interceptor, StartActivity, StartChildWorkflow
 from protopact.payload import Encoding, PayloadCodec
 from protopact.policy import RetryPolicy, StartOptions
-from protopact.temporal import TemporalWorkerOptions
+from protopact.temporal import TemporalEngine, TemporalWorkerOptions
 
 ROOT = Path(__file__).parents[2]
 
@@ -236,6 +239,26 @@ class Bench:
             return description.run_id != run_id or description.status is not WorkflowStatus.RUNNING
 
         await until(other)
+
+    async def until_queued(self, tasks: int) -> None:
+        """Wait until a server has so many tasks in the test's queue; the file has them at once."""
+        if not isinstance(self.engine, TemporalEngine):
+            return
+        service = self.engine.client.workflow_service
+
+        async def queued() -> bool:
+            found = 0
+            for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
+                request = DescribeTaskQueueRequest(
+                    namespace="default",
+                    task_queue=TaskQueue(name=self.place.name),
+                    task_queue_type=kind,
+                    report_stats=True,
+                )
+                found += (await service.describe_task_queue(request)).stats.approximate_backlog_count
+            return found >= tasks
+
+        await until(queued)
 
     async def until_parked(self, handle: WorkflowHandle[Any]) -> str:
         """Wait until a run's workflow task has failed; why it did."""

@@ -91,6 +91,24 @@ async def test_a_newer_file_is_refused(tmp_path: Path) -> None:
         Store(path).open()
 
 
+UNDONE = (
+    "ALTER TABLE activity DROP COLUMN heartbeat_at;",
+    "ALTER TABLE activity DROP COLUMN identity;",
+    """
+    DROP INDEX run_in_order;
+    DROP INDEX activity_in_order;
+    ALTER TABLE run DROP COLUMN level;
+    ALTER TABLE run DROP COLUMN fairness_key;
+    ALTER TABLE run DROP COLUMN fairness_weight;
+    ALTER TABLE activity DROP COLUMN level;
+    ALTER TABLE activity DROP COLUMN fairness_key;
+    ALTER TABLE activity DROP COLUMN fairness_weight;
+    ALTER TABLE activity DROP COLUMN priority_key;
+    """,
+)
+"""What makes a file of version n of one of version n + 1."""
+
+
 @pytest.mark.parametrize("version", range(1, VERSION))
 async def test_an_older_file_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
     class Leaving(Lab):
@@ -107,8 +125,7 @@ async def test_an_older_file_is_brought_up_to_date(tmp_path: Path, version: int)
         await lab.Client(engine).start_free(text("a"), id="old")
         await until_scheduled(engine)
     connection = sqlite3.connect(path)
-    for column in ("heartbeat_at", "identity")[version - 1 :]:
-        connection.execute(f"ALTER TABLE activity DROP COLUMN {column}")
+    connection.executescript("".join(reversed(UNDONE[version - 1 :])))
     connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     async with (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from protopact.errors import TimeoutType
 from protopact.history import event as events
 from protopact.history.failure import Failure
+from protopact.history.policy import Priority
 from protopact.history.time import Timestamp
 from protopact.payload.payload import Payloads
 
@@ -21,6 +22,7 @@ class Activity:
         scheduled_event_id: Event that scheduled it.
         scheduled_time: When.
         event: What was scheduled.
+        priority: Its priority, with what it inherits from its run.
         attempt: Number of the attempt that waits or runs.
         due_at: When that attempt may start.
         holder: Process that runs it, or `OUTSIDE`; None while it waits, as far as this process knows.
@@ -43,16 +45,24 @@ class Activity:
         "holder",
         "identity",
         "last_failure",
+        "priority",
         "scheduled_event_id",
         "scheduled_time",
         "started_at",
         "stored",
     )
 
-    def __init__(self, scheduled_event_id: int, scheduled_time: Timestamp, event: events.ActivityTaskScheduled) -> None:
+    def __init__(
+        self,
+        scheduled_event_id: int,
+        scheduled_time: Timestamp,
+        event: events.ActivityTaskScheduled,
+        priority: Priority | None,
+    ) -> None:
         self.scheduled_event_id = scheduled_event_id
         self.scheduled_time = scheduled_time
         self.event = event
+        self.priority = priority
         self.attempt = 1
         self.due_at = scheduled_time
         self.holder: int | None = None

@@ -86,6 +86,7 @@ class Attempt:
         heartbeat_timeout: Longest silence.
         retry_policy: Retry policy of the activity.
         heartbeat_details: Details of the last heartbeat of the attempts before.
+        priority: Its place among the tasks of its queue.
         is_local: Whether its workflow task waits for it.
         function: What to run in place of a registered activity; its result is details.
     """
@@ -108,6 +109,7 @@ class Attempt:
     heartbeat_timeout: Duration = _NO_TIMEOUT
     retry_policy: event.RetryPolicy | None = None
     heartbeat_details: Payloads = ()
+    priority: event.Priority | None = None
     is_local: bool = False
     function: Callable[[], Awaitable[Sequence[object]]] | None = None
 
@@ -182,7 +184,7 @@ class _Running(LocalContext):
     @property
     def info(self) -> Info:
         if self._info is None:
-            self._info = _info(self.attempt, self.registered)
+            self._info = _info(self.attempt)
         return self._info
 
     def beat(self, details: Payloads) -> None:
@@ -499,7 +501,7 @@ def _without_our_frames(trace: TracebackType | None) -> TracebackType | None:
     return inner or trace
 
 
-def _info(attempt: Attempt, registered: RegisteredActivity | None) -> Info:
+def _info(attempt: Attempt) -> Info:
     return Info(
         activity_id=attempt.activity_id,
         activity_type=attempt.activity_type,
@@ -516,7 +518,7 @@ def _info(attempt: Attempt, registered: RegisteredActivity | None) -> Info:
         start_to_close_timeout=_timeout(attempt.start_to_close_timeout),
         heartbeat_timeout=_timeout(attempt.heartbeat_timeout),
         retry_policy=_retry_policy(attempt.retry_policy),
-        priority=Priority() if registered is None else registered.contract.priority,
+        priority=_priority(attempt.priority),
         is_local=attempt.is_local,
         task_token=b""
         if attempt.is_local
@@ -526,6 +528,16 @@ def _info(attempt: Attempt, registered: RegisteredActivity | None) -> Info:
 
 def _timeout(value: Duration) -> timedelta | None:
     return to_timedelta(value) if value else None
+
+
+def _priority(recorded: event.Priority | None) -> Priority:
+    if recorded is None:
+        return Priority()
+    return Priority(
+        priority_key=recorded.priority_key or None,
+        fairness_key=recorded.fairness_key or None,
+        fairness_weight=recorded.fairness_weight or None,
+    )
 
 
 def _retry_policy(recorded: event.RetryPolicy | None) -> RetryPolicy | None:

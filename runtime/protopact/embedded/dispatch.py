@@ -24,7 +24,8 @@ from protopact.embedded.inbox import (
     Outcome,
     Unwanted,
 )
-from protopact.embedded.records import ActivityRow, RunRow, restore_activity
+from protopact.embedded.priority import place_of
+from protopact.embedded.records import RunRow, restore_activity
 from protopact.embedded.retry import next_attempt, timeout_failure, what_follows
 from protopact.embedded.run import Run
 from protopact.embedded.tick import Tick
@@ -53,7 +54,6 @@ _logger = logging.getLogger(__name__)
 
 _NOT_STARTED: Payloads = (Payload(metadata={"encoding": b"json/plain"}, data=b'"ACTIVITY_ID_NOT_STARTED"'),)
 """Details of an activity that was cancelled before it started, as the Temporal server words them."""
-
 
 _NEVER = Timestamp(1 << 62)
 
@@ -107,22 +107,27 @@ class Dispatch:
         event = activity.event
         worker = self._shell.serving.activity_worker(event.activity_type, event.task_queue)
         if worker is not None:
-            worker.ready.append((run.key, activity.scheduled_event_id))
+            worker.ready.add((run.key, activity.scheduled_event_id), place_of(activity.priority))
         else:
             tick.wake.update(self._shell.serving.offered(event.activity_type, event.task_queue))
 
     def claim(self, tick: Tick) -> None:
-        """Take attempts of the runs that this process holds, as far as there are slots."""
+        """Take attempts that are known to wait, as far as there are slots."""
         for worker in self._shell.serving.workers:
-            ready = worker.ready
-            while ready and worker.free > 0:
-                run_key, scheduled_event_id = ready.popleft()
-                run = self._shell.held_run(tick, run_key)
-                activity = None if run is None else run.activities.get(scheduled_event_id)
-                if run is None or activity is None or activity.holder is not None or activity.due_at > tick.now:
-                    continue
-                if not self._take(tick, run, activity):
-                    continue
+            self._claim(tick, worker)
+
+    def _claim(self, tick: Tick, worker: Worker) -> None:
+        ready = worker.ready
+        while ready and worker.free > 0:
+            run_key, scheduled_event_id = ready.take()
+            run = self._shell.held_run(tick, run_key)
+            if run is None:
+                self._claim_row(tick, worker, run_key, scheduled_event_id)
+                continue
+            activity = run.activities.get(scheduled_event_id)
+            if activity is None or activity.holder is not None or activity.due_at > tick.now:
+                continue
+            if self._take(tick, run, activity):
                 if not run.locked:
                     tick.touch(run)
                 self._start(tick, worker, run, activity)
@@ -147,7 +152,7 @@ class Dispatch:
         return True
 
     def claim_elsewhere(self, tick: Tick) -> None:
-        """Take attempts of runs that other processes hold, or nobody, as far as there are slots."""
+        """Take attempts, also of runs that other processes hold, or nobody, as far as there are slots."""
         records = self._shell.records
         self._starved = False
         soonest = list[Timestamp]()
@@ -156,10 +161,17 @@ class Dispatch:
             if not served.activity_types:
                 continue
             types, queues = served.activity_types, served.activity_queues
-            if worker.free > 0:
-                rows = records.waiting_activities(types, queues, now=tick.now, limit=worker.free)
+            limit = worker.free
+            while worker.free > 0:
+                rows = records.waiting_activities(types, queues, now=tick.now, limit=limit)
                 for row in rows:
-                    self._claim_row(tick, worker, row)
+                    # A run that is held here may know better than its rows, and has made its offers.
+                    if self._shell.held_run(tick, row.run_key) is None:
+                        worker.ready.add((row.run_key, row.scheduled_event_id), place_of(row.priority))
+                self._claim(tick, worker)
+                if len(rows) < limit:
+                    break
+                limit *= 2
             if worker.free <= 0:
                 self._starved = True
             upcoming = records.next_waiting_activity(types, queues, now=tick.now)
@@ -167,23 +179,22 @@ class Dispatch:
                 soonest.append(upcoming)
         self._shell.agenda.set("activities", min(soonest) if soonest else None)
 
-    def _claim_row(self, tick: Tick, worker: Worker, row: ActivityRow) -> None:
+    def _claim_row(self, tick: Tick, worker: Worker, run_key: int, scheduled_event_id: int) -> None:
         shell = self._shell
-        run = shell.held_run(tick, row.run_key)
-        if run is not None:
-            return  # its turn comes by `ready`
-        run_row = shell.records.run(row.run_key)
+        run_row, row = shell.records.run(run_key), shell.records.activity(run_key, scheduled_event_id)
         if (
             run_row is None
             or run_row.status
+            or row is None
+            or row.due_at > tick.now
             or not shell.records.claim_activity(
-                row.run_key, row.scheduled_event_id, row.attempt, holder=shell.process_id, now=tick.now
+                run_key, scheduled_event_id, row.attempt, holder=shell.process_id, now=tick.now
             )
         ):
             return
         event = shell.records.event(row.run_key, row.scheduled_event_id)
         assert isinstance(event.attributes, ActivityTaskScheduled)
-        activity = Activity(row.scheduled_event_id, event.event_time, event.attributes)
+        activity = Activity(row.scheduled_event_id, event.event_time, event.attributes, row.priority)
         restore_activity(activity, row)
         activity.holder = shell.process_id
         activity.started_at = tick.now
@@ -211,6 +222,7 @@ class Dispatch:
             heartbeat_timeout=event.heartbeat_timeout,
             retry_policy=event.retry_policy,
             heartbeat_details=activity.heartbeat,
+            priority=activity.priority,
         )
         worker.busy += 1
         running = self._running[key] = _Running(worker, attempt)
@@ -290,7 +302,7 @@ class Dispatch:
             if run is not None:  # codecs are at work for it, so it stays in memory, and must not believe the claim
                 activity = run.activities[scheduled_event_id]
                 activity.holder = activity.started_at = None
-                worker.ready.append((run_key, scheduled_event_id))
+                worker.ready.add((run_key, scheduled_event_id), place_of(activity.priority))
         for _, key, _ in tick.cancel:
             running = self._running.get(key)
             if running is not None:

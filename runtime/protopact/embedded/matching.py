@@ -10,6 +10,7 @@ from protopact.history.time import Timestamp
 
 if TYPE_CHECKING:
     from protopact.embedded.shell import Shell
+    from protopact.embedded.worker import Worker
 
 __all__ = ["Matching"]
 
@@ -38,11 +39,7 @@ class Matching:
             if not served.workflow_types:
                 continue
             scope = (json_array(served.workflow_types), json_array(served.workflow_queues))
-            # A run that this build could not carry on waits for its back-off; another build takes it at once.
-            due = self._shell.records.runs_where(
-                f"wake_at <= ? AND {_UNHELD} AND (task_build IS NOT ? OR task_retry_at <= ?) ORDER BY wake_at LIMIT ?",
-                (tick.now, *scope, served.build_id, tick.now, self._BATCH),
-            )
+            due = self._due(tick, worker, scope)
             parked = self._shell.records.runs_where(
                 f"task_build IS NOT NULL AND task_build <> ? AND {_UNHELD} LIMIT ?",
                 (served.build_id, *scope, self._BATCH),
@@ -59,6 +56,22 @@ class Matching:
             if upcoming is not None:
                 soonest.append(Timestamp(upcoming))
         self._shell.agenda.set("runs", min(soonest) if soonest else None)
+
+    def _due(self, tick: Tick, worker: Worker, scope: tuple[str, str]) -> list[RunRow]:
+        """The runs whose turn it is, as many as may be claimed at once."""
+        # A run that this build could not carry on waits for its back-off; another build takes it at once.
+        rows = self._shell.records.waiting_runs(
+            f"{_SERVED} AND (task_build IS NOT ? OR task_retry_at <= ?)",
+            (*scope, worker.served.build_id, tick.now),
+            now=tick.now,
+            limit=self._BATCH,
+        )
+        found, order = {row.key: row for row in rows}, worker.due
+        for row in rows:
+            order.add(row.key, row.place)
+        due = [found[order.take()] for _ in range(min(len(rows), self._BATCH))]
+        order.clear()
+        return due
 
     def _claim(self, tick: Tick, row: RunRow, build_id: str) -> None:
         run = self._shell.hold(tick, row)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from protopact.embedded.activity import Activity
 from protopact.embedded.inbox import Item, decode_item
+from protopact.embedded.priority import Place, place_of
 from protopact.embedded.run import Run
 from protopact.embedded.schema import EVENT_ID_BITS
 from protopact.embedded.store import Row, Store, Value
 from protopact.history.event import Event
 from protopact.history.failure import Failure
+from protopact.history.policy import Priority
 from protopact.history.time import Timestamp
 from protopact.payload.payload import Payload, Payloads
 
@@ -54,6 +56,16 @@ class RunRow(NamedTuple):
     task_retry_at: int | None
     memo: bytes | None
     search_attributes: bytes | None
+    level: int
+    fairness_key: str
+    fairness_weight: float
+
+    @property
+    def place(self) -> Place:
+        """Where it stands among the runs that wait to be claimed."""
+        return place_of(
+            Priority(priority_key=self.level, fairness_key=self.fairness_key, fairness_weight=self.fairness_weight)
+        )
 
     @property
     def state(self) -> tuple[object, ...]:
@@ -86,6 +98,19 @@ class ActivityRow(NamedTuple):
     cancel_requested: int
     heartbeat_at: int | None
     identity: str
+    level: int
+    fairness_key: str
+    fairness_weight: float
+    priority_key: int
+
+    @property
+    def priority(self) -> Priority | None:
+        """Its priority, with what it inherits from its run."""
+        if not (self.priority_key or self.fairness_key or self.fairness_weight):
+            return None
+        return Priority(
+            priority_key=self.priority_key, fairness_key=self.fairness_key, fairness_weight=self.fairness_weight
+        )
 
 
 _RUN_COLUMNS = ", ".join(RunRow._fields)
@@ -105,6 +130,9 @@ _UPSERT_ACTIVITY = (
     f"INSERT OR REPLACE INTO activity ({_ACTIVITY_COLUMNS}) VALUES ({', '.join('?' * len(ActivityRow._fields))})"  # noqa: S608
 )
 
+_MOST_KEYS = 16
+"""Fairness keys of a level that are looked at at once, so that it takes no longer when there are many."""
+
 _encoder = msgspec.msgpack.Encoder()
 _events = msgspec.msgpack.Decoder(list[Event])
 _payloads = msgspec.msgpack.Decoder[Payloads](Payloads)
@@ -117,6 +145,7 @@ class Records:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._turns: dict[tuple[str, int], str] = {}  # the key to begin with, where there are many: table and level
 
     # -- runs
 
@@ -147,6 +176,49 @@ class Records:
     def runs_where(self, condition: str, parameters: Sequence[Value]) -> list[RunRow]:
         """Runs that match a condition of SQL."""
         return [RunRow(*row) for row in self._store.select(f"{_SELECT_RUN} WHERE {condition}", parameters)]
+
+    def waiting_runs(self, condition: str, parameters: Sequence[Value], *, now: Timestamp, limit: int) -> list[RunRow]:
+        """Runs that nobody holds, and that are due and match a condition: as `waiting_activities`."""
+        found = list[RunRow]()
+        for level, keys in self._levels("run", "status = 0 AND holder IS NULL"):
+            for key in keys:
+                found += self.runs_where(
+                    "status = 0 AND holder IS NULL AND level = ? AND fairness_key = ? AND wake_at <= ?"
+                    f" AND {condition} ORDER BY wake_at LIMIT ?",
+                    (level, key, now, *parameters, limit),
+                )
+            if len(found) >= limit:
+                break
+        return found
+
+    def _levels(self, table: str, waiting: str) -> Iterator[tuple[int, list[str]]]:
+        """Levels of what waits, and the fairness keys of each; other ones each time if there are many."""
+        level: int | None = 0
+        while level is not None:
+            ((level,),) = self._store.select(
+                f"SELECT min(level) FROM {table} WHERE {waiting} AND level > ?",  # noqa: S608 - our own words
+                (level,),
+            )
+            if level is None:
+                return
+            first = self._turns.pop((table, level), "")
+            keys = self._keys(table, f"{waiting} AND level = {level}", first)
+            if first:
+                others = self._keys(table, f"{waiting} AND level = {level}", "")
+                keys += [key for key in others[: _MOST_KEYS - len(keys)] if key < first]
+            if len(keys) == _MOST_KEYS:
+                self._turns[table, level] = f"{keys[-1]}\0"
+            yield level, keys
+
+    def _keys(self, table: str, waiting: str, first: str) -> list[str]:
+        """Fairness keys from `first` on, as many as are looked at at once: a look into an index for each."""
+        rows = self._store.select(
+            f"WITH RECURSIVE each(key) AS (SELECT min(fairness_key) FROM {table} WHERE {waiting} AND fairness_key >= ?"  # noqa: S608
+            f" UNION ALL SELECT (SELECT min(fairness_key) FROM {table} WHERE {waiting} AND fairness_key > each.key)"
+            " FROM each WHERE key IS NOT NULL LIMIT ?) SELECT key FROM each WHERE key IS NOT NULL",
+            (first, _MOST_KEYS),
+        )
+        return [key for (key,) in rows]
 
     def list_runs(
         self,
@@ -284,14 +356,25 @@ class Records:
     def waiting_activities(
         self, types: Iterable[str], queues: Iterable[str], *, now: Timestamp, limit: int
     ) -> list[ActivityRow]:
-        """Activities that anybody who serves them may start now, the longest waiting first."""
-        rows = self._store.select(
-            f"SELECT {_ACTIVITY_COLUMNS} FROM activity WHERE holder IS NULL AND due_at <= ?"  # noqa: S608
-            " AND activity_type IN (SELECT value FROM json_each(?)) AND task_queue IN (SELECT value FROM json_each(?))"
-            " ORDER BY due_at LIMIT ?",
-            (now, json_array(types), json_array(queues), limit),
-        )
-        return [ActivityRow(*row) for row in rows]
+        """Activities that anybody who serves them may start now: of the first levels, at least `limit` if there are.
+
+        Of a level there are up to `limit` of each fairness key, the longest waiting first.
+        """
+        found = list[ActivityRow]()
+        served = json_array(types), json_array(queues)
+        for level, keys in self._levels("activity", "holder IS NULL"):
+            for key in keys:
+                rows = self._store.select(
+                    f"SELECT {_ACTIVITY_COLUMNS} FROM activity WHERE holder IS NULL"  # noqa: S608
+                    " AND level = ? AND fairness_key = ? AND due_at <= ?"
+                    " AND activity_type IN (SELECT value FROM json_each(?))"
+                    " AND task_queue IN (SELECT value FROM json_each(?)) ORDER BY due_at LIMIT ?",
+                    (level, key, now, *served, limit),
+                )
+                found += [ActivityRow(*row) for row in rows]
+            if len(found) >= limit:
+                break
+        return found
 
     def next_waiting_activity(self, types: Iterable[str], queues: Iterable[str], *, now: Timestamp) -> Timestamp | None:
         """When the next attempt may start that is not due yet."""
@@ -391,6 +474,7 @@ def _run_row(run: Run) -> Row:
         run.task_build,
         run.task_retry_at,
         *_attributes(run),
+        *run.place,
     )
 
 
@@ -418,4 +502,12 @@ def _activity_row(key: int, activity: Activity) -> Row:
         1 if activity.cancel_event_id else 0,
         activity.heartbeat_at,
         activity.identity,
+        *_place(activity.priority),
     )
+
+
+def _place(priority: Priority | None) -> tuple[int, str, float, int]:
+    level = place_of(priority).level
+    if priority is None:
+        return level, "", 0.0, 0
+    return level, priority.fairness_key, priority.fairness_weight, priority.priority_key

@@ -15,6 +15,7 @@ import msgspec
 
 from protopact.embedded.calls import Start
 from protopact.embedded.inbox import CancelRequest, ChildClosed, Signal
+from protopact.embedded.priority import inherited
 from protopact.embedded.records import RunRow
 from protopact.embedded.resets import RESETTER
 from protopact.embedded.run import Child, Run
@@ -229,7 +230,7 @@ class Relations:
             memo=asked.memo,
             search_attributes=asked.search_attributes,
             header=asked.header,
-            priority=asked.priority,
+            priority=inherited(run.started.priority, asked.priority),
             parent_workflow_namespace=NAMESPACE,
             parent_workflow_id=run.workflow_id,
             parent_run_id=run.run_id,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from protopact.embedded.activity import Activity
+from protopact.embedded.priority import Place, inherited, place_of
 from protopact.engine import WorkflowStatus
 from protopact.history import event as events
 from protopact.history.event import Attributes, Event
@@ -72,6 +73,7 @@ class Run:
         holder: Process that holds it.
         status: Position in `STATUSES`.
         started: What it was started with.
+        place: Where its workflow tasks stand among those of others.
         memo: Its memo.
         search_attributes: Its search attributes.
         changed_attributes: Whether memo or search attributes differ from its row.
@@ -125,6 +127,7 @@ class Run:
         "needs_task",
         "new_events",
         "outcomes",
+        "place",
         "run_id",
         "search_attributes",
         "signal_count",
@@ -168,6 +171,7 @@ class Run:
         self.holder: int | None = None
         self.status = 0
         self.started = _NOT_STARTED
+        self.place = _NO_PLACE
         self.memo = self.search_attributes = _NO_ATTRIBUTES
         self.changed_attributes = False
         self.start_time = Timestamp(0)
@@ -310,6 +314,7 @@ class Run:
 
 _NO_ATTRIBUTES: Mapping[str, Payload] = {}
 _NOT_STARTED = events.WorkflowExecutionStarted()
+_NO_PLACE: Place = place_of(None)
 _CLOSES: dict[type[Attributes], int] = {
     events.WorkflowExecutionCompleted: STATUSES.index(WorkflowStatus.COMPLETED),
     events.WorkflowExecutionFailed: STATUSES.index(WorkflowStatus.FAILED),
@@ -335,6 +340,7 @@ def _applies(*kinds: type[Attributes]) -> Callable[[Callable[[Run, Event, A], No
 @_applies(events.WorkflowExecutionStarted)
 def _started(run: Run, event: Event, attributes: events.WorkflowExecutionStarted) -> None:
     run.started = attributes
+    run.place = place_of(attributes.priority)
     run.memo, run.search_attributes = attributes.memo, attributes.search_attributes
     run.start_time = event.event_time
     run.needs_task = True
@@ -406,7 +412,8 @@ def _cancel_requested(run: Run, _event: Event, _attributes: events.WorkflowExecu
 
 @_applies(events.ActivityTaskScheduled)
 def _activity_scheduled(run: Run, event: Event, attributes: events.ActivityTaskScheduled) -> None:
-    run.activities[event.event_id] = Activity(event.event_id, event.event_time, attributes)
+    priority = inherited(run.started.priority, attributes.priority)
+    run.activities[event.event_id] = Activity(event.event_id, event.event_time, attributes, priority)
     run.changed_activities[event.event_id] = None
 
 

@@ -119,7 +119,21 @@ _WHOSE = """
 ALTER TABLE activity ADD COLUMN identity TEXT NOT NULL DEFAULT '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _OUTSIDE, _WHOSE)
+_PRIORITY = """
+-- Of what waits for a worker, the least `level` is first. Within one, keys take turns, by weight (0 is the default).
+-- `priority_key` is what an activity's `level` was made of, or 0.
+ALTER TABLE run ADD COLUMN level INTEGER NOT NULL DEFAULT 3;
+ALTER TABLE run ADD COLUMN fairness_key TEXT NOT NULL DEFAULT '';
+ALTER TABLE run ADD COLUMN fairness_weight REAL NOT NULL DEFAULT 0;
+CREATE INDEX run_in_order ON run (level, fairness_key, wake_at) WHERE status = 0 AND holder IS NULL;
+ALTER TABLE activity ADD COLUMN level INTEGER NOT NULL DEFAULT 3;
+ALTER TABLE activity ADD COLUMN fairness_key TEXT NOT NULL DEFAULT '';
+ALTER TABLE activity ADD COLUMN fairness_weight REAL NOT NULL DEFAULT 0;
+ALTER TABLE activity ADD COLUMN priority_key INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX activity_in_order ON activity (level, fairness_key, due_at) WHERE holder IS NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _OUTSIDE, _WHOSE, _PRIORITY)
 """Scripts; the n-th makes a file of version n from one of version n - 1. Version 0 is an empty file."""
 
 VERSION = len(MIGRATIONS)

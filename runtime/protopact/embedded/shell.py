@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any, TypeAlias, TypeVar
 
 from protopact.embedded.agenda import Agenda, Errand
@@ -333,10 +334,11 @@ class Shell:
         if self.matching.wanted:
             self.matching.claim_runs(tick)
         self._perform_tasks(tick)
-        self.dispatch.claim(tick)
         if self.matching.wanted:
             self.matching.wanted = False
             self.dispatch.claim_elsewhere(tick)
+        else:
+            self.dispatch.claim(tick)
         self.queries.answer(tick)
 
     def _handle_due(self, tick: Tick, what: Errand) -> None:
@@ -372,7 +374,7 @@ class Shell:
 
     def _perform_tasks(self, tick: Tick) -> None:
         performed = 0
-        waiting, tick.stirred = list(tick.runs.values()), []
+        waiting, tick.stirred = sorted(tick.runs.values(), key=_level), []
         for run in waiting:  # it grows: a task may start another run, or make something happen to one
             if run.holder == self.process_id and not run.locked:
                 self.delivery.end_if_too_long(tick, run)
@@ -510,6 +512,7 @@ class Shell:
         closed.set_result(None)
 
 
+_level = attrgetter("place.level")
 _WORKFLOW_TIMEOUT = Failure(
     message="workflow timeout", source="Server", info=TimeoutFailureInfo(timeout_type="START_TO_CLOSE")
 )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from protopact.embedded.attempt import AttemptRunner
+from protopact.embedded.backlog import Backlog
 from protopact.embedded.local import Slots
 from protopact.embedded.processes import Served
 from protopact.embedded.tick import Caller, Tick
@@ -36,6 +36,7 @@ class Worker:
         registry: What it serves.
         served: The same, as other processes know it.
         ready: Attempts that wait for a slot: run and scheduling event.
+        due: Runs that wait to be claimed; empty but while they are.
         busy: Attempts that run.
         runner: Runs them.
         local_runner: Runs local activities.
@@ -70,7 +71,8 @@ class Worker:
             activity_queues=tuple(sorted(self.registry.activity_queues)),
             build_id=self.build_id,
         )
-        self.ready: deque[tuple[int, int]] = deque()
+        self.ready = Backlog[tuple[int, int]]()
+        self.due = Backlog[int]()
         self.busy = 0
         self._watchdog = Watchdog(shell.loop)
         runner = partial(
