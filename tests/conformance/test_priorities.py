@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
 
 import pytest
 from temporalio.worker import PollerBehaviorSimpleMaximum
-from tests import devserver
-from tests.conformance.bench import Bench, Lab, Place, find, kinds, running, soon, text, until
+from tests.conformance.bench import Bench, Lab, find, kinds, running, soon, text, until
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
-from tests.devserver import DevServer
 
 from protopact import activity, workflow
 from protopact.client import WorkflowHandle
@@ -63,29 +58,6 @@ def one_by_one(
         handle_signals=False,
         temporal=ONE_BY_ONE,
     )
-
-
-@pytest.fixture(scope="module")
-def ordering_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    """A server that obeys priorities: 1.29 does not by default, and then each partition of a queue for itself."""
-    settings = {
-        "matching.enableFairness": "true",
-        "matching.numTaskqueueReadPartitions": "1",
-        "matching.numTaskqueueWritePartitions": "1",
-    }
-    with devserver.start(tmp_path_factory.mktemp("ordering"), dynamic_config=settings) as server:
-        yield server
-
-
-@pytest.fixture(
-    params=["memory", "file", pytest.param("temporal", marks=[pytest.mark.temporal, pytest.mark.slow])],
-)
-async def ordering(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
-    """An engine that obeys priorities."""
-    url = {"memory": "sqlite://", "file": f"sqlite:///{tmp_path}/suite.db"}.get(request.param)
-    server: DevServer | None = None if url else request.getfixturevalue("ordering_server")
-    async with Place(url or cast("DevServer", server).url, f"suite-{uuid4().hex[:12]}").connect() as bench:
-        yield bench
 
 
 async def until_called(activities: int, *handles: WorkflowHandle[Any]) -> None:
