@@ -37,7 +37,7 @@ from tests.conformance.programs import Counting, Grouping, Other, Peeking, Waiti
 from tests.devserver import ADMITTED_ID
 
 import protopact
-from protopact import workflow
+from protopact import activity, workflow
 from protopact.engine import QueryWorkflow, WorkflowStatus
 from protopact.errors import (
     ActivityError,
@@ -53,7 +53,7 @@ from protopact.history.event import (
     WorkflowExecutionCompleted,
     WorkflowTaskTimedOut,
 )
-from protopact.policy import RetryPolicy, WaitForStage
+from protopact.policy import Priority, RetryPolicy, WaitForStage
 from protopact.temporal import TemporalEngine, TemporalWorkerOptions
 
 DEPENDENT = re.compile(r"is_embedded|is_temporal|place\.url|\"(sqlite|temporal):|(Embedded|Temporal)Engine\b")
@@ -471,3 +471,37 @@ async def test_the_result_of_what_returns_nothing(bench: Bench) -> None:
     results = [*find(history, ActivityTaskCompleted).result, *find(history, WorkflowExecutionCompleted).result]
     expected = [] if is_embedded(bench) else [b"binary/null"] * 2
     assert [each.metadata["encoding"] for each in results] == expected
+
+
+async def test_priorities(bench: Bench) -> None:
+    # test_priorities.py shows that a server with these settings has the same order.
+    async def code(request: Text) -> Text:
+        keys = (5, 4, 3, 2, 1)
+        await asyncio.gather(*(suite.echo(text(str(key)), priority=Priority(priority_key=key)) for key in keys))
+        return request
+
+    class Noting(Lab):
+        async def echo(self, request: Text) -> Text:
+            notes.append(request.value)
+            return request
+
+    notes = list[str]()
+    async with bench.worker(running(code), activities=[Noting()], max_concurrent_activities=1):
+        await bench.run()
+    assert sorted(notes) == ["1", "2", "3", "4", "5"]
+    if is_embedded(bench):
+        assert notes == sorted(notes)
+
+
+async def test_activity_info_priority(bench: Bench) -> None:
+    async def code(request: Text) -> Text:
+        return await suite.echo(request, priority=Priority(fairness_key="own"))
+
+    class Telling(Lab):
+        async def echo(self, request: Text) -> Text:
+            return text(repr(activity.info().priority))
+
+    async with bench.worker(running(code), activities=[Telling()]):
+        told = await bench.run(priority=Priority(priority_key=2))
+    expected = Priority(priority_key=2, fairness_key="own") if is_embedded(bench) else Priority()
+    assert told == repr(expected)

@@ -10,9 +10,10 @@ from typing import Any, cast
 
 import pytest
 from temporalio.worker import PollerBehaviorSimpleMaximum
-from tests.conformance.bench import Bench, Lab, find, kinds, running, soon, text, until
+from tests.conformance.bench import Bench, Lab, find, kinds, running, soon, until
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import text
 
 from protopact import activity, workflow
 from protopact.client import WorkflowHandle
