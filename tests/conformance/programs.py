@@ -63,6 +63,17 @@ class Other(suite.Other):
         return request
 
 
+class Ending(Waiting):
+    """Ends as its request says."""
+
+    async def run(self, request: Text) -> Text:
+        if request.value == "failed":
+            raise ApplicationError("asked to")
+        if request.value != "completed":
+            await self.go.receive()
+        return request
+
+
 class Counting(Waiting):
     """How many runs its import of the module has seen."""
 

@@ -9,13 +9,12 @@ import pytest
 from tests.conformance.bench import Bench, kinds, soon
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
-from tests.conformance.programs import Other, Waiting, text
+from tests.conformance.programs import Ending, Other, Waiting, text
 
 from protopact.client import WorkflowHandle
 from protopact.engine import WorkflowStatus
 from protopact.errors import (
     AlreadyStartedError,
-    ApplicationError,
     OptionError,
     TerminatedError,
     UpdateFailedError,
@@ -49,17 +48,6 @@ class Way(Protocol):
     __name__: str
 
     async def __call__(self, bench: Bench, **options: Unpack[StartOptions]) -> suite.Free.Handle: ...
-
-
-class Ending(Waiting):
-    """Ends as its request says."""
-
-    async def run(self, request: Text) -> Text:
-        if request.value == "failed":
-            raise ApplicationError("asked to")
-        if request.value != "completed":
-            await self.go.receive()
-        return request
 
 
 async def plain(bench: Bench, **options: Unpack[StartOptions]) -> suite.Free.Handle:

@@ -193,14 +193,12 @@ class Records:
 
     def _levels(self, table: str, waiting: str) -> Iterator[tuple[int, list[str]]]:
         """Levels of what waits, and the fairness keys of each; other ones each time if there are many."""
-        level: int | None = 0
-        while level is not None:
-            ((level,),) = self._store.select(
-                f"SELECT min(level) FROM {table} WHERE {waiting} AND level > ?",  # noqa: S608 - our own words
-                (level,),
-            )
-            if level is None:
-                return
+        level = 0
+        while rows := self._store.select(
+            f"SELECT level FROM {table} WHERE {waiting} AND level > ? ORDER BY level LIMIT 1",  # noqa: S608 - our words
+            (level,),
+        ):
+            level = rows[0][0]
             first = self._turns.pop((table, level), "")
             keys = self._keys(table, f"{waiting} AND level = {level}", first)
             if first:
