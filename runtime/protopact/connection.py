@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -105,12 +106,13 @@ def database_path(url: str) -> Path | None:
     """
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise EngineUrlError(f"{url!r} is no URL ({error}); expected {_FORMS}") from error
+    except ValueError:
+        _refuse(url, "it is no URL")
     if parts.scheme != "sqlite":
-        _refuse(url, f"unknown scheme {parts.scheme!r}" if parts.scheme else "it has no scheme")
+        _refuse(url, f"unknown scheme {parts.scheme!r}" if _SCHEME.match(url) else "it has no scheme")
     if parts.netloc:
-        _refuse(url, f"{parts.netloc!r} stands where a host would; a path begins after the third slash")
+        name = repr(parts.netloc) if _NAME.fullmatch(parts.netloc) else "something"
+        _refuse(url, f"{name} stands where a host would; a path begins after the third slash")
     if parts.query or parts.fragment:
         _refuse(url, "it takes no parameters")
     path = unquote(parts.path.removeprefix("/"))
@@ -119,5 +121,20 @@ def database_path(url: str) -> Path | None:
     return Path(path) if path else None
 
 
+# What is not clearly the name of a scheme, or of a file, may be a secret of a URL that was meant for another engine.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_NAME = re.compile(r"[\w.-]+")
+
+
+def _shown(url: str) -> str:
+    """A URL for messages."""
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        return repr(url) if _NAME.fullmatch(url) else "the URL"
+    rest = url[scheme.end() :]
+    is_path = scheme[0].casefold() == "sqlite://" and re.fullmatch(r"[\w./-]*", rest)
+    return repr(f"{scheme[0]}{rest if is_path else '...'}")
+
+
 def _refuse(url: str, problem: str) -> NoReturn:
-    raise EngineUrlError(f"{url!r}: {problem}; expected {_FORMS}")
+    raise EngineUrlError(f"{_shown(url)}: {problem}; expected {_FORMS}") from None

@@ -347,7 +347,13 @@ class Engine(ABC):
     def list_workflows(
         self, *, workflow_type: str | None = None, workflow_id: str | None = None, status: WorkflowStatus | None = None
     ) -> AsyncIterator[WorkflowDescription]:
-        """Runs that match every given condition, newest first; a server lists open runs before closed ones."""
+        """Runs that match every given condition, newest first; a server lists open runs before closed ones.
+
+        A server has no index of some texts, such as those with quotes, and looks through all that begins alike.
+
+        Raises:
+            OptionError: A condition is no text that can be written.
+        """
 
     @abstractmethod
     async def workflow_history(self, ref: WorkflowRef) -> tuple[WorkflowRef, Sequence[Event]]:

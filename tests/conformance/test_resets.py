@@ -117,7 +117,8 @@ async def test_it_is_refused_in_words(bench: Bench) -> None:
         await handle.go(text("gone"))
         await soon(handle.result())
         for wrong in (1, 99):
-            with pytest.raises(OptionError):
+            expected = f"to event {wrong}: .*expected .*workflow task. The completed tasks of the run are events "
+            with pytest.raises(OptionError, match=expected):
                 await handle.reset(event_id=wrong)
         with pytest.raises(NotFoundError):
             await bench.client.free_handle(bench.id("nobody")).reset(event_id=3)

@@ -108,6 +108,24 @@ async def test_unicode_ids(bench: Bench, name: str) -> None:
     await until(listed)
 
 
+ODD = ["it's", 'a"b', "a\\b", "a\\'b", "a\nb", "a\tb", "a\0b", "a%b_c", "ends with \\"]
+
+
+async def test_ids_with_anything_in_them(bench: Bench) -> None:
+    handles = [await bench.start(name=name) for name in ODD]
+
+    async def listed() -> bool:
+        found = [[run.run_id async for run in bench.engine.list_workflows(workflow_id=each.id)] for each in handles]
+        return found == [[each.run_id] for each in handles]
+
+    await until(listed)
+    for handle in handles:
+        assert (await bench.client.free_handle(handle.id).describe()).workflow_id == handle.id
+        await handle.terminate()
+    with pytest.raises(OptionError, match="list of workflows: expected a text that UTF-8 can write"):
+        await anext(bench.engine.list_workflows(workflow_id="\ud800"))
+
+
 async def test_start_options_reach_history_and_description(bench: Bench) -> None:
     hour, minute = millis(3_600_000), millis(60_000)
     handle = await bench.start(

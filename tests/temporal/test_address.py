@@ -121,7 +121,7 @@ def test_certificates(tmp_path: Path) -> None:
         ("temporal://h:0/n", "the port must be a number from 1 to 65535, not 0"),
         ("temporal://:0/n", "the port must be a number from 1 to 65535, not 0"),
         ("temporal://:7233/n", "the host before port 7233 is missing"),
-        ("temporal://h/n/m", "expected one namespace after the host, found 'n/m'"),
+        ("temporal://h/n/m", "expected one namespace after the host, found 2 parts"),
         ("temporal://h#f", "takes no fragment"),
         ("temporal://h?tsl=true", "unknown parameter 'tsl'; it takes api_key, config_file, profile, tls, "),
         ("temporal://h?tls=yes", "parameter tls: expected true or false, found 'yes'"),
@@ -197,6 +197,51 @@ def test_no_message_holds_a_secret(url: str, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(EngineUrlError) as raised:
         protopact.connect(url)
     assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+
+SCHEMES = ["temporal", "temporals", "TEMPORAL", "temporal+tls", "grpc", "https", "sqlite", "sqlite3"]
+ODD = [
+    "h:7233/ns?api_key={}",
+    "h:7233/ns;api_key={}",
+    "h:7233/ns%3Bapi_key={}",
+    "h:7233/ns&api_key={}",
+    "h:7233/ns/api_key/{}",
+    "h:7233/ns/{}",
+    "h:7233/ns#{}",
+    "h:7233;api_key={}",
+    "h;api_key={}:7233/ns",
+    "h:7233&{}/ns",
+    "u:{}@h/ns",
+    "u:{}@h:7233/ns?tls=true",
+    "{}@h/ns",
+    ":{}@/ns",
+    "h:{}/ns",
+    "h/ns?{}",
+    "h/ns?{}==",
+    "h/ns?{}=api_key",
+    "h/ns?api_key:{}",
+    "h/ns?api_key={}&api_key={}",
+    "h/ns?apikey={}",
+    "h/ns?key={}&tls=true",
+    "h/ns?api_key={}&tls=maybe",
+    "h/ns?profile=nowhere&api_key={}",
+    "[{}/ns",
+    "h[{}]/ns",
+    "\u2100{}/ns",
+    "h/a b?api_key={}",
+]
+
+
+@pytest.mark.parametrize("scheme", [*(f"{each}://" for each in SCHEMES), "", "//", "temporal:", "temporal:/", "://"])
+def test_no_odd_url_shows_a_secret(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", "/nowhere")
+    for tail in ODD:
+        url = scheme + tail.format(SECRET, SECRET)
+        try:
+            told = repr(protopact.connect(url))
+        except protopact.ProtopactError as error:
+            told = "".join(traceback.format_exception(error))
+        assert SECRET not in told, url
 
 
 def test_a_broken_configuration_file_does_not_show_its_lines(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ from protopact.history.event import (
 from protopact.history.failure import CanceledFailureInfo, Failure, TimeoutFailureInfo
 from protopact.history.time import Timestamp, from_timedelta
 from protopact.interceptor import Interceptor, chain
+from protopact.options import check_text
 from protopact.payload import CodecChain, Encoding, PayloadCodec, PayloadConverter
 from protopact.payload.payload import Payloads
 from protopact.termination import Termination
@@ -524,6 +525,7 @@ class EmbeddedEngine(Engine):
         self, *, workflow_type: str | None = None, workflow_id: str | None = None, status: WorkflowStatus | None = None
     ) -> AsyncIterator[WorkflowDescription]:
         """See `Engine`."""
+        check_text((workflow_type, workflow_id), "list of workflows")
         below = (1 << 63) - 1
         while True:
             shell = self._open

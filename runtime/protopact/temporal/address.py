@@ -14,8 +14,10 @@ where to connect does not get the credentials of another server.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -39,6 +41,7 @@ _PARAMETERS = (
     "tls_client_key_path",
 )
 _SOURCES = ("profile", "config_file")
+_KNOWN = (*_PARAMETERS, *_SOURCES)
 _UNVERIFIED = "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION"
 
 
@@ -123,10 +126,28 @@ def redacted(url: str) -> str:
         _ = parts.port  # what is no port may be a password, of which a slash or a question mark has cut off the rest
     except ValueError:
         return "'temporal://...'"
-    public = {*_PARAMETERS, *_SOURCES} - {"api_key"}
-    given = _pairs(parts.query)
-    query = "&".join(f"{name}={value if name in public else '...'}" if value else "..." for name, value in given)
-    return f"'{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}{'?' if query else ''}{query}'"
+    path = parts.path if _PLAIN.fullmatch(unquote(parts.path.removeprefix("/"))) else "/..."
+    place = parts.netloc.rpartition("@")[2]
+    place = place if _PLAIN.fullmatch(place) else "..."
+    query = "&".join(_shown(*pair) for pair in _pairs(parts.query))
+    return f"'{parts.scheme}://{place}{path}{'?' if query else ''}{query}'"
+
+
+# What else stands in a host or a namespace may be a parameter that was meant to follow a question mark.
+_PLAIN = re.compile(r"[^;&=?#@/]*")
+
+
+def _is_meant(name: str) -> bool:
+    """Whether a name is, or is like, that of a parameter; what is not may be a secret without its name."""
+    return name.isidentifier() and bool(get_close_matches(name, _KNOWN))
+
+
+def _shown(name: str, value: str) -> str:
+    """A parameter for messages."""
+    if not _is_meant(name):
+        return "..."
+    is_public = name in _KNOWN and name != "api_key"
+    return f"{name}={value if is_public else '...'}" if value else name
 
 
 def _parse(url: str) -> tuple[str, str, dict[str, str]]:
@@ -147,8 +168,10 @@ def _parse(url: str) -> tuple[str, str, dict[str, str]]:
         _refuse(url, "it takes no fragment")
     namespace = unquote(parts.path.removeprefix("/"))
     if "/" in namespace:
-        _refuse(url, f"expected one namespace after the host, found {namespace!r}")
+        _refuse(url, f"expected one namespace after the host, found {namespace.count('/') + 1} parts")
     host = parts.hostname or ""
+    if not _PLAIN.fullmatch(f"{host}{namespace}"):
+        _refuse(url, "a host and a namespace have none of ; & = ? # @ in them; parameters follow after a question mark")
     if port == 0:
         _refuse(url, "the port must be a number from 1 to 65535, not 0")
     if not host and port is not None:
@@ -167,8 +190,10 @@ def _pairs(query: str, *, strict: bool = False) -> list[tuple[str, str]]:
 def _parameters(url: str, given: list[tuple[str, str]]) -> dict[str, str]:
     parameters = dict[str, str]()
     for name, value in given:
-        if name not in _PARAMETERS and name not in _SOURCES:
-            _refuse(url, f"unknown parameter {name!r}; it takes {', '.join(sorted((*_PARAMETERS, *_SOURCES)))}")
+        if name not in _KNOWN:
+            known = ", ".join(sorted(_KNOWN))
+            shown = f"unknown parameter {name!r}" if _is_meant(name) else "an unknown parameter"
+            _refuse(url, f"{shown}; it takes {known}")
         if name in parameters:
             _refuse(url, f"parameter {name!r} stands there twice")
         if not value:

@@ -34,9 +34,10 @@ from protopact.engine import (
     WorkflowRef,
     WorkflowStatus,
 )
-from protopact.errors import EngineClosedError, ProtopactError
-from protopact.history.event import Event
+from protopact.errors import EngineClosedError, OptionError, ProtopactError
+from protopact.history.event import Event, WorkflowTaskCompleted
 from protopact.interceptor import Interceptor, chain
+from protopact.options import check_text
 from protopact.payload import Encoding, PayloadCodec, PayloadConverter
 from protopact.temporal import histories, views
 from protopact.temporal.address import Address
@@ -295,8 +296,17 @@ class TemporalEngine(Engine):
             request_id=str(self.uuid4()),
             identity=session.client.identity,
         )
-        with refusing(f"reset of workflow {found.id} (run {found.run_id}) to event {call.event_id}", session.client):
-            answer = await session.client.workflow_service.reset_workflow_execution(request, retry=True)
+        what = f"reset of workflow {found.id!r} (run {found.run_id}) to event {call.event_id}"
+        try:
+            with refusing(what, session.client):
+                answer = await session.client.workflow_service.reset_workflow_execution(request, retry=True)
+        except OptionError as error:
+            history = await histories.fetch(session, found)
+            tasks = [str(each.event_id) for each in history if isinstance(each.attributes, WorkflowTaskCompleted)]
+            raise OptionError(
+                f"{error}; expected an event that starts or ends a workflow task. The completed tasks of the run are "
+                f"events {', '.join(tasks) or 'none'}"
+            ) from error
         return answer.run_id
 
     async def delete_workflow(self, ref: WorkflowRef) -> None:
@@ -352,15 +362,17 @@ class TemporalEngine(Engine):
     ) -> AsyncIterator[WorkflowDescription]:
         """See `Engine`. The server knows of starts and ends a moment later, and lists open runs before closed ones."""
         session = self._session
+        check_text((workflow_type, workflow_id), "list of workflows")
         conditions = {
             "WorkflowType": workflow_type,
             "WorkflowId": workflow_id,
             "ExecutionStatus": None if status is None else status.value,
         }
-        query = " AND ".join(f"{name} = {_quoted(value)}" for name, value in conditions.items() if value is not None)
+        terms = [views.condition(name, text) for name, text in conditions.items() if text is not None]
         with refusing("list of workflows", session.client):
-            async for found in session.calls.list_workflows(query or None):
-                yield await views.describe(found, session.codecs(found.id))
+            async for found in session.calls.list_workflows(" AND ".join(filter(None, terms)) or None):
+                if workflow_id in {None, found.id} and workflow_type in {None, found.workflow_type}:
+                    yield await views.describe(found, session.codecs(found.id))
 
     async def workflow_history(self, ref: WorkflowRef) -> tuple[WorkflowRef, Sequence[Event]]:
         """See `Engine`."""
@@ -377,10 +389,6 @@ class TemporalEngine(Engine):
         return serve(
             self.client, options, converter=self._converter, interceptors=self._interceptors, stops=self._stops
         )
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def connect(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from temporalio.api.enums.v1 import PendingActivityState
@@ -16,7 +17,10 @@ from protopact.payload.attributes import memo_from_payloads, search_attributes_f
 from protopact.temporal.failures import failure_from_proto
 from protopact.temporal.payloads import headers_from_protos
 
-__all__ = ["describe", "status_of"]
+__all__ = ["condition", "describe", "status_of"]
+
+# What the server keeps escaped when it reads a text of a query: no run is found by it.
+_UNSAYABLE = re.compile(r'["\\\x00-\x1f]')
 
 _STATUSES = {
     WorkflowExecutionStatus.RUNNING: WorkflowStatus.RUNNING,
@@ -69,6 +73,24 @@ async def describe(
         task_failure=task_failure,
         pending_activities=tuple([await _pending(activity, codecs) for activity in pending]),
     )
+
+
+def condition(name: str, text: str) -> str:
+    """A condition of a list: that a run's attribute is a text.
+
+    Args:
+        name: Of the attribute.
+        text: Its value.
+
+    Returns:
+        A term of the server's query. What it admits are the runs that are meant, or, where a query cannot say the text,
+        others too; it is empty where it can say none of it.
+    """
+    sayable = _UNSAYABLE.split(text, maxsplit=1)[0]
+    quoted = "'" + sayable.replace("'", "\\'") + "'"
+    if sayable == text:
+        return f"{name} = {quoted}"
+    return f"{name} STARTS_WITH {quoted}" if sayable else ""
 
 
 def _is_of_server(name: str) -> bool:
