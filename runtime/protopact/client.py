@@ -25,7 +25,7 @@ from protopact.engine import (
     WorkflowDescription,
     WorkflowRef,
 )
-from protopact.errors import UpdateFailedError
+from protopact.errors import OptionError, UpdateFailedError
 from protopact.history import History
 from protopact.payload.library import refuse_class
 from protopact.policy import StartOptions, UpdateOptions, UpdateWithStartOptions, WaitForStage
@@ -114,7 +114,7 @@ class WorkflowHandle(Generic[Resp_co]):
         *,
         run_id: str | None = None,
     ) -> None:
-        options.check_text(workflow_id, f"handle of {workflow.name}: workflow_id")
+        options.check_id(workflow_id, f"handle of {workflow.name}: workflow_id")
         options.check_text(run_id, f"handle of {workflow.name}: run_id")
         self.__protopact__ = _Target(engine, workflow, workflow_id, run_id)
 
@@ -381,18 +381,26 @@ def _start(
     given: StartOptions,
     kind: type[StartOptions],
 ) -> StartWorkflow[Req, Resp]:
-    options.check(kind, given, f"start of {workflow.name}")
+    where = f"start of {workflow.name}"
+    options.check(kind, given, where)
+    if kind is UpdateWithStartOptions and given.get("start_delay"):
+        raise OptionError(
+            f"{where} with an update: expected no start_delay, found {given['start_delay']}: an update waits for no "
+            "start. Start the workflow with the delay, and update it then"
+        )
     _check_class(workflow.request, request, f"request of {workflow.name}")
     if "id" in given:
         workflow_id = given["id"]
     elif workflow.id is not None:
         workflow_id = template.render(workflow.id, request, where=f"workflow id of {workflow.name}", uuid4=engine.uuid4)
+        options.check_id(workflow_id, f"workflow id of {workflow.name}")
     else:
         workflow_id = str(engine.uuid4())
     names = StartOptions.__annotations__
     overrides = cast("StartOptions", {name: value for name, value in given.items() if name in names})
     attributes = template.search_attributes(workflow, request, uuid4=engine.uuid4)
     if attributes:
+        options.check_search_attributes(attributes, where)
         overrides["search_attributes"] = {**attributes, **given.get("search_attributes", {})}
     return StartWorkflow(workflow=workflow, workflow_id=workflow_id, request=request, options=overrides)
 
@@ -415,6 +423,7 @@ def _update(
         update_id = given["id"]
     elif update.id is not None:
         update_id = template.render(update.id, request, where=f"update id of {update.name}", uuid4=engine.uuid4)
+        options.check_id(update_id, f"update id of {update.name}")
     else:
         update_id = str(engine.uuid4())
     stage = given.get("wait_for_stage", update.wait_for_stage)

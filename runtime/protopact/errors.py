@@ -57,6 +57,8 @@ from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar, cast, overload
 
+from protopact.limits import LONGEST
+
 if TYPE_CHECKING:
     from protopact.history.event import Event
     from protopact.replay.command import Command
@@ -195,6 +197,9 @@ class ApplicationError(FailureError):
             reads one as a message class; `details[0]` as what it says it is.
         non_retryable: Whether retrying is pointless, whatever the retry policy says.
         next_retry_delay: Wait before the next attempt, instead of the retry policy's.
+
+    Raises:
+        OptionError: `next_retry_delay` is not positive, or more than 100 years.
     """
 
     def __init__(
@@ -206,6 +211,11 @@ class ApplicationError(FailureError):
         next_retry_delay: timedelta | None = None,
     ) -> None:
         super().__init__(message)
+        if next_retry_delay is not None and not timedelta(0) < next_retry_delay <= LONGEST:
+            raise OptionError(
+                f"ApplicationError: expected a next_retry_delay that is positive and at most {LONGEST.days} days (100 "
+                f"years), found {next_retry_delay}; without one the retry policy says how long the wait is"
+            )
         self.type = type
         self.details = Details(details)
         self.non_retryable = non_retryable
@@ -438,7 +448,7 @@ class AlreadyClosedError(ProtopactError):
     """The run is closed: it takes no signals, updates, cancellations or terminations."""
 
 
-class OptionError(ProtopactError, TypeError):
+class OptionError(ProtopactError, TypeError, ValueError):
     """An option of a call is unknown, or has a value that it cannot have."""
 
 

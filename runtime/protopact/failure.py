@@ -186,12 +186,9 @@ class FailureConverter:
         match info:
             case ApplicationFailureInfo():
                 delay = info.next_retry_delay
-                application = ApplicationError(
-                    message,
-                    type=info.type or None,
-                    non_retryable=info.non_retryable,
-                    next_retry_delay=None if delay is None else to_timedelta(delay),
-                )
+                application = ApplicationError(message, type=info.type or None, non_retryable=info.non_retryable)
+                # As history has it: other SDKs send what the constructor refuses.
+                application.next_retry_delay = None if delay is None else to_timedelta(delay)
                 application.details = self._details(info.details)
                 return application
             case ActivityFailureInfo():

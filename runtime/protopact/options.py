@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import json
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from protopact.errors import OptionError
-from protopact.limits import LONGEST
-from protopact.policy import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+from protopact.limits import LONGEST, LONGEST_ID, LONGEST_SEARCH_ATTRIBUTE, MOST_IN_64_BITS
+from protopact.policy import (
+    Priority,
+    RetryPolicy,
+    SearchAttributeValue,
+    WorkflowIdConflictPolicy,
+    WorkflowIdReusePolicy,
+)
 
-__all__ = ["RESERVED", "check", "check_policies", "check_text"]
+__all__ = [
+    "RESERVED",
+    "check",
+    "check_id",
+    "check_policies",
+    "check_run_id",
+    "check_search_attributes",
+    "check_text",
+]
 
 RESERVED = "protopact."
 """Keys of a memo that begin so are protopact's own."""
+
+_IDS = frozenset({"activity_id", "id", "request_id", "task_queue", "update_id"})
 
 
 def check(kind: type, options: Mapping[str, Any], where: str) -> None:
@@ -40,13 +59,7 @@ def check(kind: type, options: Mapping[str, Any], where: str) -> None:
             raise OptionError(
                 f"{where}: option {name}: expected {_describe(hints[name])}, found {type(value).__name__} {value!r}"
             )
-        if value == "":
-            raise OptionError(f"{where}: option {name}: expected a text that is not empty")
-        check_text(value, f"{where}: option {name}")
-        if isinstance(value, timedelta):
-            _check_time(name, value, where)
-        elif name == "memo":
-            _check_memo(value, where)
+        _check_value(name, value, where)
 
 
 def check_text(value: object, where: str) -> None:
@@ -72,6 +85,55 @@ def check_text(value: object, where: str) -> None:
             check_text(each, where)
 
 
+def check_id(value: str | None, where: str) -> None:
+    """Check that an id, or the name of a task queue, can be one on every engine.
+
+    Args:
+        value: The id; None passes.
+        where: What it is, for messages.
+
+    Raises:
+        OptionError: It is longer than 1,000 bytes, or cannot be written.
+    """
+    check_text(value, where)
+    if value is not None and (size := len(value.encode())) > LONGEST_ID:
+        raise OptionError(f"{where}: expected at most {LONGEST_ID} bytes, found {size}: {value[:40]!r}...")
+
+
+def check_run_id(value: str | None, where: str) -> None:
+    """Check that something can be the id of a run, which is a UUID.
+
+    Args:
+        value: The id; None passes.
+        where: What it is, for messages.
+
+    Raises:
+        OptionError: It is none that an engine could have given.
+    """
+    if value:
+        try:
+            UUID(value)
+        except ValueError:
+            raise OptionError(f"{where}: expected the UUID of a run, or None for the latest, found {value!a}") from None
+
+
+def check_search_attributes(values: Mapping[str, SearchAttributeValue | None], where: str) -> None:
+    """Check that values can be those of search attributes: a server ends or parks a run that sets others.
+
+    Args:
+        values: The values; None removes an attribute.
+        where: The call, for messages.
+
+    Raises:
+        OptionError: An integer has more than 64 bits, a float is no number, a time has no zone, or a value is longer
+            than 2,048 bytes as JSON.
+    """
+    for name, value in values.items():
+        found = _flaw(value)
+        if found is not None:
+            raise OptionError(f"{where}: search attribute {name}: expected {found}")
+
+
 def check_policies(reuse: WorkflowIdReusePolicy, conflict: WorkflowIdConflictPolicy) -> None:
     """Refuse policies of a workflow id that contradict each other, as Temporal does.
 
@@ -87,6 +149,44 @@ def check_policies(reuse: WorkflowIdReusePolicy, conflict: WorkflowIdConflictPol
             f"id_reuse_policy {reuse.name} cannot stand beside id_conflict_policy {conflict.name}: the one refuses an "
             "id that was used, the other frees it to be used again"
         )
+
+
+def _check_value(name: str, value: Any, where: str) -> None:  # noqa: ANN401 - an option's, of the type that it has
+    if value == "":
+        raise OptionError(f"{where}: option {name}: expected a text that is not empty")
+    if name in _IDS:
+        check_id(value, f"{where}: option {name}")
+    else:
+        check_text(value, f"{where}: option {name}")
+    if isinstance(value, timedelta):
+        _check_time(name, value, where)
+    elif isinstance(value, Priority):
+        check_text(value.fairness_key, f"{where}: option {name}: fairness_key")
+    elif isinstance(value, RetryPolicy):
+        check_text(value.non_retryable_error_types, f"{where}: option {name}: non_retryable_error_types")
+    elif name == "memo":
+        _check_memo(value, where)
+    elif name == "search_attributes":
+        check_search_attributes(value, where)
+
+
+def _flaw(value: SearchAttributeValue | None) -> str | None:
+    """What is wrong with a search attribute, as what is expected and what was found; None when nothing is."""
+    match value:
+        case None | bool():
+            return None
+        case int():
+            fits = -MOST_IN_64_BITS - 1 <= value <= MOST_IN_64_BITS
+            return None if fits else f"an integer of 64 bits, found one of {value.bit_length()}"
+        case float():
+            return None if math.isfinite(value) else f"a finite number, found {value}"
+        case datetime():
+            return None if value.utcoffset() is not None else f"a time with a zone, found {value}"
+        case _:
+            plain = value if isinstance(value, str) else list(value)
+            size = len(json.dumps(plain, separators=(",", ":")).encode())
+            limit = LONGEST_SEARCH_ATTRIBUTE
+            return None if size <= limit else f"at most {limit} bytes as JSON, found {size}"
 
 
 def _check_memo(memo: Mapping[str, object], where: str) -> None:

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import TypeAlias, TypedDict
 
-from protopact.limits import LONGEST
+from protopact.errors import OptionError
+from protopact.limits import LONGEST, LONGEST_FAIRNESS_KEY, MOST_IN_32_BITS
 
 __all__ = [
     "ActivityCancellationType",
@@ -35,8 +36,6 @@ __all__ = [
 SearchAttributeValue: TypeAlias = str | int | float | bool | datetime | Sequence[str]
 """Value of a search attribute; its Python type follows from its `SearchAttributeType`."""
 
-
-_FAIRNESS_KEY_BYTES = 64
 
 
 class WorkflowIdReusePolicy(Enum):
@@ -136,24 +135,27 @@ class RetryPolicy:
         """Refuse a policy that cannot be.
 
         Raises:
-            ValueError: A field is out of range; the message names it.
+            OptionError: A field is out of range; the message names it.
         """
         if self.initial_interval <= timedelta(0):
-            raise ValueError(f"RetryPolicy.initial_interval must be positive, not {self.initial_interval}")
+            raise OptionError(f"RetryPolicy.initial_interval must be positive, not {self.initial_interval}")
         if max(self.initial_interval, self.maximum_interval or self.initial_interval) > LONGEST:
-            raise ValueError(
+            raise OptionError(
                 f"RetryPolicy intervals must be at most {LONGEST.days} days (100 years), not {self.initial_interval} "
                 f"and {self.maximum_interval}"
             )
-        if self.backoff_coefficient < 1:
-            raise ValueError(f"RetryPolicy.backoff_coefficient must be at least 1, not {self.backoff_coefficient}")
+        if not 1 <= self.backoff_coefficient < math.inf:
+            raise OptionError(f"RetryPolicy.backoff_coefficient must be at least 1, not {self.backoff_coefficient}")
         if self.maximum_interval is not None and self.maximum_interval < self.initial_interval:
-            raise ValueError(
+            raise OptionError(
                 f"RetryPolicy.maximum_interval ({self.maximum_interval}) must not be below "
                 f"initial_interval ({self.initial_interval})"
             )
-        if self.maximum_attempts < 0:
-            raise ValueError(f"RetryPolicy.maximum_attempts must not be negative, not {self.maximum_attempts}")
+        if not 0 <= self.maximum_attempts <= MOST_IN_32_BITS:
+            raise OptionError(
+                f"RetryPolicy.maximum_attempts must be at most {MOST_IN_32_BITS} and not negative, not "
+                f"{self.maximum_attempts}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,16 +178,16 @@ class Priority:
         """Refuse a priority that cannot be.
 
         Raises:
-            ValueError: A field is out of range; the message names it.
+            OptionError: A field is out of range; the message names it.
         """
-        if self.priority_key is not None and self.priority_key < 1:
-            raise ValueError(f"Priority.priority_key must be 1 or more, not {self.priority_key}")
-        if self.fairness_key is not None and len(self.fairness_key.encode()) > _FAIRNESS_KEY_BYTES:
-            raise ValueError(
-                f"Priority.fairness_key must have at most {_FAIRNESS_KEY_BYTES} bytes, not {self.fairness_key!r}"
-            )
+        if self.priority_key is not None and not 1 <= self.priority_key <= MOST_IN_32_BITS:
+            raise OptionError(f"Priority.priority_key must be 1 or more, not {self.priority_key}")
         if self.fairness_weight is not None and not 0 < self.fairness_weight < math.inf:
-            raise ValueError(f"Priority.fairness_weight must be positive, not {self.fairness_weight}")
+            raise OptionError(f"Priority.fairness_weight must be positive, not {self.fairness_weight}")
+        if self.fairness_key is not None:
+            size = len(self.fairness_key.encode(errors="surrogatepass"))
+            if size > LONGEST_FAIRNESS_KEY:
+                raise OptionError(f"Priority.fairness_key must have at most {LONGEST_FAIRNESS_KEY} bytes, not {size}")
 
 
 class ActivityOptions(TypedDict, total=False):

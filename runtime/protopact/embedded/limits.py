@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from protopact.embedded.run import Run
 from protopact.errors import OptionError
+from protopact.limits import LONGEST_ID
 from protopact.replay.command import (
     Command,
     RequestCancelExternalWorkflowExecution,
@@ -51,9 +52,6 @@ MOST_UPDATES = 2_000
 
 MOST_PENDING = 2_000
 """Most activities of a run that are pending, and as many of each other kind. `limit.numPendingActivities.error`."""
-
-LONGEST_ID = 1_000
-"""Most bytes of an id or a name. `limit.maxIDLength`."""
 
 
 @dataclass(frozen=True, slots=True)

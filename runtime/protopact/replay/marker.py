@@ -11,6 +11,7 @@ import msgspec
 
 from protopact.contract import CHANGE_VERSION
 from protopact.history.event import MarkerRecorded
+from protopact.limits import LONGEST_SEARCH_ATTRIBUTE
 from protopact.payload.payload import Payload, Payloads
 from protopact.replay.command import RecordMarker
 from protopact.replay.entries import Entry
@@ -36,7 +37,6 @@ LOCAL_ACTIVITY = "core_local_activity"
 
 _JSON = {"encoding": b"json/plain"}
 _NULL = (Payload(metadata={"encoding": b"binary/null"}),)
-_LONGEST_SEARCH_ATTRIBUTE = 2048
 _SECOND = 1_000_000_000
 
 
@@ -121,7 +121,7 @@ def local_activity_details(mark: LocalActivityMark, result: Payloads | None) -> 
 def change_version(patch_ids: Iterable[str]) -> Mapping[str, Payload] | None:
     """The search attribute that lists patches; None when it would be longer than the server takes."""
     data = msgspec.json.encode(sorted(patch_ids))
-    if len(data) >= _LONGEST_SEARCH_ATTRIBUTE:
+    if len(data) >= LONGEST_SEARCH_ATTRIBUTE:
         return None
     return {CHANGE_VERSION: Payload(metadata={**_JSON, "type": b"KeywordList"}, data=data)}
 

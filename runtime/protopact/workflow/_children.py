@@ -92,8 +92,8 @@ class ExternalWorkflowHandle:
     """
 
     def __init__(self, workflow: contract.Workflow[Any, Any], workflow_id: str, *, run_id: str | None = None) -> None:
-        options.check_text(workflow_id, f"external handle of {workflow.name}: workflow_id")
-        options.check_text(run_id, f"external handle of {workflow.name}: run_id")
+        options.check_id(workflow_id, f"external handle of {workflow.name}: workflow_id")
+        options.check_run_id(run_id, f"external handle of {workflow.name}: run_id")
         self.__protopact__ = _External(workflow, workflow_id, run_id)
 
     @property
@@ -183,14 +183,17 @@ async def signal_external_workflow(handle: ExternalWorkflowHandle, signal: contr
 
 
 async def _start(workflow: contract.Workflow[Req, Resp], request: Req, given: ChildWorkflowOptions) -> ChildRun[Resp]:
-    options.check(ChildWorkflowOptions, given, f"start of child workflow {workflow.name}")
+    where = f"start of child workflow {workflow.name}"
+    options.check(ChildWorkflowOptions, given, where)
     if "id" in given:
         workflow_id = given["id"]
     elif workflow.id is not None:
         workflow_id = template.render(workflow.id, request, where=f"workflow id of {workflow.name}", uuid4=uuid4)
+        options.check_id(workflow_id, f"workflow id of {workflow.name}")
     else:
         workflow_id = str(uuid4())
     attributes = template.search_attributes(workflow, request, uuid4=uuid4)
     if attributes:
+        options.check_search_attributes(attributes, where)
         given = {**given, "search_attributes": {**attributes, **given.get("search_attributes", {})}}
     return await get_runtime().start_child_workflow(workflow, workflow_id, request, given)

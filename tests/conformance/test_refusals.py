@@ -1,0 +1,198 @@
+"""What a server refuses of a call, an option or a command: every engine refuses the same, in the same words."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.conformance.bench import Bench, Lab, Other, find, running, soon, text
+from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
+from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.devserver import ADMITTED_ID
+
+from protopact import workflow
+from protopact.errors import ApplicationError, OptionError
+from protopact.history.event import WorkflowExecutionStarted
+from protopact.policy import Priority, RetryPolicy, SearchAttributeValue
+
+LONG = "é" * 501
+"""An id of 1,002 bytes, which is two too many."""
+
+ATTRIBUTES: Mapping[str, tuple[SearchAttributeValue, str]] = {
+    "Count": (2**63, "search attribute Count: expected an integer of 64 bits, found one of 64"),
+    "Load": (math.nan, "search attribute Load: expected a finite number, found nan"),
+    "Since": (datetime(2026, 1, 2), "search attribute Since: expected a time with a zone, found 2026-01-02 00:00:00"),  # noqa: DTZ001 - what is refused
+    "Owner": ("x" * 2047, "search attribute Owner: expected at most 2048 bytes as JSON, found 2049"),
+    "Tags": (["é" * 339, "x" * 10], "search attribute Tags: expected at most 2048 bytes as JSON, found 2051"),
+}
+"""Values of search attributes that are refused, and why."""
+
+FITTING: Mapping[str, SearchAttributeValue] = {
+    "Count": -(2**63),
+    "Load": 1.5,
+    "Since": datetime(2026, 1, 2, tzinfo=UTC),
+    "Owner": "x" * 2046,
+    "Tags": ["é" * 339, "x" * 7],
+}
+"""Values of search attributes that fit as they are and no more."""
+
+EDGES: Mapping[str, Any] = {
+    "priority": Priority(priority_key=2**31 - 1, fairness_key="x" * 64, fairness_weight=0.0),
+    "retry_policy": RetryPolicy(maximum_attempts=2**31 - 1),
+}
+"""Options at the edge of what is taken."""
+
+
+def too_long(what: str) -> str:
+    return f"{what}: expected at most 1000 bytes, found 1002"
+
+
+CALLS: tuple[tuple[str, Callable[[Bench], Awaitable[object]]], ...] = (
+    *(
+        (why, lambda bench, name=name, value=value: bench.start(search_attributes={name: value}))
+        for name, (value, why) in ATTRIBUTES.items()
+    ),
+    (too_long("option id"), lambda bench: bench.start(id=LONG)),
+    (too_long("workflow id of suite.v1.SuiteService.Free"), lambda bench: bench.client.start_free(text(LONG))),
+    (too_long("option task_queue"), lambda bench: bench.start(task_queue=LONG)),
+    (too_long("option request_id"), lambda bench: bench.start(request_id=LONG)),
+    (
+        "search attribute Region: expected at most 2048 bytes as JSON, found 2071",
+        lambda bench: bench.client.start_declared(Document(title="x" * 2060), id=bench.id()),
+    ),
+    (too_long("option id"), lambda bench: bench.client.free_handle(bench.id()).set(text("x"), id=LONG)),
+    (
+        too_long("option update_id"),
+        lambda bench: bench.client.start_free_with_set(text(""), text("x"), id=bench.id(), update_id=LONG),
+    ),
+    (
+        "expected no start_delay, found 0:00:01",
+        lambda bench: bench.client.start_free_with_set(
+            text(""), text("x"), id=bench.id(), start_delay=timedelta(seconds=1)
+        ),
+    ),
+)
+"""Calls of a client, and why each is refused."""
+
+COMMANDS: tuple[tuple[str, Callable[[], object]], ...] = (
+    *(
+        (why, lambda name=name, value=value: workflow.upsert_search_attributes({name: value}))
+        for name, (value, why) in ATTRIBUTES.items()
+    ),
+    *(
+        (why, lambda name=name, value=value: suite.Other.start_child(text("c"), search_attributes={name: value}))
+        for name, (value, why) in ATTRIBUTES.items()
+    ),
+    *(
+        (why, lambda name=name, value=value: suite.Free.continue_as_new(text("c"), search_attributes={name: value}))
+        for name, (value, why) in ATTRIBUTES.items()
+    ),
+    (too_long("option id"), lambda: suite.Other.start_child(text("c"), id=LONG)),
+    (too_long("workflow id of suite.v1.SuiteService.Other"), lambda: suite.Other.start_child(text(LONG))),
+    (too_long("option task_queue"), lambda: suite.Other.start_child(text("c"), task_queue=LONG)),
+    (too_long("option task_queue"), lambda: suite.Free.continue_as_new(text("c"), task_queue=LONG)),
+    (too_long("option task_queue"), lambda: suite.echo(text("c"), task_queue=LONG)),
+    (too_long("option activity_id"), lambda: suite.echo(text("c"), activity_id=LONG)),
+    (too_long("option activity_id"), lambda: suite.Local.echo(text("c"), activity_id=LONG)),
+    (too_long("workflow_id"), lambda: suite.Free.external(LONG)),
+    (
+        "run_id: expected the UUID of a run, or None for the latest, found 'r1'",
+        lambda: suite.Free.external("w", run_id="r1"),
+    ),
+)
+"""What workflow code asks for, and why each is refused."""
+
+VALUES: tuple[tuple[str, Callable[[], object]], ...] = (
+    ("Priority.priority_key must be 1 or more, not 0", lambda: Priority(priority_key=0)),
+    ("Priority.priority_key must be 1 or more, not 2147483648", lambda: Priority(priority_key=2**31)),
+    ("Priority.fairness_weight must not be negative, not -1", lambda: Priority(fairness_weight=-1)),
+    ("Priority.fairness_weight must not be negative, not nan", lambda: Priority(fairness_weight=math.nan)),
+    ("Priority.fairness_key must be at most 64 bytes, not 66", lambda: Priority(fairness_key="é" * 33)),
+    ("RetryPolicy.maximum_attempts must be at most 2147483647 and", lambda: RetryPolicy(maximum_attempts=2**31)),
+    ("RetryPolicy.backoff_coefficient must be at least 1, not nan", lambda: RetryPolicy(backoff_coefficient=math.nan)),
+    ("next_retry_delay that is positive", lambda: ApplicationError("no", next_retry_delay=timedelta(0))),
+    ("next_retry_delay that is positive", lambda: ApplicationError("no", next_retry_delay=timedelta(-1))),
+    ("at most 36525 days", lambda: ApplicationError("no", next_retry_delay=timedelta(36_526))),
+)
+"""Values that cannot be made, and why."""
+
+
+@pytest.mark.parametrize(("why", "make"), VALUES)
+def test_values(why: str, make: Callable[[], object]) -> None:
+    with pytest.raises(OptionError, match=re.escape(why)):
+        make()
+
+
+async def test_calls_of_a_client(bench: Bench) -> None:
+    for why, call in CALLS:
+        with pytest.raises(OptionError, match=re.escape(why)):
+            await call(bench)
+    with pytest.raises(OptionError, match=re.escape(too_long("workflow_id"))):
+        bench.client.free_handle(LONG)
+
+
+async def test_commands_of_a_workflow(bench: Bench) -> None:
+    said = list[str]()
+
+    async def greedy(request: Text) -> Text:
+        said.clear()
+        for _, ask in COMMANDS:
+            try:
+                asked = ask()
+                if asyncio.iscoroutine(asked):
+                    await asked
+            except OptionError as error:
+                said.append(str(error))
+            else:
+                said.append("it was taken")
+        return request
+
+    async with bench.worker(running(greedy)):
+        assert await bench.run("done") == "done"
+    assert len(said) == len(COMMANDS)
+    for (why, _), says in zip(COMMANDS, said, strict=True):
+        assert why in says
+
+
+async def test_what_fits(bench: Bench) -> None:
+    longest = bench.id("child").ljust(ADMITTED_ID, "x")
+
+    async def modest(request: Text) -> Text:
+        if request.value == "next":
+            return text(repr(sorted(workflow.search_attributes())))
+        workflow.upsert_search_attributes(FITTING)
+        await suite.echo(text("c"), activity_id="x" * ADMITTED_ID, **EDGES)
+        child = await suite.Other.start_child(text("c"), id=longest, search_attributes=FITTING, **EDGES)
+        child.cancel()
+        suite.Free.continue_as_new(text("next"), search_attributes=FITTING, retry_policy=EDGES["retry_policy"])
+
+    async with bench.worker(running(modest), Other, activities=[Lab()]):
+        handle = await bench.start(
+            id=bench.id("run").ljust(ADMITTED_ID, "x"), request_id="x" * ADMITTED_ID, search_attributes=FITTING, **EDGES
+        )
+        assert (await soon(handle.result())).value == repr(sorted(FITTING))
+        started = find(await handle.history(), WorkflowExecutionStarted)
+        assert started.priority is not None
+        assert started.priority.priority_key == 2**31 - 1
+
+
+async def test_a_short_wait_before_the_next_attempt(bench: Bench) -> None:
+    class Impatient(Lab):
+        async def echo(self, request: Text) -> Text:
+            if not attempts:
+                attempts.append(1)
+                raise ApplicationError("again", next_retry_delay=timedelta(microseconds=1))
+            return request
+
+    attempts = list[int]()
+
+    async def code(request: Text) -> Text:
+        return await suite.echo(request)
+
+    async with bench.worker(running(code), activities=[Impatient()]):
+        assert await bench.run("done") == "done"
