@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.conformance.bench import Bench, Lab, Other, find, running, soon, text
+from tests.conformance.bench import Bench, Lab, find, running, soon
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
+from tests.conformance.programs import Other, text
 from tests.devserver import ADMITTED_ID
 
 from protopact import workflow
