@@ -383,9 +383,9 @@ def _start(
 ) -> StartWorkflow[Req, Resp]:
     where = f"start of {workflow.name}"
     options.check(kind, given, where)
-    if kind is UpdateWithStartOptions and given.get("start_delay"):
+    if kind is UpdateWithStartOptions and (delay := given.get("start_delay")):
         raise OptionError(
-            f"{where} with an update: expected no start_delay, found {given['start_delay']}: an update waits for no "
+            f"{where} with an update: expected no start_delay, found {delay}: an update waits for no "
             "start. Start the workflow with the delay, and update it then"
         )
     _check_class(workflow.request, request, f"request of {workflow.name}")
