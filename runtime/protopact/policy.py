@@ -37,7 +37,6 @@ SearchAttributeValue: TypeAlias = str | int | float | bool | datetime | Sequence
 """Value of a search attribute; its Python type follows from its `SearchAttributeType`."""
 
 
-
 class WorkflowIdReusePolicy(Enum):
     """May the id of a closed run be used again?"""
 
