@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 from temporalio import workflow as temporal
 from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome
@@ -152,13 +153,18 @@ def of_child(kind: Callable[..., ev.Attributes], child_id: str = "c", **fields: 
     return event
 
 
+def run_of(workflow_id: str) -> str:
+    """The run that a workflow has in stories."""
+    return str(uuid5(NAMESPACE_OID, workflow_id))
+
+
 def begins(child_id: str = "c") -> Command:
-    return of_child(ev.ChildWorkflowExecutionStarted, child_id, run_id=f"{child_id}-run")
+    return of_child(ev.ChildWorkflowExecutionStarted, child_id, run_id=run_of(child_id))
 
 
 def returns(child_id: str = "c") -> Command:
     result = payloads(_CHATTY.response, Outcome(id=child_id))
-    return of_child(ev.ChildWorkflowExecutionCompleted, child_id, run_id=f"{child_id}-run", result=result)
+    return of_child(ev.ChildWorkflowExecutionCompleted, child_id, run_id=run_of(child_id), result=result)
 
 
 def fails(child_id: str = "c") -> Command:
@@ -187,7 +193,7 @@ def asks(other: str = "c", *, run: bool = True, of_child: bool = True, reason: s
     return lambda _: ev.RequestCancelExternalWorkflowExecutionInitiated(
         namespace="default",
         workflow_id=other,
-        run_id=f"{other}-run" if run else "",
+        run_id=run_of(other) if run else "",
         child_workflow_only=of_child,
         reason=reason,
     )

@@ -33,6 +33,7 @@ from tests.replay.families import (
     is_not_asked,
     is_terminated,
     returns,
+    run_of,
     sends,
     times_out,
 )
@@ -408,7 +409,7 @@ judged("a signal that does not arrive, and does", SignalsBeside, story.task().an
 class CancelsOthers(Family):
     async def run(self) -> None:
         await self.tried("x", self.cancel("x"))
-        self.beside(self.tried("y", self.cancel("y", "y-run")))
+        self.beside(self.tried("y", self.cancel("y", run_of("y"))))
         await super().run()
 
 
