@@ -108,7 +108,7 @@ class Info:
         schedule_to_close_timeout: Limit from the first scheduling to the end, retries included.
         start_to_close_timeout: Limit of one attempt.
         heartbeat_timeout: Longest silence between two heartbeats.
-        retry_policy: How it is retried.
+        retry_policy: How it is retried; None where a server does not say it.
         priority: Its place among the tasks of its queue.
         is_local: Whether it is a local activity, which its workflow task waits for.
         task_token: Names this attempt to whoever completes it from outside, by `Engine.async_activity_handle`: bytes of

@@ -188,6 +188,8 @@ class WorkflowDescription:
     """What an engine knows of a run without running it.
 
     Attributes:
+        first_run_id: The run that began the chain of runs; empty in the lists of a server.
+        history_length: Number of events; 0 for open runs in the lists of a server.
         task_failure: Why the run's last workflow task failed; None when nothing is wrong. A run with a task failure is
             parked: it is tried again with back-off and at once by a worker with another build.
         memo: Its memo, without what protopact keeps there.

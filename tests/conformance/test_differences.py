@@ -260,6 +260,11 @@ async def test_lists(bench: Bench) -> None:
         assert await listed(), "at once"
     else:
         await until(listed)
+    (found,) = [each async for each in bench.engine.list_workflows(workflow_id=handle.id)]
+    told = await handle.describe()
+    assert (told.first_run_id, told.history_length) == (handle.run_id, 1 if is_embedded(bench) else 2)
+    in_list = (told.first_run_id, told.history_length) if is_embedded(bench) else ("", 0)
+    assert (found.first_run_id, found.history_length) == in_list
 
 
 async def test_the_order_of_lists(bench: Bench) -> None:
@@ -493,15 +498,16 @@ async def test_priorities(bench: Bench) -> None:
         assert notes == sorted(notes)
 
 
-async def test_activity_info_priority(bench: Bench) -> None:
+async def test_activity_info_priority_and_retry_policy(bench: Bench) -> None:
     async def code(request: Text) -> Text:
-        return await suite.echo(request, priority=Priority(fairness_key="own"))
+        return await suite.echo(request, priority=Priority(fairness_key="own"), retry_policy=ONCE)
 
     class Telling(Lab):
         async def echo(self, request: Text) -> Text:
-            return text(repr(activity.info().priority))
+            info = activity.info()
+            return text(f"{info.priority} {info.retry_policy and info.retry_policy.maximum_attempts}")
 
     async with bench.worker(running(code), activities=[Telling()]):
         told = await bench.run(priority=Priority(priority_key=2))
-    expected = Priority(priority_key=2, fairness_key="own") if is_embedded(bench) else Priority()
-    assert told == repr(expected)
+    priority = Priority(priority_key=2, fairness_key="own")
+    assert told == (f"{priority} 1" if is_embedded(bench) else f"{Priority()} None")

@@ -21,6 +21,7 @@ from temporalio.worker import (
     Interceptor,
     PatchActivationInput,
     PollerBehaviorAutoscaling,
+    Replayer,
     UnsandboxedWorkflowRunner,
     Worker,
     WorkerConfig,
@@ -171,6 +172,20 @@ def test_each_argument_of_the_worker_of_the_sdk_has_its_place() -> None:
     places = [ours, set(OF_BOTH_ENGINES), set(OURS), set(LEFT_OUT)]
     assert set().union(*places) == set(WorkerConfig.__annotations__)
     assert sum(map(len, places)) == len(WorkerConfig.__annotations__), "one place for each"
+
+
+def test_each_argument_of_the_replayer_of_the_sdk_has_its_place() -> None:
+    ours = {"workflows", "workflow_runner", "unsandboxed_workflow_runner", "data_converter", "header_codec_behavior"}
+    ours |= {"interceptors"}  # temporal_interceptors
+    ours |= {"disable_safe_workflow_eviction"}  # for nobody
+    given = set(inspect.signature(replayer).parameters) - {"workflows", "interceptors"}
+    assert set(inspect.signature(Replayer.__init__).parameters) - {"self"} == ours | given - {
+        "encoding",
+        "codecs",
+        "sandboxed",
+        "sandbox_restrictions",
+        "temporal_interceptors",
+    }
 
 
 def test_the_page_has_all_settings() -> None:

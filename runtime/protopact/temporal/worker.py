@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
 import temporalio.client
 import temporalio.worker
 from temporalio.common import HeaderCodecBehavior
+from temporalio.runtime import Runtime
 from temporalio.worker.workflow_sandbox import SandboxRestrictions
 
 from protopact.engine import WorkerOptions
@@ -273,7 +275,15 @@ def replayer(
     interceptors: Sequence[Interceptor] = (),
     workflow_failure_exception_types: Sequence[type[Exception]] = (),
     sandboxed: bool = True,
-    **arguments: Any,  # noqa: ANN401 - of as many types as the SDK's replayer has arguments
+    sandbox_restrictions: SandboxRestrictions | None = None,
+    temporal_interceptors: Sequence[temporalio.worker.Interceptor] = (),
+    plugins: Sequence[temporalio.worker.Plugin] = (),
+    namespace: str = "default",
+    build_id: str | None = None,
+    identity: str | None = None,
+    workflow_task_executor: ThreadPoolExecutor | None = None,
+    debug_mode: bool = False,
+    runtime: Runtime | None = None,
 ) -> temporalio.worker.Replayer:
     """Temporal's own replayer, for workflow classes of contracts.
 
@@ -286,7 +296,15 @@ def replayer(
         interceptors: Interceptors that the workflows ran with.
         workflow_failure_exception_types: Exceptions that fail a run instead of its task.
         sandboxed: Whether workflows run in Temporal's sandbox.
-        **arguments: Whatever else `temporalio.worker.Replayer` takes.
+        sandbox_restrictions: See `TemporalWorkerOptions`.
+        temporal_interceptors: Interceptors of the SDK.
+        plugins: Plugins of the SDK.
+        namespace: What `workflow.info()` says of it.
+        build_id: Version of the code.
+        identity: Name of the replayer.
+        workflow_task_executor: Threads that run workflow code.
+        debug_mode: Whether code may stand still, for debuggers.
+        runtime: Runtime of the SDK, with its metrics and logs.
 
     Raises:
         RegistrationError: The classes cannot be run.
@@ -294,7 +312,7 @@ def replayer(
     converter = PayloadConverter(encoding)
     failures = TemporalFailures(converter)
     base = data_converter(encoding=encoding, codecs=codecs)
-    instances = Instances(fitting(SandboxRestrictions.default))
+    instances = Instances(fitting(sandbox_restrictions or SandboxRestrictions.default))
     return temporalio.worker.Replayer(
         workflows=_definitions(
             registered_workflows(workflows).values(),
@@ -308,8 +326,13 @@ def replayer(
         workflow_runner=instances.sandboxed,
         unsandboxed_workflow_runner=instances.unsandboxed,
         data_converter=worker_data_converter(base, converter=converter, failures=failures),
-        interceptors=[*arguments.pop("interceptors", ()), *([HeaderInterceptor()] if interceptors else [])],
-        plugins=[*arguments.pop("plugins", ()), RunnerCheck()],
+        interceptors=[*temporal_interceptors, *([HeaderInterceptor()] if interceptors else [])],
+        plugins=[*plugins, RunnerCheck()],
         header_codec_behavior=HeaderCodecBehavior.CODEC,
-        **arguments,
+        namespace=namespace,
+        build_id=build_id,
+        identity=identity,
+        workflow_task_executor=workflow_task_executor,
+        debug_mode=debug_mode,
+        runtime=runtime,
     )
