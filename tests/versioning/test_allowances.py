@@ -19,7 +19,25 @@ from protopact_codegen.versioning.settings import Encoding, ServiceSettings, Set
 from protopact_codegen.versioning.sources import from_input
 
 PAYLOADS = ("P3", "P4", "P5", "P7", "P22", "P23", "P30", "P40", "P40b")
-CONTRACTS = ("C2", "C3b", "C5", "C6", "C14", "C17", "C23", "C23_handler", "C42", "C43", "C46")
+CONTRACTS = (
+    "C2",
+    "C3b",
+    "C3c",
+    "C5",
+    "C5b",
+    "C5b_swapped",
+    "C6",
+    "C6_others",
+    "C14",
+    "C17",
+    "C23",
+    "C23_handler",
+    "C42",
+    "C43",
+    "C46",
+    "C48",
+    "C49",
+)
 SETTINGS = Settings(ServiceSettings((Encoding.BINARY, Encoding.STRICT_JSON)))
 # Where an option of each kind stands: behind what the pattern matches.
 HOMES = {

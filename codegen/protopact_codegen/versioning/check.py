@@ -18,12 +18,12 @@ from protopact_codegen.diagnostics import Code, Diagnostic, Severity, quote
 from protopact_codegen.source import Place, Source
 from protopact_codegen.versioning.allowance import Allowances
 from protopact_codegen.versioning.capture import capture
+from protopact_codegen.versioning.coverage import uncovered
 from protopact_codegen.versioning.difference import Change, Difference
 from protopact_codegen.versioning.elements import (
     ElementChange,
     Matcher,
     additions,
-    covers,
     element_changes,
     ended_changes,
     without_branch,
@@ -42,8 +42,7 @@ _CODES: Mapping[Verdict, Code] = {
     Verdict.PATCH: Code.UNPATCHED_CHANGE,
     Verdict.BREAK: Code.BREAKING_CHANGE,
 }
-# Rows in which the old branch of a workflow's code can still do what it did.
-_BRANCHES = frozenset({"C18", "C26", "C46"})
+_LOOK = "look whether a run of theirs has; if so, "
 _REQUEST, _RESPONSE = MethodDescriptorProto.INPUT_TYPE_FIELD_NUMBER, MethodDescriptorProto.OUTPUT_TYPE_FIELD_NUMBER
 
 
@@ -167,9 +166,10 @@ class _Checker:
             file = home.file if home is not None else before.service
             after = matcher.find(before)
             settings = self._settings_of(before, after)
-            for change in (*element_changes(before, matcher), *self._passed_by(before, matcher, release)):
-                found = self._element(change, settings, release.name, file)
-                if found is None or self._is_covered(change, old) or self._passes(found, change, release):
+            for each in (*element_changes(before, matcher), *self._passed_by(before, matcher, release)):
+                change = uncovered(each, matcher)
+                found = self._element(change, settings, release.name, file) if change is not None else None
+                if change is None or found is None or self._passes(found, change, release):
                     continue
                 if after is None and before.service in absent:
                     gone[file].append(found)
@@ -283,14 +283,6 @@ class _Checker:
             for change in later.values():
                 yield without_branch(change, after)
 
-    def _is_covered(self, change: ElementChange, old: Snapshot) -> bool:
-        """Whether a declared change of the workflows' code sees to it that a release's runs meet no difference."""
-        if CONTRACT[change.rule].verdict is not Verdict.PATCH:
-            return False
-        rpcs = (change.element, change.place)
-        # What is gone cannot be called in an old branch: the release itself must have called it no more.
-        return covers(old, rpcs) or (change.rule in _BRANCHES and covers(self._new, rpcs, beside=old))
-
     def _passes(self, found: _Found, change: ElementChange, release: Release) -> bool:
         return self._allowances.passes(found.rule, (found.element, change.element), release.name)
 
@@ -328,8 +320,8 @@ class _Checker:
             rule=rule.name,
             verdict=verdict,
             consequence=happens,
-            hint=hint.format(old=change.old_name),
-            seen=rule.seen,
+            hint=f"{_LOOK if change.declared and rule.seen else ''}{hint.format(old=change.old_name)}",
+            seen=rule.seen and not change.declared,
         )
 
     def _payload(self, change: Change, uses: Sequence[_Use], release: str) -> None:

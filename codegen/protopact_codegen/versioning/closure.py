@@ -1,8 +1,8 @@
 """The closure of a workflow: what its replay and its payloads depend on, as a digest.
 
 It holds the workflow, what it answers, and the activities and workflows of its service, which it may call: their names,
-kinds and messages, and how the ids of workflows are made. It holds no option that a running workflow does not notice,
-no comment, no place, and nothing of other services but what the workflow answers.
+kinds and messages, how the ids of workflows are made, and whether a cancellation is waited for. It holds no option that
+a running workflow does not notice, no comment, no place, and nothing of other services but what the workflow answers.
 
 A digest is recorded with runs, and outlives plugins: its form must not change. Whatever is new to it is left out
 where a contract does not make use of it.
@@ -95,7 +95,7 @@ def _digest(form: object) -> str:
 
 
 def _form(element: ElementFacts, types: Mapping[str, str]) -> list[str]:
-    return [
+    form = [
         element.kind.value,
         element.name,
         element.request,
@@ -104,6 +104,7 @@ def _form(element: ElementFacts, types: Mapping[str, str]) -> list[str]:
         types.get(element.response, ""),
         element.options.get("id", "") if element.kind is Kind.WORKFLOW else "",
     ]
+    return [*form, "waits"] if "wait_for_cancellation" in element.options else form
 
 
 def _changes(workflow: ElementFacts) -> list[list[object]]:

@@ -20,7 +20,7 @@ from protopact_codegen.versioning.snapshot import (
     Type,
 )
 
-__all__ = ["Change", "Difference"]
+__all__ = ["Change", "Difference", "paired"]
 
 _Pair: TypeAlias = tuple[FieldFacts, FieldFacts]
 _Alike: TypeAlias = Callable[[FieldFacts, FieldFacts], bool]
@@ -161,7 +161,7 @@ class Difference:
         )
 
     def _message(self, old: MessageFacts, new: MessageFacts) -> Iterator[Change]:
-        pairs, gone = _paired(old, new)
+        pairs, gone = paired(old, new)
         keys = Keys(old, new, (*pairs, *((field, taken) for field, taken in gone if taken is not None)))
         for field, taken in gone:
             yield from _deleted(field, taken, old, new, keys)
@@ -243,7 +243,7 @@ def _whatever(_old: FieldFacts, _new: FieldFacts) -> bool:
     return True
 
 
-def _paired(old: MessageFacts, new: MessageFacts) -> tuple[list[_Pair], list[tuple[FieldFacts, FieldFacts | None]]]:
+def paired(old: MessageFacts, new: MessageFacts) -> tuple[list[_Pair], list[tuple[FieldFacts, FieldFacts | None]]]:
     """The fields that are in both, and those that are gone, each with the one that has its number now."""
     pairs: list[_Pair] = []
     gone: list[tuple[FieldFacts, FieldFacts | None]] = []

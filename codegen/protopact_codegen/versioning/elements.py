@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from protopact_codegen.contract import EMPTY, Kind
+from protopact_codegen.versioning.ids import id_changes
 from protopact_codegen.versioning.snapshot import ChangeFacts, ElementFacts, Snapshot
 
-__all__ = [
-    "ElementChange",
-    "Matcher",
-    "additions",
-    "covers",
-    "element_changes",
-    "ended_changes",
-    "without_branch",
-]
+__all__ = ["ElementChange", "Matcher", "additions", "element_changes", "ended_changes", "without_branch"]
 
 # Rows of what is gone, and of what has another name that no alias keeps.
 _REMOVED: Mapping[Kind, str] = {
@@ -44,6 +37,21 @@ _ALIASED: Mapping[Kind, tuple[str, ...]] = {
     Kind.QUERY: ("C28b",),
     Kind.UPDATE: ("C31b",),
 }
+# A name that answers for another rpc than before: the code of the one is called, or answers, for the other.
+_TAKEN: Mapping[Kind, str] = {
+    Kind.WORKFLOW: "C3c",
+    Kind.SIGNAL: "C24c",
+    Kind.QUERY: "C28c",
+    Kind.UPDATE: "C31c",
+}
+_LEFT: Mapping[Kind, tuple[str, ...]] = {
+    Kind.WORKFLOW: ("C19",),
+    Kind.ACTIVITY: ("C5b",),
+    Kind.SIGNAL: ("C24c", "C26"),
+    Kind.UPDATE: ("C31c",),
+}
+# Another text of an id: of a workflow that clients start, and that is a child; of an update.
+_OTHER_ID: Mapping[Kind, tuple[str, ...]] = {Kind.WORKFLOW: ("C17", "C18"), Kind.UPDATE: ("C49",)}
 _VERSION = re.compile(r"(?P<name>.+?)_?[Vv](?P<number>\d+)")
 _COMMANDS = frozenset({Kind.WORKFLOW, Kind.ACTIVITY})
 
@@ -59,6 +67,7 @@ class ElementChange:
         element: Full name of what changed.
         place: Full name of the rpc that stands for it in the new contract.
         old_name: Its old registered name, or the old id of a change.
+        declared: Whether a workflow declares a change that covers it, so that only code shows whether others are hurt.
     """
 
     rule: str
@@ -67,6 +76,7 @@ class ElementChange:
     element: str
     place: str
     old_name: str
+    declared: bool = False
 
 
 class Matcher:
@@ -108,6 +118,12 @@ class Matcher:
         ]
         return alike[0] if len(alike) == 1 and old.request != EMPTY else None
 
+    @cached_property
+    def workflows(self) -> list[tuple[ElementFacts, ElementFacts]]:
+        """The old workflows that are there still, each with what it is now."""
+        found = ((old, self.find(old)) for old in self.old.elements.values() if old.kind is Kind.WORKFLOW)
+        return [(old, new) for old, new in found if new is not None and new.kind is Kind.WORKFLOW]
+
     def successor(self, old: ElementFacts) -> ElementFacts | None:
         """The newest version that stands beside an element: `AddNodeV2` beside `AddNode`."""
         found = [each for each in self.new.elements.values() if _succeeds(each, old)]
@@ -122,7 +138,7 @@ class Matcher:
 def element_changes(old: ElementFacts, matcher: Matcher) -> Iterator[ElementChange]:
     """What changed of an element besides its messages."""
     new = matcher.find(old)
-    place = old.rpc if new is None else new.rpc
+    place = old.rpc if new is None or old.rpc in matcher.new.elements else new.rpc
     subject = f"{old.kind.value} {old.rpc}"
     if new is None:
         successor = matcher.successor(old)
@@ -160,6 +176,8 @@ def _exchanged(old: Kind, new: Kind) -> str:
     pair = {old, new}
     if pair == set(_COMMANDS):
         return "C21"
+    if old is Kind.QUERY and not pair & _COMMANDS:
+        return "C35b"
     return _REMOVED[old] if pair & _COMMANDS else "C35"
 
 
@@ -167,9 +185,19 @@ def _renamed(old: ElementFacts, new: ElementFacts, matcher: Matcher) -> Iterator
     what = f"is registered as {new.name}, and was as {old.name}"
     if not matcher.kept(old, new):
         yield _RENAMED[old.kind], what
-    elif old.name != new.name:
+        return
+    if old.name != new.name:
         for rule in _ALIASED[old.kind]:
             yield rule, what
+    if old.rpc == new.rpc:
+        return
+    # Code knows an rpc, a history knows the name.
+    now, was = matcher.new.elements.get(old.rpc), matcher.old.elements.get(new.rpc)
+    left = now is not None and now.kind is old.kind
+    taken = was is not None and was.kind is old.kind and not (old.kind is Kind.QUERY and old.name in new.aliases)
+    rules = [*(_LEFT.get(old.kind, ()) if left else ()), *([_TAKEN[old.kind]] if taken and old.kind in _TAKEN else [])]
+    for rule in dict.fromkeys(rules):
+        yield rule, f"has left its name, {old.name}, to {new.rpc}{', which was another one' if taken else ''}"
 
 
 def _options(old: ElementFacts, new: ElementFacts, matcher: Matcher) -> Iterator[tuple[str, str]]:
@@ -177,9 +205,12 @@ def _options(old: ElementFacts, new: ElementFacts, matcher: Matcher) -> Iterator
     if old.kind in _COMMANDS and queues[0] != queues[1]:
         rule = "C14" if old.kind is Kind.ACTIVITY else "C15"
         yield rule, f"has the task queue {queues[0]}, and had {queues[1]}"
-    if old.kind is Kind.WORKFLOW and _id(old, matcher.old) != _id(new, matcher.new):
-        yield "C17", "has another template of its id"
-        yield "C18", "has another template of its id"
+    for what in id_changes(old, new, (matcher.old, matcher.new)):
+        for rule in _OTHER_ID[old.kind]:
+            yield rule, what
+    waits = [each.options.get("wait_for_cancellation", "false") for each in (old, new)]
+    if waits[0] != waits[1]:
+        yield "C48", f"is {'' if waits[1] == 'true' else 'no more '}waited for when it is cancelled"
     behaviors = [each.options.get("versioning_behavior", "") for each in (old, new)]
     if behaviors == ['"pinned"', '"auto-upgrade"']:
         yield "C46", "was pinned, and upgrades by itself"
@@ -224,17 +255,6 @@ def _change(rule: str, what: str, change: ChangeFacts, workflow: ElementFacts) -
     return ElementChange(rule, subject, what, f"{workflow.rpc}.{change.id}", workflow.rpc, change.id)
 
 
-def covers(snapshot: Snapshot, rpcs: Iterable[str], *, beside: Snapshot | None = None) -> bool:
-    """Whether a declared change covers one of the rpcs; one that is not in `beside` too, when that is given."""
-    wanted = set(rpcs)
-    for element in snapshot.elements.values():
-        known = beside.elements.get(element.rpc) if beside is not None else None
-        for change in element.changes.values():
-            if wanted.intersection(change.covers) and (known is None or change.id not in known.changes):
-                return True
-    return False
-
-
 def _local(element: ElementFacts) -> tuple[str, ...]:
     """What of an element's names does not change with its service and package."""
     return tuple(map(_last, (element.rpc, element.request, element.response)))
@@ -253,27 +273,6 @@ def _succeeds(new: ElementFacts, old: ElementFacts) -> bool:
     """Whether the one is a later version of the other by its name."""
     (name, number), (known, before) = _version(new), _version(old)
     return new.kind is old.kind and name == known and number > before
-
-
-def _id(workflow: ElementFacts, snapshot: Snapshot) -> list[object]:
-    """The template of a workflow's id, fields by their numbers: a name may change and leave the id as it is."""
-    template: list[str | dict[str, object]] = json.loads(workflow.options.get("id", "[]"))
-    return [
-        part
-        if isinstance(part, str) or "field" not in part
-        else part | {"field": _numbers(str(part["field"]), workflow.request, snapshot)}
-        for part in template
-    ]
-
-
-def _numbers(path: str, message: str, snapshot: Snapshot) -> list[object]:
-    numbers: list[object] = []
-    for name in path.split("."):
-        facts = snapshot.messages.get(message)
-        field = next((each for each in facts.fields if each.name == name), None) if facts is not None else None
-        numbers.append(field.number if field is not None else name)
-        message = field.type.name if field is not None else ""
-    return numbers
 
 
 def _handlers(old: ElementFacts, new: ElementFacts, matcher: Matcher) -> Iterator[tuple[str, str]]:

@@ -76,7 +76,8 @@ class ContractRule:
     """One change of an element.
 
     Attributes:
-        name: Its row; with a `b`, where the old name is kept as an alias.
+        name: Its row; with a letter, a variant of it: mostly `b`, where the old name is kept as an alias, and `c`,
+            where another element has it.
         change: What changes.
         verdict: What open runs and histories ask for.
         consequence: What happens to them; where it is safe, what happens to newer clients.
@@ -219,12 +220,28 @@ _CONTRACT_ROWS = (
     ),
     ContractRule("C3b", "workflow renamed, old name registered", Verdict.SAFE, "", "", newer=True),
     ContractRule(
+        "C3c",
+        "workflow's registered name taken by another one",
+        Verdict.DRAIN,
+        "open runs of it are carried on by the code of the other one, and fail as nondeterministic where it differs",
+        "keep the two beside each other until no run or history of these releases is left",
+    ),
+    ContractRule(
         "C5",
         "activity renamed",
         Verdict.PATCH,
         _NDE,
         'give it its old name back with `name: "{old}"`; or keep the old rpc beside it, and have a declared `change` '
         "choose between the two",
+    ),
+    ContractRule(
+        "C5b",
+        "activity's registered name left to another rpc",
+        Verdict.PATCH,
+        "code that goes on calling the rpc calls another activity, and open runs that have called it fail their next "
+        "workflow task as nondeterministic",
+        'give it its old name back with `name: "{old}"`; or declare a `change` that covers it, and in the '
+        "old branch call what has the name now",
     ),
     ContractRule(
         "C6",
@@ -306,6 +323,14 @@ _CONTRACT_ROWS = (
     ),
     ContractRule("C24b", "signal renamed, old name registered", Verdict.SAFE, "", "", newer=True, calls=True),
     ContractRule(
+        "C24c",
+        "signal's registered name taken by another one",
+        Verdict.DRAIN,
+        "signals in histories go to the code of the other one, and replay takes another path",
+        "keep the two beside each other until no run or history of these releases is left",
+        calls=True,
+    ),
+    ContractRule(
         "C26",
         "external signal renamed",
         Verdict.PATCH,
@@ -318,6 +343,16 @@ _CONTRACT_ROWS = (
     ),
     ContractRule("C28", "query removed or renamed", Verdict.SAFE, "", "", older=True, calls=True),
     ContractRule("C28b", "query renamed, old name registered", Verdict.SAFE, "", "", newer=True, calls=True),
+    ContractRule(
+        "C28c",
+        "query's registered name taken by another one",
+        Verdict.SAFE,
+        "",
+        "keep the two beside each other, under the names that they had",
+        older=True,
+        newer=True,
+        calls=True,
+    ),
     ContractRule(
         "C30", "update added", Verdict.SAFE, "older workers reject updates of newer clients", "", newer=True, calls=True
     ),
@@ -332,10 +367,28 @@ _CONTRACT_ROWS = (
     ),
     ContractRule("C31b", "update renamed, old name registered", Verdict.SAFE, "", "", newer=True, calls=True),
     ContractRule(
+        "C31c",
+        "update's registered name taken by another one",
+        Verdict.DRAIN,
+        "updates in histories go to the code of the other one, and replay takes another path",
+        "keep the two beside each other until no run or history of these releases is left",
+        calls=True,
+    ),
+    ContractRule(
         "C35",
-        "signal, query or update became another of them",
+        "signal or update became another one, or a query",
         Verdict.DRAIN,
         "what is in histories is dropped or refused, and older clients get an error",
+        _BESIDE_RPC,
+        older=True,
+        newer=True,
+        calls=True,
+    ),
+    ContractRule(
+        "C35b",
+        "query became a signal or an update",
+        Verdict.SAFE,
+        "",
         _BESIDE_RPC,
         older=True,
         newer=True,
@@ -368,6 +421,23 @@ _CONTRACT_ROWS = (
         Verdict.PATCH,
         "open runs go on with code that did not begin them",
         "leave it pinned, or declare a `change` for every difference in the code since these releases",
+        lasts=True,
+    ),
+    ContractRule(
+        "C48",
+        "waiting for a cancellation changed",
+        Verdict.PATCH,
+        "open runs that have cancelled it, or were cancelled while they waited for it, fail their next workflow task "
+        "as nondeterministic",
+        f"look whether a workflow does; {_CHANGE}, and give the old `cancellation_type` in the old branch",
+        seen=False,
+    ),
+    ContractRule(
+        "C49",
+        "update id changed",
+        Verdict.DRAIN,
+        "an update that is sent again, by another client than before, is not known to be the same, and is done twice",
+        "keep the template until no run of these releases is open",
         lasts=True,
     ),
 )
