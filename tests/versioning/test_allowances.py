@@ -25,7 +25,6 @@ CONTRACTS = (
     "C3c",
     "C5",
     "C5b",
-    "C5b_swapped",
     "C6",
     "C6_others",
     "C14",
