@@ -72,6 +72,7 @@ def test_they_are_the_same_for_ever(digests_of: Digests) -> None:
         ("message Unreached {}", "// A comment.\nmessage Elsewhere {}", ()),
         ("{seconds: 9}", "{seconds: 10}", ()),
         ("{seconds: 5}", "{seconds: 6}", ()),
+        ("{seconds: 5}", "{seconds: 5} wait_for_cancellation: true", (BUY, SELL)),
         ('task_queue: "shop"', 'task_queue: "store"', ()),
         ('signal: {ref: "Stop"}', 'signal: {ref: "Stop" start: true}', ()),
         ("message StopRequest {}", "message StopRequest { reserved 4; }", ()),

@@ -77,7 +77,7 @@ _FREE = _contract.Workflow(
     queries=(_STATUS,),
     signals=(_contract.SignalRef(_GO, start=True),),
     updates=(_contract.UpdateRef(_SET, start=True, validate=True),),
-    closure=_contract.Closure("a5d29ba679e4893eb926f24ce771d745"),
+    closure=_contract.Closure("3b6dca46c6746724e93411f9bc600210"),
 )
 _OTHER = _contract.Workflow(
     name="lab.v1.LabService.Other",
@@ -87,7 +87,7 @@ _OTHER = _contract.Workflow(
     service="lab.v1.LabService",
     id=_contract.Template("{value}", (_contract.Field(("value",), "value"),)),
     task_queue="lab",
-    closure=_contract.Closure("97d45b1f61111c6962da4f91205a22dc"),
+    closure=_contract.Closure("b537fed0b5125d0649cc381438346581"),
 )
 _LAB_SERVICE = _contract.Service(
     name="lab.v1.LabService",

@@ -93,7 +93,7 @@ _PROGRAM = _contract.Workflow(
     queries=(_PEEK,),
     signals=(_contract.SignalRef(_NUDGE), _contract.SignalRef(_FINISH)),
     updates=(_contract.UpdateRef(_ADD, validate=True),),
-    closure=_contract.Closure("51f68ae7c6448be4c884548a8d6dbe33"),
+    closure=_contract.Closure("a06fda90344acdcf397a09fabf1a2516"),
 )
 _SEQUENCE = _contract.Workflow(
     name="histories.v1.Histories.Sequence",
@@ -103,7 +103,7 @@ _SEQUENCE = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
-    closure=_contract.Closure("e86c5fdc62857462c1378b2388e0fd19"),
+    closure=_contract.Closure("cdb453a3454b5c78935997e8bfbdefd4"),
 )
 _FANOUT = _contract.Workflow(
     name="histories.v1.Histories.Fanout",
@@ -113,7 +113,7 @@ _FANOUT = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
-    closure=_contract.Closure("f934016e551be2d3dc26c5acd10d4c7e"),
+    closure=_contract.Closure("3866e3d4d35f0cdb9e5de260aeb66cb8"),
 )
 _RACE = _contract.Workflow(
     name="histories.v1.Histories.Race",
@@ -123,7 +123,7 @@ _RACE = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
-    closure=_contract.Closure("8ad70cac98bc7c06e7eb63a32c635cf4"),
+    closure=_contract.Closure("7f0299564f30396f77ad201965e9a4f5"),
 )
 _CHATTY = _contract.Workflow(
     name="histories.v1.Histories.Chatty",
@@ -136,7 +136,7 @@ _CHATTY = _contract.Workflow(
     queries=(_PEEK,),
     signals=(_contract.SignalRef(_NUDGE), _contract.SignalRef(_FINISH)),
     updates=(_contract.UpdateRef(_ADD, validate=True),),
-    closure=_contract.Closure("398815d433bb9c795657dc49b97bfdf8"),
+    closure=_contract.Closure("3b52b6dc69aae7de5e0da386dc975f48"),
 )
 _DOOMED = _contract.Workflow(
     name="histories.v1.Histories.Doomed",
@@ -146,7 +146,7 @@ _DOOMED = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
-    closure=_contract.Closure("50486cf053f90a03d045675b45ffc66d"),
+    closure=_contract.Closure("52091a520e4a7a9cd923063c87cfa562"),
 )
 _SAGA = _contract.Workflow(
     name="histories.v1.Histories.Saga",
@@ -156,7 +156,7 @@ _SAGA = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
-    closure=_contract.Closure("429142e09ab09d09fefdb2ff771c0971"),
+    closure=_contract.Closure("410034d42c8030d1fdb63be156c38e07"),
 )
 _CANCELLABLE = _contract.Workflow(
     name="histories.v1.Histories.Cancellable",
@@ -166,7 +166,7 @@ _CANCELLABLE = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
-    closure=_contract.Closure("24dc1e3d959c8147a12a1c86343ab4c0"),
+    closure=_contract.Closure("6033766ed901c2f6a866827a7de77f3c"),
 )
 _DETERMINISTIC = _contract.Workflow(
     name="histories.v1.Histories.Deterministic",
@@ -176,7 +176,7 @@ _DETERMINISTIC = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
-    closure=_contract.Closure("2a052bd06acb231ea737d700c6348ec0"),
+    closure=_contract.Closure("212adff88d60a83d9817abfc160d8dc0"),
 )
 _TASKS = _contract.Workflow(
     name="histories.v1.Histories.Tasks",
@@ -186,7 +186,7 @@ _TASKS = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
-    closure=_contract.Closure("51292cd52b9b0a47bf91d50dea8c4577"),
+    closure=_contract.Closure("3fc35fae1b2861de3a9c197091e3e430"),
 )
 _LOOPER = _contract.Workflow(
     name="histories.v1.Histories.Looper",
@@ -196,7 +196,7 @@ _LOOPER = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
-    closure=_contract.Closure("466dd0c8a6cbbd38907cfcf4c631ee33"),
+    closure=_contract.Closure("4701151ad3454e03a4bb4573e246baa6"),
 )
 _PATCHED = _contract.Workflow(
     name="histories.v1.Histories.Patched",
@@ -206,7 +206,7 @@ _PATCHED = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
-    closure=_contract.Closure("325e4fb6167fe854adb1f84133ae0b8c"),
+    closure=_contract.Closure("6fd3b739c8f406bc15732ac4dc4a3277"),
 )
 _LOCAL = _contract.Workflow(
     name="histories.v1.Histories.Local",
@@ -216,7 +216,7 @@ _LOCAL = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
-    closure=_contract.Closure("ed9862a005efbadadc762a2fa057b183"),
+    closure=_contract.Closure("7069ecfa67dd99914d16620f1dab8afb"),
 )
 _PARENT = _contract.Workflow(
     name="histories.v1.Histories.Parent",
@@ -226,7 +226,7 @@ _PARENT = _contract.Workflow(
     service="histories.v1.Histories",
     id=_contract.Template("{id}", (_contract.Field(("id",), "id"),)),
     task_queue="histories",
-    closure=_contract.Closure("7c6adde694fe5dedb23fd793bc3fa94c"),
+    closure=_contract.Closure("2d4207cb2d5f88f8f8cbef207dbf79a4"),
 )
 _HISTORIES = _contract.Service(
     name="histories.v1.Histories",

@@ -175,8 +175,7 @@ _ADD_NODE = _contract.Workflow(
     signals=(_contract.SignalRef(_PAUSE, start=True), _contract.SignalRef(_RESUME)),
     updates=(_contract.UpdateRef(_RESIZE, validate=True, id_conflict_policy=_policy.WorkflowIdConflictPolicy.FAIL),),
     closure=_contract.Closure(
-        "0cbc3efa8824a22e32077eb82a66ec7c",
-        release="v1.2",
+        "e1217c0bda9408143eb4305ae20738ca",
         checked=(
             ("v1.0", "eb5e87215bd1bcec29d3e8c91a2eb5c7"),
             ("v1.1", "c2bfc6cefcfea425af4c6f0af94ec965"),
@@ -195,8 +194,7 @@ _DELETE_NODE = _contract.Workflow(
     id_conflict_policy=_policy.WorkflowIdConflictPolicy.TERMINATE_EXISTING_OF_OTHER_TYPE,
     execution_timeout=_timedelta(seconds=1800),
     closure=_contract.Closure(
-        "aad40bb01b88dd16171b83e618e6331e",
-        release="v1.2",
+        "61c7a6e9278b9dc6035a05fba5e9242b",
         checked=(
             ("v1.0", "4846f6c5fdc788fab82a8710013c2668"),
             ("v1.1", "4846f6c5fdc788fab82a8710013c2668"),

@@ -162,7 +162,7 @@ _FREE = _contract.Workflow(
     queries=(_STATUS,),
     signals=(_contract.SignalRef(_GO, start=True), _contract.SignalRef(_NOTE)),
     updates=(_contract.UpdateRef(_SET, start=True, validate=True),),
-    closure=_contract.Closure("7239ddbb497ec2bd99bc50fc7fd539bd"),
+    closure=_contract.Closure("b4ec4e9e83b0d1713ad90905b25be00e"),
 )
 _OTHER = _contract.Workflow(
     name="suite.v1.SuiteService.Other",
@@ -172,7 +172,7 @@ _OTHER = _contract.Workflow(
     service="suite.v1.SuiteService",
     id=_contract.Template("{value}", (_contract.Field(("value",), "value"),)),
     task_queue="suite",
-    closure=_contract.Closure("b86d0af489e3f3442a3053f10ca29cc9"),
+    closure=_contract.Closure("7dee9b7ef548f42fac6d6c9d8a8b8090"),
 )
 _QUIET = _contract.Workflow(
     name="suite.v1.SuiteService.Quiet",
@@ -185,7 +185,7 @@ _QUIET = _contract.Workflow(
     queries=(_PEEK,),
     signals=(_contract.SignalRef(_PING, start=True),),
     updates=(_contract.UpdateRef(_TOUCH, start=True),),
-    closure=_contract.Closure("fd550041f4717bf702f198a74174d2a2"),
+    closure=_contract.Closure("b47bc8b1e16fda3c38ed77e3c0025b39"),
 )
 _DECLARED = _contract.Workflow(
     name="suite.v1.SuiteService.Declared",
@@ -231,7 +231,7 @@ _DECLARED = _contract.Workflow(
     updates=(
         _contract.UpdateRef(_RENAME, start=True, id_conflict_policy=_policy.WorkflowIdConflictPolicy.USE_EXISTING),
     ),
-    closure=_contract.Closure("e8c0ed83a3d48b692982288e9c0cc82b"),
+    closure=_contract.Closure("a343868e5b6b09ae626b827d0c6df926"),
 )
 _SUITE_SERVICE = _contract.Service(
     name="suite.v1.SuiteService",
