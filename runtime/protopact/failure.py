@@ -42,7 +42,7 @@ from protopact.history.time import from_timedelta, to_timedelta
 from protopact.payload.converter import PayloadConverter
 from protopact.payload.payload import Payloads
 
-__all__ = ["SOURCE", "FailureConverter", "worker_shutdown"]
+__all__ = ["SOURCE", "FailureConverter", "attempt_error", "summary", "worker_shutdown", "writable"]
 
 SOURCE = "protopact"
 """`source` of the failures that are raised here."""
@@ -61,6 +61,29 @@ def worker_shutdown(activity: str) -> ApplicationError:
     """
     message = f"{activity} had not ended when its worker stopped"
     return ApplicationError(message, type="WorkerShutdown", next_retry_delay=_AT_ONCE)
+
+
+def attempt_error(error: BaseException) -> BaseException:
+    """What an attempt of an activity fails with when its code has raised `error`.
+
+    A server takes failures of applications only: what else stands for a failure becomes the cause of one, which has the
+    name of its class, as other exceptions do.
+    """
+    if not isinstance(error, FailureError) or isinstance(error, ApplicationError | ServerError):
+        return error
+    failed = ApplicationError(error.message, type=type(error).__name__)
+    failed.__cause__ = error
+    return failed
+
+
+def summary(error: BaseException) -> str:
+    """Type and message of an exception, as text that can be written."""
+    return writable(f"{type(error).__name__}: {_str(error)}")
+
+
+def writable(text: str) -> str:
+    """`text` as UTF-8 can write it: without lone surrogates, which file names bring into messages."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class FailureConverter:
@@ -112,14 +135,14 @@ class FailureConverter:
     def _to_failure(self, error: BaseException, cause: Failure | None) -> Failure:
         if isinstance(error, FailureError) and isinstance(error.failure, Failure):
             return error.failure if _is_as_it_came(error) else msgspec.structs.replace(error.failure, cause=cause)
-        message = _text(error.message if isinstance(error, FailureError) else _str(error))
-        stack_trace = _text("".join(traceback.format_tb(error.__traceback__)))
+        message = writable(error.message if isinstance(error, FailureError) else _str(error))
+        stack_trace = writable("".join(traceback.format_tb(error.__traceback__)))
         try:
             info = self._info(error)
         except PayloadError as refused:
             bare = Failure(message, ApplicationFailureInfo(type=_type(error)), SOURCE, stack_trace, cause)
             text = f"the details of this failure cannot be encoded: {refused}"
-            return Failure(_text(text), ApplicationFailureInfo(type="PayloadError"), SOURCE, cause=bare)
+            return Failure(writable(text), ApplicationFailureInfo(type="PayloadError"), SOURCE, cause=bare)
         return Failure(message, info, SOURCE, stack_trace, cause)
 
     def _info(self, error: BaseException) -> FailureInfo | None:  # noqa: PLR0911 - one kind after the other
@@ -127,7 +150,7 @@ class FailureConverter:
             case ApplicationError():
                 delay = error.next_retry_delay
                 return ApplicationFailureInfo(
-                    type=_text(error.type or ""),
+                    type=writable(error.type or ""),
                     non_retryable=error.non_retryable,
                     details=self._converter.to_details(error.details),
                     next_retry_delay=None if delay is None else from_timedelta(delay),
@@ -255,11 +278,6 @@ def _str(error: BaseException) -> str:
         return str(error)
     except Exception:  # noqa: BLE001 - user code, which must not hide the error that it describes
         return f"{type(error).__name__}, whose str() fails"
-
-
-def _text(text: str) -> str:
-    """`text` as UTF-8 can write it: without lone surrogates, which file names bring into messages."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _name(member: E | None) -> str:

@@ -17,6 +17,7 @@ from google.protobuf.source_context_pb2 import SourceContext
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 from tests.activity.bench import PING, SECOND, WORK, Bench
 
+import protopact
 from protopact import activity
 from protopact.embedded.attempt import Attempt, Completed, Failed, Outcome
 from protopact.embedded.retry import is_retryable
@@ -211,16 +212,15 @@ async def test_a_cancellation_that_nobody_asked_for_is_a_failure() -> None:
     assert is_retryable(failure)
 
 
-async def test_protopacts_own_cancelled_error_stays_one() -> None:
+async def test_what_is_no_failure_of_an_application_becomes_the_cause_of_one() -> None:
     async def work(_: StringValue) -> StringValue:
-        raise activity_cancelled
+        raise protopact.CancelledError("enough")
 
-    from protopact.errors import CancelledError  # noqa: PLC0415 - the name of asyncio's is used above
-
-    activity_cancelled = CancelledError("enough")
     failure = await Bench(work).failure()
-    assert isinstance(failure.info, CanceledFailureInfo)
-    assert not is_retryable(failure)
+    assert (failure.message, failure.info) == ("enough", ApplicationFailureInfo(type="CancelledError"))
+    assert failure.cause is not None
+    assert isinstance(failure.cause.info, CanceledFailureInfo)
+    assert is_retryable(failure)
 
 
 async def test_what_is_too_large_is_not_tried_again() -> None:

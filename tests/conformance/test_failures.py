@@ -19,6 +19,7 @@ from protopact.errors import (
     CancelledError,
     FailureError,
     RetryState,
+    TerminatedError,
     TimeoutError,  # noqa: A004 - Temporal's name
     UpdateFailedError,
     WorkflowFailedError,
@@ -251,7 +252,105 @@ async def test_a_failure_that_is_passed_on(bench: Bench) -> None:
     assert second.cause.cause.type == "First"
 
 
-async def test_lone_surrogates_and_long_messages(bench: Bench) -> None:
+class Mute(Exception):  # noqa: N818 - its name is its type
+    """Cannot say what it is."""
+
+    def __str__(self) -> str:
+        """Fail."""
+        raise KeyError("no words")
+
+
+def in_a_circle() -> Exception:
+    """An exception that has caused itself."""
+    first, second = DomainError("first"), DomainError("second")
+    first.__cause__, second.__cause__ = second, first
+    return first
+
+
+AWKWARD: dict[str, tuple[Callable[[], Exception], str]] = {
+    "a file's name": (lambda: DomainError("caf\udce9.txt"), r"DomainError: caf\udce9.txt"),
+    "no text": (Mute, "Mute: Mute, whose str() fails"),
+    "a circle": (in_a_circle, "DomainError: first"),
+}
+"""Exceptions that are awkward to write down, and what is written."""
+
+
+@pytest.mark.parametrize("kind", AWKWARD)
+async def test_an_exception_that_is_awkward_to_write(bench: Bench, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("CRITICAL")
+    make, written = AWKWARD[kind]
+    type_, _, message = written.partition(": ")
+
+    class Failing(Lab):
+        async def echo(self, request: Text) -> Text:
+            raise make()
+
+    class Awkward(Waiting, failure_exception_types=[Mute]):
+        async def run(self, request: Text) -> Text:
+            if request.value == "good":
+                return await super().run(request)
+            if request.value == "bad":
+                raise make()
+            call = suite.Local.echo if request.value == "local" else suite.echo
+            return await call(request, retry_policy=ONCE)
+
+    async with bench.worker(Awkward, activities=[Failing()]):
+        good = await bench.start("good", name="good")
+        bad = await bench.start("bad", name="bad", task_timeout=QUICKLY)
+        if make is Mute:  # it fails the run, the others its task
+            with pytest.raises(WorkflowFailedError) as raised:
+                await soon(bad.result())
+            assert isinstance(raised.value.cause, ApplicationError)
+            assert (raised.value.cause.type, raised.value.cause.message) == (type_, message)
+        else:
+            assert written in await bench.until_parked(bad)
+        for where in ("local", "remote"):
+            with pytest.raises(WorkflowFailedError) as raised:
+                await bench.run(where, name=where)
+            failed = of_an_attempt(raised.value)
+            assert (failed.type, failed.message) == (type_, message)
+        await good.go(text("go"))
+        assert (await soon(good.result())).value == "go new"
+
+
+def of_an_attempt(error: WorkflowFailedError) -> ApplicationError:
+    """The failure of an attempt, of an activity or of a local one, which has failed a run."""
+    cause = error.cause.cause if isinstance(error.cause, ActivityError) else error.cause
+    assert isinstance(cause, ApplicationError)
+    return cause
+
+
+FOREIGN: dict[str, Callable[[], FailureError]] = {
+    "CancelledError": lambda: CancelledError("x"),
+    "TimeoutError": lambda: TimeoutError("x"),
+    "TerminatedError": lambda: TerminatedError("x"),
+    "ActivityError": lambda: ActivityError("x", activity_type="t", activity_id="1"),
+}
+"""Failures that are none of an application."""
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+async def test_an_activity_that_raises_what_is_no_failure_of_an_application(bench: Bench, kind: str) -> None:
+    make = FOREIGN[kind]
+
+    class Failing(Lab):
+        async def echo(self, request: Text) -> Text:
+            raise make()
+
+    async def code(request: Text) -> Text:
+        call = suite.Local.echo if request.value == "local" else suite.echo
+        return await call(request, retry_policy=ONCE)
+
+    async with bench.worker(running(code), activities=[Failing()]):
+        for where in ("local", "remote"):
+            with pytest.raises(WorkflowFailedError) as raised:
+                await bench.run(where, name=where)
+            failed = of_an_attempt(raised.value)
+            assert (failed.type, failed.message) == (kind, "x")
+            assert type(failed.cause) is type(make())
+
+
+async def test_long_messages(bench: Bench) -> None:
     async def code(request: Text) -> Text:
         raise ApplicationError("x" * 20_000 + " größe \N{FOX FACE}", type="Länge")
 

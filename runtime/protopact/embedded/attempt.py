@@ -29,7 +29,7 @@ from protopact.embedded.tokens import TaskToken
 from protopact.embedded.watchdog import Watchdog
 from protopact.errors import ApplicationError, CancelledError, FailureError, PayloadSizeError, ServerError
 from protopact.executor import ThreadExecutor
-from protopact.failure import SOURCE, FailureConverter
+from protopact.failure import SOURCE, FailureConverter, attempt_error
 from protopact.history import event
 from protopact.history.failure import ApplicationFailureInfo, CanceledFailureInfo, Failure
 from protopact.history.time import Duration, Timestamp, to_datetime, to_timedelta
@@ -437,7 +437,7 @@ class AttemptRunner:
 
     async def _failure(self, running: _Running, error: BaseException) -> Failure:
         error.__traceback__ = _without_our_frames(error.__traceback__)
-        failure = await self._written(error)
+        failure = await self._written(attempt_error(error))
         follows = self._what_follows(running, failure)
         _logger.warning("%s failed: %s; %s", running.attempt.name, _summary(failure), follows)
         _logger.debug("%s failed with:", running.attempt.name, exc_info=error)

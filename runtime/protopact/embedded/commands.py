@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from protopact.embedded.tick import Refusal, Tick
 from protopact.errors import UpdateFailedError
+from protopact.failure import writable
 from protopact.history.event import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
     from protopact.embedded.shell import Shell
     from protopact.embedded.tasks import Task
 
-__all__ = ["Commands", "oversize_command"]
+__all__ = ["Commands", "oversize_command", "unwritable_command"]
 
 
 class Commands:
@@ -256,6 +259,17 @@ def oversize_command(commands: Iterable[Command]) -> tuple[str, str] | None:
     return None
 
 
+def unwritable_command(commands: Sequence[Command]) -> str | None:
+    """Why a command could not be written; None when all can. What all runs of a tick write is one transaction."""
+    try:
+        _encoder.encode_into(commands, _written)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the run's own, and stops no other
+        return writable(f"what the workflow asks for cannot be written: {error}")
+    return None
+
+
+_encoder = msgspec.msgpack.Encoder()
+_written = bytearray()
 _input = attrgetter("input")
 _SIZED: dict[type[Command], tuple[Callable[[Any], Iterable[Payload]], str, str]] = {  # each takes its own type
     ScheduleActivityTask: (

@@ -62,7 +62,7 @@ from protopact.errors import (
     WorkflowContinuedAsNewError,
     WorkflowFailedError,
 )
-from protopact.failure import FailureConverter
+from protopact.failure import FailureConverter, attempt_error
 from protopact.history.event import (
     Attributes,
     Event,
@@ -479,7 +479,7 @@ class EmbeddedEngine(Engine):
     async def _do_fail(self, call: FailActivity) -> None:
         shell = self._open
         details = await self._requests.details(call.last_heartbeat_details)
-        failure = await self._codecs.encode_failure(self._failures.to_failure(call.error))
+        failure = await self._codecs.encode_failure(self._failures.to_failure(attempt_error(call.error)))
         await shell.ask(
             lambda tick, caller: shell.tokens.tell(
                 tick, caller, call.ref, lambda head: AttemptFailed(*head, failure, details)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from protopact._version import __version__
 from protopact.embedded.activity import Activity
-from protopact.embedded.commands import Commands, oversize_command
+from protopact.embedded.commands import Commands, oversize_command, unwritable_command
 from protopact.embedded.inbox import Update
 from protopact.embedded.limits import excess, suggests_continue_as_new
 from protopact.embedded.run import Run
 from protopact.embedded.tick import Caller, Tick
 from protopact.errors import NondeterminismError, WorkflowTaskError
+from protopact.failure import SOURCE, summary, writable
 from protopact.history.event import (
     Event,
     UpdateRequest,
@@ -241,7 +242,7 @@ class WorkflowTasks:
             for rejection in rejections:
                 self._commands.apply(tick, task, rejection)
             return
-        if self._asks_too_much(tick, task, advance.commands):
+        if self._is_refused(tick, task, advance.commands):
             return
         completed = run.append(
             WorkflowTaskCompleted(
@@ -291,11 +292,11 @@ class WorkflowTasks:
             cause: What the history calls it; by default what fits the error.
         """
         run, worker = task.run, task.worker
-        summary = f"{type(error).__name__}: {error}" if cause is None else str(error)
+        told = summary(error) if cause is None else writable(str(error))
         if error.__cause__ is not None and isinstance(error, WorkflowTaskError):
-            summary = f"{type(error.__cause__).__name__}: {error.__cause__}"
+            told = summary(error.__cause__)
         if isinstance(error, NondeterminismError) and error.report is None and self.is_explained(task):
-            summary = run.task_failure or summary
+            told = run.task_failure or told
         delay = min(2 ** (run.task_attempt - 1), _RETRY_MAXIMUM_SECONDS)
         nondeterministic = isinstance(error, NondeterminismError)
         cause = cause or ("NON_DETERMINISTIC_ERROR" if nondeterministic else "WORKFLOW_WORKER_UNHANDLED_FAILURE")
@@ -307,7 +308,7 @@ class WorkflowTasks:
             run.run_id,
             run.task_attempt,
             delay,
-            f"\n{summary}" if nondeterministic else "",
+            f"\n{told}" if nondeterministic else "",
             exc_info=None if nondeterministic else error,  # the report says where in the user's code
         )
         if run.task_attempt == 1:
@@ -326,7 +327,7 @@ class WorkflowTasks:
             run.take_back(task.length)
         run.changed = True
         run.task_attempt += 1
-        run.task_failure = summary
+        run.task_failure = told
         run.task_build = worker.build_id
         run.task_retry_at = Timestamp(tick.now + delay * _SECOND)
         self._give_back(run, task.updates.values())
@@ -360,8 +361,11 @@ class WorkflowTasks:
             for caller in update.callers:
                 self.add_update(run.key, update.item, caller)
 
-    def _asks_too_much(self, tick: Tick, task: Task, commands: Sequence[Command]) -> bool:
-        """Whether what a workflow asks for is beyond a limit; its task has failed then."""
+    def _is_refused(self, tick: Tick, task: Task, commands: Sequence[Command]) -> bool:
+        """Whether what a workflow asks for cannot be written, or is beyond a limit; its task has failed then."""
+        if (why := unwritable_command(commands)) is not None:
+            self.fail(tick, task, WorkflowTaskError(why), Failure(message=why, source=SOURCE))
+            return True
         if (problem := oversize_command(commands)) is not None:
             self._terminate_oversize(tick, task, *problem)
             return True

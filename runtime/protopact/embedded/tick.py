@@ -10,6 +10,7 @@ from protopact.activity import CancellationReason
 from protopact.embedded.inbox import Answered, Notice, Refused, encode
 from protopact.embedded.run import Run
 from protopact.errors import NondeterminismError, ProtopactError
+from protopact.failure import writable
 from protopact.history.failure import Failure
 from protopact.history.time import Timestamp
 from protopact.payload.payload import Payloads
@@ -120,9 +121,9 @@ class Tick:
         if isinstance(caller, tuple):
             process, call = caller
             if isinstance(error, Refusal):
-                self.notify(process, Refused(call, error.error.__name__, error.message, error.failure))
+                self.notify(process, Refused(call, error.error.__name__, writable(error.message), error.failure))
             else:
-                self.notify(process, Refused(call, type(error).__name__, str(error)))
+                self.notify(process, Refused(call, type(error).__name__, writable(str(error))))
         elif caller is not None:
             self.refusals.append((caller, error))
 

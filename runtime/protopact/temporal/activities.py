@@ -27,7 +27,7 @@ from protopact import activity
 from protopact.activity import CancellationReason, Context, Info
 from protopact.errors import ApplicationError, CancelledError, PayloadSizeError, ServerError
 from protopact.executor import ThreadExecutor
-from protopact.failure import worker_shutdown
+from protopact.failure import attempt_error, worker_shutdown
 from protopact.interceptor import ExecuteActivity, Interceptor
 from protopact.payload import PayloadConverter
 from protopact.payload.sizes import check_size
@@ -161,7 +161,7 @@ class Activities:
             case CancellationReason.WORKER_SHUTDOWN:
                 return _AttemptFailedError(self._failures.to_proto(worker_shutdown(context.name)))
             case CancellationReason.TIMED_OUT | CancellationReason.NOT_FOUND:  # nobody waits for it any more
-                return _AttemptFailedError(self._failures.to_proto(error))
+                return _AttemptFailedError(self._failures.to_proto(attempt_error(error)))
             case None if temporalio.activity.is_cancelled():  # a heartbeat could not be sent, and the SDK knows why
                 return asyncio.CancelledError()
             case None if not isinstance(error, CancelledError):
@@ -182,7 +182,7 @@ class Activities:
             refused = ServerError(str(error), non_retryable=True)
             refused.__cause__ = error
             error = refused
-        proto = self._failures.to_proto(error)
+        proto = self._failures.to_proto(attempt_error(error))
         kind = proto.application_failure_info.type
         message = " ".join(proto.message.split())
         _logger.warning("%s failed: %s", context.name, f"{kind}: {message}" if kind and message else message or kind)

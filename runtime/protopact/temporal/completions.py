@@ -15,6 +15,7 @@ from protopact.completion import (
     ReportActivityCancellation,
 )
 from protopact.errors import AsyncActivityCancelledError, NotFoundError, ProtopactError
+from protopact.failure import attempt_error
 from protopact.temporal.refusals import place
 from protopact.temporal.session import Session
 
@@ -40,7 +41,7 @@ class Completions:
     async def fail(self, call: FailActivity) -> None:
         """Fail an attempt."""
         details = self._session.details(call.last_heartbeat_details, f"the last heartbeat of {call.ref}")
-        written = self._session.failures.to_temporal(call.error)
+        written = self._session.failures.to_temporal(attempt_error(call.error))
         failing = self._handle(call.ref).fail(written, last_heartbeat_details=details)
         await self._sending("failure", call.ref, failing)
 

@@ -132,7 +132,8 @@ class _Failures(FailureConverter, WithSerializationContext):
         cancelled = cancelled_as.get()
         if cancelled is not None and isinstance(exception, TemporalCancelledError):
             exception = TemporalFailureError(cancelled.message, failure=cancelled)
-        self._inner.to_failure(exception, payload_converter, failure)
+        # By way of the failure that it is: the SDK would follow causes in a circle, and believe every str().
+        self._inner.to_failure(self.failures.to_temporal(exception), payload_converter, failure)
 
     def from_failure(
         self,

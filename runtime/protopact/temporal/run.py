@@ -32,6 +32,7 @@ from protopact.errors import (
     WorkflowTaskError,
 )
 from protopact.errors import CancelledError as CancelledFailure
+from protopact.failure import summary
 from protopact.interceptor import ExecuteWorkflow, HandleQuery, HandleSignal, HandleUpdate
 from protopact.origin import check_origin
 from protopact.payload.payload import Payload, Payloads
@@ -327,7 +328,8 @@ class WorkflowRun:
         return self._task_error(error)
 
     def _failed(self, error: BaseException) -> TemporalFailureError:
-        return TemporalFailureError(str(error), failure=self._failures.to_proto(error))
+        failure = self._failures.to_proto(error)
+        return TemporalFailureError(failure.message, failure=failure)
 
     def _is_failure(self, error: BaseException) -> bool:
         # These two are cured by deploying a fix, whatever the class or the worker lists.
@@ -337,7 +339,7 @@ class WorkflowRun:
     def _task_error(self, error: BaseException) -> BaseException:
         """What fails the task: the exception, unless the SDK would take it for a failure, or not see it at all."""
         if isinstance(error, TemporalFailureError) or not isinstance(error, Exception | asyncio.CancelledError):
-            return WorkflowTaskError(f"{type(error).__name__}: {error}")
+            return WorkflowTaskError(summary(error))
         return error
 
     # -- handlers that run
