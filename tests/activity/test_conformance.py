@@ -412,7 +412,7 @@ async def test_a_worker_that_stops_hands_its_attempts_to_the_next() -> None:
         assert stage.reasons == [activity.CancellationReason.WORKER_SHUTDOWN]
         async with env.worker(workflows=[calling()], activities=[stage]):
             await handle.result()
-            assert stage.attempts == [(1, START), (2, START + seconds(1))]
+            assert stage.attempts == [(1, START), (2, START + seconds(1) + timedelta(milliseconds=1))]
     assert seen == ["half way"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from protopact.errors import (
     WorkflowFailedError,
 )
 from protopact.history.event import WorkflowTaskFailed
+from protopact.interceptor import Interceptor, StartActivity
 from protopact.payload import Payload, PayloadCodec
 from protopact.policy import RetryPolicy, WaitForStage, WorkflowIdConflictPolicy
 
@@ -568,3 +569,32 @@ async def test_a_tick_fails_that_left_a_task_open_and_ended_its_run(
         await clock.settle()
         assert (await handle.describe()).status is WorkflowStatus.CANCELED
         assert (await child.describe()).status is WorkflowStatus.TERMINATED
+
+
+async def test_what_cannot_be_written_parks_its_own_run(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("CRITICAL")
+
+    class Unwritable(Interceptor):
+        def start_activity(
+            self, call: StartActivity, next_hook: Callable[[StartActivity], Awaitable[object]]
+        ) -> Awaitable[object]:
+            call.headers["caf\udce9"] = Payload(data=b"x")
+            return next_hook(call)
+
+    class Mixed(Waiting):
+        async def run(self, request: Text) -> Text:
+            if request.value == "bad":
+                await lab.echo(request)
+            return await super().run(request)
+
+    async with (
+        open_engine(path, interceptors=[Unwritable()]) as engine,
+        engine.worker(workflows=[Mixed], activities=[Lab()], handle_signals=False),
+    ):
+        client = lab.Client(engine)
+        bad, good = await asyncio.gather(*(client.start_free(text(each), id=each) for each in ("bad", "good")))
+        while (failure := (await bad.describe()).task_failure) is None:
+            await asyncio.sleep(0)
+        await good.go(text("go"))
+        assert (await soon(good.result())).value == "go new"
+    assert "what the workflow asks for cannot be written" in failure
