@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tests.differential.oracle import ACCEPTED, ERROR, NONDETERMINISM, PANIC, SILENCE, Verdict
+from tests.differential.oracle import Verdict
+from tests.replay.oracle import ACCEPTED, ERROR, NONDETERMINISM, PANIC, SILENCE
 
 from protopact.history.event import (
     Event,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.differential.oracle import ACCEPTED, ERROR, NONDETERMINISM, PANIC, SILENCE, Oracle, foreseen, judged_by_us
+from tests.differential.oracle import Oracle, foreseen, judged_by_us
 from tests.differential.program import Local, Pass
 from tests.differential.schedule import Schedule, play
+from tests.replay.oracle import ACCEPTED, ERROR, NONDETERMINISM, PANIC, SILENCE
 from tests.replay.stories import Command, Story, accepts, completes, ends, ends_cancelled, mark, work
 
 from protopact.history import event as ev

@@ -9,12 +9,13 @@ from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 from tests.differential.difference import DIFFERENCES
 from tests.differential.mutation import MUTATIONS, Mutation, mutated
-from tests.differential.oracle import ACCEPTED, Oracle, Verdict, foreseen, judged_by_us
+from tests.differential.oracle import Oracle, Verdict, foreseen, judged_by_us
 from tests.differential.program import PROGRAMS, Statement
 from tests.differential.schedule import SCHEDULES, Schedule, play
 from tests.differential.shards import PROGRAMS as PROGRAMS_IN_ALL
 from tests.differential.shards import shards
 from tests.differential.test_programs import PATIENT, is_core_wrong, task_boundaries
+from tests.replay.oracle import ACCEPTED
 
 from protopact.history.event import Event
 

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import HealthCheck, example, given, seed, settings
 from tests.differential.interpreter import Ours, Trace
-from tests.differential.oracle import ACCEPTED, Oracle, Verdict, judged_by_us
+from tests.differential.oracle import Oracle, Verdict, judged_by_us
 from tests.differential.program import PROGRAMS, Cancel, Continue, Do, If, Sleep, Statement, Wait, Work
 from tests.differential.schedule import SCHEDULES, Played, Schedule, Turn, Update, play
 from tests.differential.shards import PROGRAMS as PROGRAMS_IN_ALL
 from tests.differential.shards import shards
 from tests.replay.bench import check_every_task
+from tests.replay.oracle import ACCEPTED
 
 from protopact.history.event import (
     ActivityTaskFailed,

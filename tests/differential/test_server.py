@@ -10,13 +10,14 @@ from hypothesis import Phase, given, seed, settings
 from temporalio.api.history.v1 import History as HistoryProto
 from tests.devserver import DevServer
 from tests.differential.interpreter import Ours
-from tests.differential.oracle import ACCEPTED, Oracle, judged_by_us
+from tests.differential.oracle import Oracle, judged_by_us
 from tests.differential.program import PROGRAMS, Statement
 from tests.differential.recorder import Recorded, record
 from tests.differential.schedule import SCHEDULES, Schedule
 from tests.differential.shards import PROGRAMS as PROGRAMS_IN_ALL
 from tests.differential.shards import shards
 from tests.differential.test_programs import PATIENT, answered, check_history, seen
+from tests.replay.oracle import ACCEPTED
 
 from protopact.history import History
 from protopact.history.event import MarkerRecorded, WorkflowTaskTimedOut

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import json
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
@@ -11,26 +13,24 @@ from datetime import timedelta
 from typing import Any, ClassVar, NoReturn, TypeAlias
 
 from temporalio import workflow as temporal
-from temporalio.client import WorkflowHistory
 from temporalio.exceptions import ApplicationError as TheirApplicationError
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from temporalio.worker import UnsandboxedWorkflowRunner
 from tests.replay.bench import CONVERTER, execution
 from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome, Reading, Step
 from tests.replay.histories.v1.histories_protopact import Histories as histories
+from tests.replay.oracle import ACCEPTED, Oracle, Verdict
 
 from protopact import workflow
 from protopact.contract import Message
 from protopact.errors import ApplicationError, NondeterminismError, WorkflowTaskError
 from protopact.history import event as ev
 from protopact.history.failure import ApplicationFailureInfo, Failure
-from protopact.history.json import to_json
 from protopact.history.time import Duration, Timestamp
 from protopact.payload.payload import Payload, Payloads
 from protopact.policy import ActivityCancellationType
 from protopact.replay.comparison import Comparer, Difference
 
 P = "histories.v1.Histories."
-ACCEPTED, NONDETERMINISM, ERROR = "accepted", "nondeterminism", "error"
 SECOND = 1_000_000_000
 _LONG = 10
 START = Timestamp(1_750_000_000 * SECOND)
@@ -456,17 +456,17 @@ def told_by_us(program: type[Program], history: list[ev.Event], *, strict: bool 
     return Told(verdict, trace, differences, tuple(comparer.warnings) if comparer is not None else ())
 
 
+@functools.cache
+def _oracle() -> Oracle[Verdict]:
+    oracle = Oracle(Theirs, UnsandboxedWorkflowRunner(), Verdict)
+    atexit.register(oracle.close)
+    return oracle
+
+
 async def told_by_them(program: type[Program], history: list[ev.Event]) -> Told:
     _Current.program, _Current.trace = program, []
-    replayer = Replayer(workflows=[Theirs], workflow_runner=UnsandboxedWorkflowRunner())
-    result = await replayer.replay_workflow(
-        WorkflowHistory.from_json("story", to_json(history)), raise_on_replay_failure=False
-    )
-    verdict = "accepted"
-    if result.replay_failure is not None:
-        is_nondeterminism = isinstance(result.replay_failure, temporal.NondeterminismError)
-        verdict = "nondeterminism" if is_nondeterminism else "error"
-    return Told(verdict, list(_Current.trace))
+    verdict = await asyncio.to_thread(_oracle().judge, history)
+    return Told(verdict.verdict, list(_Current.trace))
 
 
 async def check_told_alike(program: type[Program], story: Story, verdict: str) -> None:

@@ -12,20 +12,8 @@ from dataclasses import dataclass, field
 
 import pytest
 from tests.replay.families import Family, child
-from tests.replay.stories import (
-    ACCEPTED,
-    NONDETERMINISM,
-    Command,
-    Program,
-    Story,
-    ends,
-    ends_failed,
-    mark,
-    timer,
-    told_by_them,
-    told_by_us,
-    work,
-)
+from tests.replay.oracle import ACCEPTED, NONDETERMINISM
+from tests.replay.stories import Command, Program, Story, ends, ends_failed, mark, timer, told_by_them, told_by_us, work
 from tests.replay.test_patches import Changed, lists
 from tests.replay.test_strict import memo, signals
 

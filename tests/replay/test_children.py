@@ -39,22 +39,9 @@ from tests.replay.families import (
 )
 from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome
 from tests.replay.histories.v1.histories_protopact import Histories as histories
+from tests.replay.oracle import ERROR, NONDETERMINISM
 from tests.replay.pairs import Activities
-from tests.replay.stories import (
-    ERROR,
-    NONDETERMINISM,
-    OURS,
-    Cases,
-    P,
-    Story,
-    cancels,
-    ends,
-    ends_cancelled,
-    ends_failed,
-    stops,
-    timer,
-    work,
-)
+from tests.replay.stories import OURS, Cases, P, Story, cancels, ends, ends_cancelled, ends_failed, stops, timer, work
 
 from protopact import testing
 from protopact.history import event as ev

@@ -18,10 +18,8 @@ from tests.replay.families import (
     is_terminated,
     sends,
 )
+from tests.replay.oracle import ACCEPTED, ERROR, NONDETERMINISM
 from tests.replay.stories import (
-    ACCEPTED,
-    ERROR,
-    NONDETERMINISM,
     Program,
     Story,
     accepts,

@@ -13,9 +13,8 @@ from temporalio.common import RetryPolicy as TheirRetryPolicy
 from tests.replay.bench import execution
 from tests.replay.histories.v1.histories_pb2 import Reading, Step
 from tests.replay.histories.v1.histories_protopact import Histories as histories
+from tests.replay.oracle import ERROR, NONDETERMINISM
 from tests.replay.stories import (
-    ERROR,
-    NONDETERMINISM,
     OURS,
     SECOND,
     START,

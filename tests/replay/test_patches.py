@@ -10,20 +10,8 @@ from typing import Any
 import pytest
 from temporalio import workflow as temporal
 from temporalio.common import SearchAttributeKey
-from tests.replay.stories import (
-    NONDETERMINISM,
-    OURS,
-    Cases,
-    Command,
-    Program,
-    Story,
-    accepts,
-    completes,
-    ends,
-    mark,
-    timer,
-    work,
-)
+from tests.replay.oracle import NONDETERMINISM
+from tests.replay.stories import OURS, Cases, Command, Program, Story, accepts, completes, ends, mark, timer, work
 
 from protopact import workflow
 from protopact.history import event as ev

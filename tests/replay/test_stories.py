@@ -8,10 +8,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
+from tests.replay.oracle import ACCEPTED, ERROR, NONDETERMINISM
 from tests.replay.stories import (
-    ACCEPTED,
-    ERROR,
-    NONDETERMINISM,
     Cases,
     Program,
     Story,

@@ -13,8 +13,8 @@ from tests.replay.bench import CONVERTER, recorded
 from tests.replay.families import Family, child
 from tests.replay.histories.v1.histories_pb2 import Job, Nudge, Outcome, Reading, Step
 from tests.replay.histories.v1.histories_protopact import Histories as histories
+from tests.replay.oracle import ACCEPTED
 from tests.replay.stories import (
-    ACCEPTED,
     Command,
     Program,
     Story,

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.replay.oracle import ACCEPTED, ERROR, NONDETERMINISM
 from tests.replay.stories import (
-    ACCEPTED,
-    ERROR,
-    NONDETERMINISM,
     Cases,
     Command,
     Program,
