@@ -64,6 +64,10 @@ class _CoreLog(logging.Logger):
             self._panic(log.message)
 
 
+def _unnoted(_verdict: Verdict, _run: tuple[str, str]) -> None:
+    """Of what the code saw nothing is kept here."""
+
+
 class Oracle(Generic[V]):
     """Temporal's verdicts.
 
@@ -88,7 +92,7 @@ class Oracle(Generic[V]):
         workflow: type,
         runner: WorkflowRunner,
         verdict: Callable[[str], V],
-        note: Callable[[V, tuple[str, str]], object] = lambda *_: None,
+        note: Callable[[V, tuple[str, str]], object] = _unnoted,
     ) -> None:
         self._workflow = workflow
         self._runner = runner
