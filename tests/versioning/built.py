@@ -52,6 +52,10 @@ _INTEGERS = {
 _Any: TypeAlias = Any
 
 
+FULL = 0.8
+"""The share of fields that a sample has."""
+
+
 class LossError(Exception):
     """What was read is not what was written; the message says where."""
 
@@ -113,10 +117,36 @@ class Built:
         """Whether anybody answers an rpc: a handler may have no workflow."""
         return snake_case(rpc.name) in self._elements
 
-    def sample(self, rpc: Rpc, random: Random, *, request: bool, fullness: float = 0.8) -> Message:
-        """A request or a response of an rpc, filled at random."""
+    def sample(
+        self, rpc: Rpc, random: Random, *, request: bool, fullness: float = FULL, wanted: set[int] | None = None
+    ) -> Message:
+        """A request or a response of an rpc, filled at random: whole, or only the fields of these ids."""
         message: Message = self._described(self._elements, rpc, request=request).type()
-        return fill(random, message, fullness=fullness)
+        if wanted is None:
+            return fill(random, message, fullness=fullness)
+        leads = {each.id for each in self.version.messages if self._holds(each.id, wanted)}
+        return self._fill_only(random, message, wanted, leads, 5)
+
+    def _holds(self, message: int, wanted: set[int]) -> bool:
+        types = map(self.version.find, self.version.reached(message))
+        return any(each.id in wanted for type_ in types if not isinstance(type_, Enum) for each in type_.fields)
+
+    def _fill_only(self, random: Random, message: Message, wanted: set[int], leads: set[int], depth: int) -> Message:
+        described = next(each for each in self.version.messages if each.name == message.DESCRIPTOR.name)
+        for each in described.fields:
+            if each.id in wanted or each.label == "required":
+                if random.random() < FULL or each.label == "required":
+                    fill_field(random, message, message.DESCRIPTOR.fields_by_name[each.name], 1, FULL)
+            elif each.type in leads and depth:
+                if each.label == "map":
+                    inner = getattr(message, each.name)["a"]
+                elif each.label == "repeated":
+                    inner = getattr(message, each.name).add()
+                else:
+                    inner = getattr(message, each.name)
+                    inner.SetInParent()
+                self._fill_only(random, inner, wanted, leads, depth - 1)
+        return message
 
     def write(self, rpc: Rpc, value: Message, encoding: Encoding, *, request: bool) -> Payloads:
         converter = PayloadConverter("binary/protobuf" if encoding is Encoding.BINARY else "json/protobuf")
@@ -295,30 +325,35 @@ def _answer(response: object, *, is_async: bool) -> Callable[..., object]:
 # -- values
 
 
-def fill(random: Random, message: Message, depth: int = 2, fullness: float = 0.8) -> Message:
+def fill(random: Random, message: Message, depth: int = 2, fullness: float = FULL) -> Message:
     """Fill a message with random values, and that share of the fields that may be unset."""
     for each in message.DESCRIPTOR.fields:
         if (random.random() < fullness or each.is_required) and (depth or each.message_type is None):
-            if each.is_repeated and each.message_type is not None and each.message_type.GetOptions().map_entry:
-                entries = getattr(message, each.name)
-                entry = each.message_type.fields_by_name["value"]
-                for key in ("a", "b")[: random.randint(1, 2)]:
-                    if entry.message_type is not None:
-                        fill(random, entries[key], depth - 1, fullness)
-                    else:
-                        entries[key] = _value(random, entry)
-            elif each.is_repeated:
-                for _ in range(random.randint(1, 2)):
-                    if each.message_type is not None:
-                        fill(random, getattr(message, each.name).add(), depth - 1, fullness)
-                    else:
-                        getattr(message, each.name).append(_value(random, each))
-            elif each.message_type is not None:
-                getattr(message, each.name).SetInParent()
-                fill(random, getattr(message, each.name), depth - 1, fullness)
-            else:
-                setattr(message, each.name, _value(random, each))
+            fill_field(random, message, each, depth, fullness)
     return message
+
+
+def fill_field(random: Random, message: Message, each: _Any, depth: int, fullness: float) -> None:
+    """Fill one field of a message."""
+    if each.is_repeated and each.message_type is not None and each.message_type.GetOptions().map_entry:
+        entries = getattr(message, each.name)
+        entry = each.message_type.fields_by_name["value"]
+        for key in ("a", "b")[: random.randint(1, 2)]:
+            if entry.message_type is not None:
+                fill(random, entries[key], depth - 1, fullness)
+            else:
+                entries[key] = _value(random, entry)
+    elif each.is_repeated:
+        for _ in range(random.randint(1, 2)):
+            if each.message_type is not None:
+                fill(random, getattr(message, each.name).add(), depth - 1, fullness)
+            else:
+                getattr(message, each.name).append(_value(random, each))
+    elif each.message_type is not None:
+        getattr(message, each.name).SetInParent()
+        fill(random, getattr(message, each.name), depth - 1, fullness)
+    else:
+        setattr(message, each.name, _value(random, each))
 
 
 def minimal(cls: type[Message]) -> Message:
