@@ -127,6 +127,7 @@ _BESIDE = "leave the field as it is, and add another one beside it, with another
 _MESSAGE = "give the rpc its message back; to change it, change the fields within, or add an rpc beside it"
 _MESSAGE_ALIAS = 'say its old name in the message: `option (protopact.v1.message).aliases = "{old}";`'
 
+# A string may hold any text, also what no integer or time is written as: P14, P15 and P38 say so of older readers.
 _PAYLOAD_ROWS = (
     #        row    change                                    binary  JSON
     _payload("P1", "a field is added", "✓/✓", "✓/✗ L✓"),
