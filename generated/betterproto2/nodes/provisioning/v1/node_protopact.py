@@ -176,10 +176,11 @@ _ADD_NODE = _contract.Workflow(
     updates=(_contract.UpdateRef(_RESIZE, validate=True, id_conflict_policy=_policy.WorkflowIdConflictPolicy.FAIL),),
     closure=_contract.Closure(
         "e1217c0bda9408143eb4305ae20738ca",
+        release="v1.2",
         checked=(
-            ("v1.0", "eb5e87215bd1bcec29d3e8c91a2eb5c7"),
-            ("v1.1", "c2bfc6cefcfea425af4c6f0af94ec965"),
-            ("v1.2", "0cbc3efa8824a22e32077eb82a66ec7c"),
+            ("v1.0", "e3df5f419e756d5809e4ca86b40dd255"),
+            ("v1.1", "e108c581b1f8c3568716f57aeadb9c22"),
+            ("v1.2", "e1217c0bda9408143eb4305ae20738ca"),
         ),
     ),
 )
@@ -195,10 +196,11 @@ _DELETE_NODE = _contract.Workflow(
     execution_timeout=_timedelta(seconds=1800),
     closure=_contract.Closure(
         "61c7a6e9278b9dc6035a05fba5e9242b",
+        release="v1.2",
         checked=(
-            ("v1.0", "4846f6c5fdc788fab82a8710013c2668"),
-            ("v1.1", "4846f6c5fdc788fab82a8710013c2668"),
-            ("v1.2", "aad40bb01b88dd16171b83e618e6331e"),
+            ("v1.0", "7ed23f5b3c5fe3114fa41ab292d6889e"),
+            ("v1.1", "7ed23f5b3c5fe3114fa41ab292d6889e"),
+            ("v1.2", "61c7a6e9278b9dc6035a05fba5e9242b"),
         ),
     ),
 )
