@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -254,6 +255,24 @@ def test_a_change_is_told_once_with_all_that_it_hits(image: Compile) -> None:
     )
 
 
+def test_releases_that_had_it_otherwise_are_told_apart(image: Compile) -> None:
+    """What leads out of the one is no way out of the other."""
+    edits = {
+        "v1": [],
+        "v2": [("string item = 1;", "string goods = 1;"), ("{item}", "{goods}")],
+        "v3": [("string item = 1;", "string goods = 1;"), ("{item}", "{goods}")],
+        "new": [("string item = 1;", "string article = 1;"), ("{item}", "{article}")],
+    }
+    contracts = {name: from_input(str(image(name, edited(*edit)))) for name, edit in edits.items()}
+    releases = [Release.of(name, capture(contracts[name])) for name in ("v1", "v2", "v3")]
+    said = re.compile(r"was called (\w+) .*; live: (.*)\n.*json_name = (\S+)\]")
+    found = [said.search(str(each)) for each in check(contracts["new"], releases, Settings())]
+    assert [match.groups() for match in found if match is not None] == [
+        ("item", "v1", '"item"'),
+        ("goods", "v2, v3", '"goods"'),
+    ]
+
+
 def test_a_change_that_came_and_went_is_told_for_the_releases_before_it_too(image: Compile) -> None:
     """Neither the first release nor the contract has it: runs of the first one took the branch that is gone."""
 
@@ -417,7 +436,7 @@ def test_what_changes_nothing_is_never_told(image: Compile) -> None:
 def test_settings_of_a_service() -> None:
     settings = Settings.parse(
         "# said\nencoding binary/protobuf\nencoding json/protobuf strict\ndeployment in-place\n\n"
-        "shop.v1.ShopService deployment pinned\nshop.v1.ShopService clients outside\n"
+        "shop.v1.ShopService deployment pinned\nshop.v1.ShopService clients outside\nclients inside\n"
     )
     assert settings.of("other") == ServiceSettings((Encoding.BINARY, Encoding.STRICT_JSON), Deployment.IN_PLACE)
     assert settings.of("shop.v1.ShopService") == ServiceSettings(
@@ -551,7 +570,17 @@ def test_against_a_git_ref(protopact: Protopact, tmp_path: Path) -> None:
     assert "(C17): " in protopact("check", "--against", "v0.9").output
     assert "; live: main\n" in protopact("check", "proto", "--against", "main").output
     nothing = protopact("check", "--against", "nowhere")
-    assert (nothing.exit_code, nothing.output.splitlines()[0]) == (3, "protopact: buf cannot build nowhere:")
+    told = "'nowhere' is no release of protopact.lock (v1), no git ref, and nothing that buf takes: buf cannot build "
+    assert (nothing.exit_code, nothing.output.splitlines()[0]) == (3, f"protopact: {told}nowhere:")
+    # An allowance names releases of a lock.
+    assert "if no harm is done" not in protopact("check", "--against", "v0.9").output
+    contract.write_text(SHOP)
+    assert "if no harm is done" in protopact("check", "--against", "v1").output
+    # Without a lock, the settings are those of a new one.
+    rmtree("protopact.lock")
+    assert protopact("check", "--against", "HEAD") == Answer(0, "")
+    contract.write_text(edited(("string item = 1;", "string article = 1;"), ("{item}", "{article}")))
+    assert "(P7): open runs read another value" in protopact("check", "--against", "HEAD").output
 
 
 BUF_GEN = (
@@ -679,6 +708,69 @@ def test_settings_of_a_service_that_is_renamed(image: Compile) -> None:
     assert not waits(ShopService=Deployment.PINNED)
     assert not waits(MallService=Deployment.PINNED)
     assert waits(MallService=Deployment.ROLLING, ShopService=Deployment.PINNED)
+
+
+UPGRADES = ("VERSIONING_BEHAVIOR_PINNED", "VERSIONING_BEHAVIOR_AUTO_UPGRADE")
+SHIPS = ("workflow = {};", "workflow = {versioning_behavior: VERSIONING_BEHAVIOR_AUTO_UPGRADE};")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ([UPGRADES], [("PayResponse { string", "PayResponse { int32")], "PP801"),
+        ([UPGRADES], [(PAY, "")], "PP803"),
+        ([UPGRADES], [("StopRequest { string", "StopRequest { int32")], "PP801"),
+        ([UPGRADES], [("LookResponse { string", "LookResponse { int32")], "PP801"),
+        (
+            [SHIPS],
+            [
+                (SHIP[:-7], SHIP[:-7].replace("Ship(", "Send(") + 'name: "shop.v1.ShopService.Ship" '),
+                ("ShipRequest { string", "ShipRequest { int32"),
+            ],
+            "PP801",
+        ),
+        ([], [SHIPS], "PP803"),
+    ],
+    ids=["activity's result", "activity", "signal", "query", "renamed workflow", "upgrades by itself"],
+)
+def test_what_a_run_that_moves_to_newer_workers_calls_and_answers_moves_with_it(
+    old: list[tuple[str, str]], new: list[tuple[str, str]], told: str, image: Compile
+) -> None:
+    pinned = ServiceSettings(deployment=Deployment.PINNED)
+    text = edited(*old)
+    for each in new:
+        text = text.replace(*each)
+    contracts = from_input(str(image("old", edited(*old)))), from_input(str(image("new", text)))
+    assert told in codes(*contracts, pinned)
+    if old:  # where nothing moves, nothing meets another version
+        stays = from_input(str(image("old", SHOP))), from_input(str(image("new", edited(*new))))
+        assert told not in codes(*stays, pinned)
+    else:
+        assert codes(*contracts) == []
+
+
+def test_activities_are_deployed_as_the_workflows_that_may_call_them(image: Compile) -> None:
+    """A service of activities alone may be pinned, and the workflows that read their results not."""
+    text = SHOP.replace(PAY, "").replace("message BuyRequest", f"service PayService {{\n{PAY}}}\nmessage BuyRequest")
+    text = text.replace(
+        "service PayService {", "service PayService { option (protopact.v1.service).task_queue = 'pay';"
+    )
+    old, new = (
+        image(name, each)
+        for name, each in (("old", text), ("new", text.replace("PayResponse { s", "PayResponse { repeated s")))
+    )
+    contracts = from_input(str(old)), from_input(str(new))
+    release = Release.of("v1", capture(contracts[0]))
+    pinned, rolling = ServiceSettings(deployment=Deployment.PINNED), ServiceSettings()
+
+    def told(**services: ServiceSettings) -> bool:
+        settings = Settings(services={f"shop.v1.{name}": each for name, each in services.items()})
+        return check(contracts[1], [release], settings) != []
+
+    assert told(PayService=pinned)
+    assert told(PayService=pinned, ShopService=rolling)
+    assert told(ShopService=pinned)
+    assert not told(PayService=pinned, ShopService=pinned)
 
 
 def test_a_deleted_file_that_is_marked_is_generated_without(protopact: Protopact, tmp_path: Path) -> None:

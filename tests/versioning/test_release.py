@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from tests.versioning.conftest import HEADER, PROTOC, ROOT, WELL_KNOWN, Compile, Protopact, git
@@ -187,13 +188,26 @@ def test_two_branches_that_cut_different_releases_merge(protopact: Protopact, im
     assert [line.split()[0] for line in listed] == ["v1", "v1.1", "v2"]
 
 
-def test_no_lock_yet_and_a_lost_one(protopact: Protopact) -> None:
+def test_no_lock_yet_and_a_lost_one(protopact: Protopact, image: Compile) -> None:
     answer = protopact("release", "list")
     assert answer.exit_code == 1
     assert answer.output == (
         "protopact: there is no lock at protopact.lock; if it never was there, `protopact release cut NAME` makes it "
         "from the contract that is deployed; if it was, bring it back from version control\n"
     )
+    LOCK.mkdir()
+    settings = "encoding binary/protobuf\ndeployment pinned\nclients outside\n"
+    (LOCK / "settings").write_text(settings)
+    for command, code in ((("release", "list"), 1), (("check", "."), 3)):
+        answer = protopact(*command)
+        assert answer.exit_code == code
+        assert answer.output == (
+            "protopact: protopact.lock holds no release; if it held some, bring them back from version control; if it "
+            "never did, `protopact release cut NAME` makes the first from the contract that is deployed\n"
+        )
+    assert protopact("release", "cut", "v1", image("one", SHOP)).output == "v1 is cut\n"
+    assert (LOCK / "settings").read_text() == settings
+    rmtree(LOCK)
     LOCK.write_text("")
     assert "protopact.lock is a file; the lock is a folder" in protopact("release", "list").output
 
@@ -227,6 +241,42 @@ def test_a_file_that_cannot_be_used(old: str, new: str, said: str, protopact: Pr
     assert said in answer.output
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"clients \xff\n", " is no text; bring it back from version control"),
+        (
+            b"encoding binary/protobuf\n<<<<<<< HEAD\nclients inside\n=======\nclients outside\n>>>>>>> main\n",
+            ":2: markers of a merge conflict: two branches have said this differently; leave one line for each setting",
+        ),
+        (b"", ":0: encoding is not said; add a line: encoding binary/protobuf or json/protobuf strict or "),
+        (
+            b"encoding binary/protobuf\ndeployment pinned\nx.Y clients inside\n",
+            ":3: clients is not said; add a line: clients inside or outside",
+        ),
+    ],
+    ids=["no text", "conflict", "emptied", "a line is lost"],
+)
+def test_settings_that_cannot_be_used(text: bytes, said: str, protopact: Protopact, image: Compile) -> None:
+    one = image("one", SHOP)
+    protopact("release", "cut", "v1", one)
+    (LOCK / "settings").write_bytes(text)
+    answer = protopact("check", one)
+    assert answer.exit_code == 3
+    assert answer.output.startswith(f"protopact: protopact.lock/settings{said}")
+
+
+def test_a_default_may_hold_any_character(protopact: Protopact, image: Compile) -> None:
+    """Python ends lines at more of them than a file does."""
+    rpc = "rpc Buy(BuyRequest) returns (BuyResponse) { option (protopact.v1.method).workflow = {}; }"
+    service = f"service ShopService {{ option (protopact.v1.service).task_queue = 'q'; {rpc} }}\n"
+    request = r'message BuyRequest { optional string item = 1 [default = "a\302\205b\342\200\250c\nd\re"]; }'
+    text = f"{HEADER.replace('proto3', 'proto2')}{service}{request} message BuyResponse {{}}"
+    one = image("one", text)
+    assert protopact("release", "cut", "v1", one).output == "v1 is cut\n"
+    assert protopact("check", one).output == ""
+
+
 def test_a_lost_release_is_missed(protopact: Protopact, image: Compile) -> None:
     protopact("release", "cut", "v1", image("one", SHOP))
     protopact("release", "cut", "v2", image("one", SHOP))
@@ -242,7 +292,11 @@ def test_a_lost_release_is_missed(protopact: Protopact, image: Compile) -> None:
 def test_mistakes_are_told(protopact: Protopact, image: Compile, tmp_path: Path) -> None:
     protopact("release", "cut", "v1", image("one", SHOP))
     assert "there is no release 'v9' in protopact.lock; there are v1" in protopact("release", "show", "v9").output
-    assert "'a/b' is no name of a release" in protopact("release", "cut", "a/b", image("one", SHOP)).output
+    for name in ("a/b", "v" * 101):
+        assert f"{name!r} is no name of a release" in protopact("release", "cut", name, image("one", SHOP)).output
+    assert protopact("release", "cut", "V1", image("one", SHOP)).output == (
+        "protopact: V1 and v1 are one file where letters have no case; choose another name\n"
+    )
     (tmp_path / "text.binpb").write_text("no image")
     assert "text.binpb is no image of buf" in protopact("release", "cut", "v2", "text.binpb").output
     bare = image("bare", 'syntax = "proto3";\nmessage M {}\n')

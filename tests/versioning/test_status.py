@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,18 +82,44 @@ def test_runs_are_counted_by_release(protopact: Protopact, shop: Shop, engine: E
     assert unknown.endswith(f": contract {digest[:12]}, which is of no release")
 
 
-def test_a_run_counts_for_the_youngest_release_that_has_its_contract(
+def test_a_run_counts_for_the_release_that_it_was_started_under(
     protopact: Protopact, shop: Shop, engine: Engine
 ) -> None:
-    """As long as that one is live, the contract is checked against what the run depends on."""
+    """Another one may have the same digest, and its workers poll another queue."""
     shop.cut("v1", V1)
     engine.start(shop.generate(V1), "a")
-    shop.cut("v1.1", V1.replace('{id: "sell/{item}"}', '{id: "sell/{item}" run_timeout: {seconds: 9}}'))
+    allowed = 'option (protopact.v1.method).allow = {rule: "C15" releases: "v1" reason: "workers poll both queues"};'
+    moved = V1.replace('{id: "sell/{item}"};', '{id: "sell/{item}" task_queue: "mall"}; ' + allowed)
+    shop.cut("v1.1", moved)
+    engine.start(shop.generate(moved), "b")
     assert protopact("release", "status", "--engine", engine.url).output.splitlines() == [
-        "v1  live, no run is left",
+        "v1  live, 1 is open, 0 closed and retained",
         "v1.1  live, 1 is open, 0 closed and retained",
     ]
+    refused = protopact("release", "retire", "v1", "--engine", engine.url)
+    assert refused.exit_code == 1
+    assert "of the runs that began under it, 1 is open" in refused.output
+    engine.end("a", delete=True)
     assert protopact("release", "retire", "v1", "--engine", engine.url).output == "v1 is retired\n"
+
+
+def test_a_run_that_names_no_release_counts_for_the_oldest_that_it_may_be_of(
+    protopact: Protopact, shop: Shop, engine: Engine
+) -> None:
+    """Code that was generated before its release was cut."""
+    shop.cut("v0", re.sub("  rpc Sell.*", "", V1))
+    early = shop.generate(V1)
+    shop.cut("v1", V1)
+    shop.cut("v1.1", V1)
+    engine.start(early, "a")
+    lines = protopact("release", "status", "--engine", engine.url).output.splitlines()
+    assert lines == [
+        "v0  live, no run is left",
+        "v1  live, 1 is open, 0 closed and retained",
+        "v1.1  live, no run is left",
+    ]
+    answer = protopact("release", "retire", "v1.1", "--engine", engine.url)
+    assert "v1.1 is not retired: it came after v1, and of the runs that began under v1, 1 is open" in answer.output
 
 
 def test_a_release_is_retired_when_nothing_of_it_is_left(protopact: Protopact, shop: Shop, engine: Engine) -> None:

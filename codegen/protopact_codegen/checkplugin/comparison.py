@@ -80,7 +80,7 @@ def _compare(contract: Contract, asked: Message, lock: str | None, paths: Collec
     if lock is None:
         before, findings = _read(asked.against_file_descriptors)
         _refuse("what it is compared with", (each for each in findings if each.code.severity is Severity.ERROR))
-        return check(contract, [Release.of(_AGAINST, capture(before))], Settings())
+        return check(contract, [Release.of(_AGAINST, capture(before))], Settings(), passable=False)
     found = Lock.require(Path(lock))
     releases = [_within(release, paths) for release in found.live]
     return check(contract, releases, found.settings, retired=found.retired, complete=releases == list(found.live))

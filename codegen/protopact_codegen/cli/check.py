@@ -10,10 +10,12 @@ import typer
 
 from protopact_codegen.cli.formats import Format, write
 from protopact_codegen.cli.refusal import refusals
+from protopact_codegen.contract import Contract
 from protopact_codegen.diagnostics import Diagnostic, Severity
 from protopact_codegen.versioning.capture import capture
 from protopact_codegen.versioning.check import check
 from protopact_codegen.versioning.lock import DEFAULT, Lock, Release
+from protopact_codegen.versioning.settings import Settings
 from protopact_codegen.versioning.sources import SourceError, from_git, from_input, is_ref, paths
 
 __all__ = ["check_contract"]
@@ -35,7 +37,7 @@ def check_contract(
     parse, and 3 if the check could not be made: the lock cannot be used, or the contract cannot be built.
     """
     with refusals(exit_code=3):
-        found = Lock.require(lock)
+        found = Lock.require(lock) if against is None else Lock(lock)
         findings = _findings(source, found, against)
         files = paths(source) if form is not Format.TEXT else {}
     findings.sort(key=attrgetter("order"))
@@ -53,14 +55,22 @@ def _findings(source: str, lock: Lock, against: str | None) -> list[Diagnostic]:
         if not error.findings:
             raise
         return list(error.findings)
-    settings = lock.settings_for(contract)
     if against is None:
-        return check(contract, lock.live, settings, retired=lock.retired, complete=True)
-    return check(contract, [_release(lock, against, source)], settings)
-
-
-def _release(lock: Lock, against: str, source: str) -> Release:
+        return check(contract, lock.live, lock.settings_for(contract), retired=lock.retired, complete=True)
+    # Without a lock, what a new one says.
+    settings = lock.settings_for(contract) if lock.exists else Settings()
     if against in lock.releases:
-        return lock.find_live(against)
-    contract = from_git(against, "." if Path(source).is_file() else source) if is_ref(against) else from_input(against)
-    return Release.of(against, capture(contract))
+        return check(contract, [lock.find_live(against)], settings)
+    return check(contract, [Release.of(against, capture(_other(lock, against, source)))], settings, passable=False)
+
+
+def _other(lock: Lock, against: str, source: str) -> Contract:
+    if is_ref(against):
+        return from_git(against, "." if Path(source).is_file() else source)
+    try:
+        return from_input(against)
+    except SourceError as error:
+        if error.findings or Path(against).exists():
+            raise
+        releases = f"no release of {lock.folder} ({', '.join(lock.releases) or 'it has none'})"
+        raise SourceError(f"{against!r} is {releases}, no git ref, and nothing that buf takes: {error}") from error

@@ -23,4 +23,5 @@ def runs(urls: Sequence[str], workflow_types: Collection[str]) -> Iterator[Run]:
                 is_open=run["status"] == "open",
                 start_time=run["start_time"],
                 digest=run["digest"],
+                release=run["release"],
             )

@@ -88,8 +88,8 @@ def diff(
 def status(engine: _Engines, *, lock: _LockFolder = DEFAULT) -> None:
     """Show how many runs of each release are open, or closed and retained, on an engine.
 
-    Runs of the workflows of live releases are counted. A run whose contract several releases have alike counts for the
-    youngest of them. One that carries no contract, or one of no release, is unknown.
+    Runs of the workflows of live releases are counted, each for the release that it was started under. One that carries
+    no contract, or one of no release, is unknown.
     """
     with refusals():
         found = Lock.require(lock)

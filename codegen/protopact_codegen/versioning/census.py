@@ -1,7 +1,8 @@
 """The census: how many runs of an engine began under which release of a lock.
 
-A run carries the digest of the contract that it was started under. It counts for the youngest release that has the
-same, live ones first: as long as one of them is live, contracts are checked against what the run depends on.
+A run carries the digest of the contract that it was started under, and the release that this was of as far as its
+starter knew, for which it counts: releases of one digest may differ in what a digest has not, as a task queue. A run
+that names none counts for the oldest live release of its digest, so that none is taken for drained before it is.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Run:
         is_open: Whether it is open; a closed one is retained.
         start_time: When it was started, in ISO 8601.
         digest: Digest of the contract that it was started under; empty when it carries none.
+        release: The release that it names; empty when it names none.
     """
 
     workflow_type: str
@@ -36,6 +38,7 @@ class Run:
     is_open: bool
     start_time: str
     digest: str
+    release: str
 
     def __str__(self) -> str:
         contract = f"contract {self.digest[:12]}, which is of no release" if self.digest else "it carries no contract"
@@ -57,9 +60,12 @@ class Census:
     def __init__(self, lock: Lock, runs: Iterable[Run]) -> None:
         self.runs: dict[str, list[Run]] = {release.name: [] for release in lock.all}
         self.unknown: list[Run] = []
-        known = {digest: release.name for release in (*lock.retired, *lock.live) for digest in release.digests.values()}
+        retired, live = lock.retired, reversed(lock.live)
+        known = {digest: release.name for release in (*retired, *live) for digest in release.digests.values()}
         for run in runs:
-            release = known.get(run.digest)
+            named = lock.releases.get(run.release)
+            is_of_it = named is not None and run.digest in named.digests.values()
+            release = run.release if is_of_it else known.get(run.digest)
             (self.unknown if release is None else self.runs[release]).append(run)
 
     def objection(self, release: Release, live: Sequence[Release]) -> str:

@@ -30,8 +30,9 @@ from protopact_codegen.versioning.elements import (
 )
 from protopact_codegen.versioning.flows import Role, consequence, failures, flows, judge, judge_element, roles
 from protopact_codegen.versioning.lock import Release
+from protopact_codegen.versioning.reach import Reach
 from protopact_codegen.versioning.rules import CONTRACT, PAYLOAD, Direction, Outcome, PayloadRule, Verdict
-from protopact_codegen.versioning.settings import Deployment, ServiceSettings, Settings
+from protopact_codegen.versioning.settings import ServiceSettings, Settings
 from protopact_codegen.versioning.snapshot import ChangeFacts, ElementFacts, Snapshot, holder_of
 
 __all__ = ["check"]
@@ -54,6 +55,7 @@ def check(
     *,
     retired: Sequence[Release] = (),
     complete: bool = False,
+    passable: bool = True,
 ) -> list[Diagnostic]:
     """Find what a contract does to the releases that are live.
 
@@ -64,13 +66,14 @@ def check(
         generated: Paths of the files that the plugin was asked to generate; empty when nothing is generated.
         retired: The releases that are retired: what became of the changes that they declare concerns older ones.
         complete: Whether the releases are all that are live, so that what is about none of them is about nothing.
+        passable: Whether they are of a lock, so that the contract can name them in what it passes.
     """
     checker = _Checker(contract, releases, settings, generated, retired)
     for release in retired:
         checker.compare_changes(release)
     for release in releases:
         checker.compare(release)
-    return [*checker.diagnostics(), *(checker.idle() if complete else ())]
+    return [*checker.diagnostics(passable=passable), *(checker.idle() if complete else ())]
 
 
 @dataclass(slots=True)
@@ -148,16 +151,17 @@ class _Checker:
         matcher = self._matchers[release.name]
         self._covered.update(old.elements)
         self.compare_changes(release)
-        self._compare_elements(release, matcher)
+        reach = Reach(matcher, self._settings)
+        self._compare_elements(release, matcher, reach)
         roots: list[_Root] = []
         for before in old.elements.values():
-            roots += self._roots(before, matcher.find(before), difference, release.name)
+            roots += self._roots(before, matcher.find(before), difference, reach, release.name)
         if difference.changes:
             for name, uses in _uses(old, roots, difference.changes):
                 for each in difference.changes[name]:
                     self._payload(each, uses, release.name)
 
-    def _compare_elements(self, release: Release, matcher: Matcher) -> None:
+    def _compare_elements(self, release: Release, matcher: Matcher, reach: Reach) -> None:
         old = release.snapshot
         absent = self._absent(old)
         gone: dict[str, list[_Found]] = defaultdict(list)
@@ -165,11 +169,10 @@ class _Checker:
             home = old.services.get(before.service)
             file = home.file if home is not None else before.service
             after = matcher.find(before)
-            settings = self._settings_of(before, after)
-            for each in (*element_changes(before, matcher), *self._passed_by(before, matcher, release)):
-                change = uncovered(each, matcher)
-                found = self._element(change, settings, release.name, file) if change is not None else None
-                if change is None or found is None or self._passes(found, change, release):
+            settings = reach.of(before, after)
+            for change in self._changes_of(before, release, reach):
+                found = self._element(change, settings, release.name, file)
+                if found is None or self._passes(found, change, release):
                     continue
                 if after is None and before.service in absent:
                     gone[file].append(found)
@@ -177,7 +180,7 @@ class _Checker:
                     self._add(found.what, found, release.name)
         for change in self._additions:
             new = self._new.elements[change.place]
-            found = self._element(change, self._settings_of(new, new), release.name, change.place)
+            found = self._element(change, reach.of(new, new), release.name, change.place)
             if found is not None and not self._passes(found, change, release):
                 self._add(found.what, found, release.name)
         for file, lost in gone.items():
@@ -187,9 +190,17 @@ class _Checker:
                 for found in lost:
                     self._add(found.what, found, release.name)
 
-    def diagnostics(self) -> list[Diagnostic]:
+    def _changes_of(self, before: ElementFacts, release: Release, reach: Reach) -> Iterator[ElementChange]:
+        """What changed of an element, as far as a release's runs meet it."""
+        matcher = self._matchers[release.name]
+        for change in (*element_changes(before, matcher), *self._passed_by(before, matcher, release)):
+            left = uncovered(change, matcher) if change.rule != "C46" or reach.is_pinned(before) else None
+            if left is not None:
+                yield left
+
+    def diagnostics(self, *, passable: bool) -> list[Diagnostic]:
         """What was found in all releases."""
-        return [*self._tell(), *self._others.values(), *self._tell_missing()]
+        return [*self._tell(passable=passable), *self._others.values(), *self._tell_missing()]
 
     def idle(self) -> Iterator[Diagnostic]:
         """What the contract says of releases, and is about none of them."""
@@ -207,13 +218,16 @@ class _Checker:
                             Code.CHANGE_RELEASE, workflow.place, message, "correct the name, or remove it", steps
                         )
 
-    def _tell(self) -> Iterator[Diagnostic]:
+    def _tell(self, *, passable: bool) -> Iterator[Diagnostic]:
         for found in self._found.values():
             others = f" and {found.others} more" if found.others else ""
             where = f"; it is the {found.use}{others}" if found.use else ""
             message = f"{found.what} ({found.rule}): {found.consequence}{where}; live: {', '.join(found.releases)}"
-            allow = self._allowances.spell(found.rule, found.element, found.releases)
-            yield Diagnostic(_code(found), found.place, message, f"{found.hint}; or, if no harm is done, {allow}")
+            hint = found.hint
+            if passable:
+                allow = self._allowances.spell(found.rule, found.element, found.releases)
+                hint += f"; or, if no harm is done, {allow}"
+            yield Diagnostic(_code(found), found.place, message, hint)
 
     def _tell_missing(self) -> Iterator[Diagnostic]:
         for path, releases in self._missing.items():
@@ -227,12 +241,12 @@ class _Checker:
             )
 
     def _roots(
-        self, before: ElementFacts, after: ElementFacts | None, difference: Difference, release: str
+        self, before: ElementFacts, after: ElementFacts | None, difference: Difference, reach: Reach, release: str
     ) -> Iterator[_Root]:
         """The messages that an rpc has in both contracts; tells of those that it has in one only."""
         if after is None or after.kind is not before.kind:
             return
-        settings = self._settings_of(before, after)
+        settings = reach.of(before, after)
         for (role, was), (_, is_) in zip(roles(before), roles(after), strict=True):
             if difference.is_same(was, is_):
                 yield _Root(role, settings, was, after.rpc)
@@ -251,15 +265,6 @@ class _Checker:
             and service.file not in self._generated
             and dirname(service.file) not in folders
         }
-
-    def _settings_of(self, before: ElementFacts, after: ElementFacts | None) -> ServiceSettings:
-        if after is None:
-            return self._settings.of(before.service)
-        settings = self._settings.of(after.service, before.service)
-        upgrades = after.options.get("versioning_behavior") == '"auto-upgrade"'
-        if upgrades and settings.deployment is Deployment.PINNED:
-            return ServiceSettings(settings.encodings, Deployment.ROLLING, settings.clients)
-        return settings
 
     def _changes_that_ended(self, releases: Iterable[Release]) -> Mapping[str, Sequence[tuple[str, ChangeFacts]]]:
         """The declared changes that releases have and the contract has not, by workflow of the contract."""
@@ -347,7 +352,9 @@ class _Checker:
         what = f"{change.subject} {change.what}"
         found = _Found(subject, what, self._place(change.place), rule.name, verdict, happens, hint, first, hits - 1)
         if not self._allowances.passes(rule.name, (subject, change.place), release):
-            self._add(change.subject, found, release)
+            # A release may have had it in another way than the one before: what leads out of the one is no way out of
+            # the other.
+            self._add(f"{what} {change.key}", found, release)
 
     def _add(self, key: str, found: _Found, release: str) -> None:
         known = self._found.setdefault((found.rule, key), found)

@@ -212,7 +212,7 @@ def _options(old: ElementFacts, new: ElementFacts, matcher: Matcher) -> Iterator
     if waits[0] != waits[1]:
         yield "C48", f"is {'' if waits[1] == 'true' else 'no more '}waited for when it is cancelled"
     behaviors = [each.options.get("versioning_behavior", "") for each in (old, new)]
-    if behaviors == ['"pinned"', '"auto-upgrade"']:
+    if behaviors[1] == '"auto-upgrade"' != behaviors[0]:
         yield "C46", "was pinned, and upgrades by itself"
 
 

@@ -29,6 +29,7 @@ DEFAULT = Path("protopact.lock")
 
 _FORMAT = 1
 _SUFFIX = ".release"
+_LONGEST = 100
 _DIGEST = "digest"
 _DIGESTED = re.compile(rf"\S+ {_DIGEST} [0-9a-f]+")
 _COMMENT = (
@@ -133,8 +134,15 @@ class Lock:
         path = self.folder / SETTINGS
         if not path.is_file():
             raise LockError(f"{path} is lost; bring it back from version control, or cut a release for a new one")
+        text = _text(path)
+        conflict = _conflict(text)
+        if conflict:
+            raise LockError(
+                f"{path}:{conflict}: markers of a merge conflict: two branches have said this differently; leave one "
+                "line for each setting, and remove the markers"
+            )
         try:
-            return Settings.parse(path.read_text(encoding="utf-8"))
+            return Settings.parse(text)
         except SettingsError as error:
             raise LockError(f"{path}:{error.line}: {error}") from error
 
@@ -187,13 +195,18 @@ class Lock:
         """Read a lock that must be there.
 
         Raises:
-            LockError: There is none, or a file of it cannot be used.
+            LockError: There is none, or none with a release, or a file of it cannot be used.
         """
         lock = cls(folder)
         if not lock.exists:
             raise LockError(
                 f"there is no lock at {folder}; if it never was there, `protopact release cut NAME` makes it from the "
                 "contract that is deployed; if it was, bring it back from version control"
+            )
+        if not lock.releases:
+            raise LockError(
+                f"{folder} holds no release; if it held some, bring them back from version control; if it never did, "
+                "`protopact release cut NAME` makes the first from the contract that is deployed"
             )
         return lock
 
@@ -206,8 +219,14 @@ class Lock:
         Raises:
             LockError: The name is no name, or is taken by another contract.
         """
-        if RELEASE.fullmatch(name) is None or name.endswith(_SUFFIX):
-            raise LockError(f"{name!r} is no name of a release: letters, digits and `.`, `_`, `+`, `-` are, as in v1.4")
+        if RELEASE.fullmatch(name) is None or name.endswith(_SUFFIX) or len(name) > _LONGEST:
+            raise LockError(
+                f"{name!r} is no name of a release: letters, digits and `.`, `_`, `+`, `-` are, {_LONGEST} at most, as "
+                "in v1.4"
+            )
+        alike = next((each for each in self.releases if each != name and each.lower() == name.lower()), None)
+        if alike is not None:
+            raise LockError(f"{name} and {alike} are one file where letters have no case; choose another name")
         lines = tuple(notation.write(snapshot))
         known = self.releases.get(name)
         if known is not None and known.retired:
@@ -257,18 +276,29 @@ def _checksum(header: Sequence[str], lines: Sequence[str]) -> str:
     return sha256("\n".join((*header, "", *lines)).encode()).hexdigest()[:32]
 
 
-def _read(path: Path, reader: Reader) -> Release:
+def _text(path: Path) -> str:
     try:
-        whole = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise LockError(f"{path} is no text; bring it back from version control") from error
-    text = whole.splitlines()
+
+
+def _conflict(whole: str) -> int:
+    """The line of the first marker of a merge conflict, counted from 1; 0 without one."""
     if any(mark * 7 in whole for mark in _MARKS):
-        for number in (number for number, line in enumerate(text, 1) if _MARKER.match(line)):
-            raise LockError(
-                f"{path}:{number}: markers of a merge conflict: two branches have cut or retired this release "
-                "differently; take one side whole (`git checkout --ours` or `--theirs`), or cut it under another name"
-            )
+        return next((number for number, line in enumerate(whole.split("\n"), 1) if _MARKER.match(line)), 0)
+    return 0
+
+
+def _read(path: Path, reader: Reader) -> Release:
+    whole = _text(path)
+    text = whole.removesuffix("\n").split("\n")  # a default may hold what else ends a line
+    conflict = _conflict(whole)
+    if conflict:
+        raise LockError(
+            f"{path}:{conflict}: markers of a merge conflict: two branches have cut or retired this release "
+            "differently; take one side whole (`git checkout --ours` or `--theirs`), or cut it under another name"
+        )
     blank = text.index("") if "" in text else len(text)
     header = [line for line in text[:blank] if not line.startswith("#")]
     words = {word: rest for word, _, rest in (line.partition(" ") for line in header)}

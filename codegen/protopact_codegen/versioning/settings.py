@@ -121,7 +121,7 @@ class Settings:
         """Parse the text of the file.
 
         Raises:
-            SettingsError: A line means nothing, or says again what is said already.
+            SettingsError: A line means nothing, or says again what is said already, or one is not there.
         """
         said: dict[str, dict[str, list[str]]] = {"": {}}
         lines: dict[str, int] = {}
@@ -137,6 +137,10 @@ class Settings:
                 if values and name != "encoding":
                     raise SettingsError(number, f"{name} is said twice; remove one of the two lines")
                 values.append(value)
+        for name, expected in _VALUES.items():
+            if name not in said[""]:
+                what = f"{name} is not said; add a line: {name} {' or '.join(expected)}"
+                raise SettingsError(len(text.splitlines()), what)
         general = _settings(ServiceSettings(), said.pop(""))
         return Settings(general, {scope: _settings(general, values) for scope, values in said.items()}, lines)
 

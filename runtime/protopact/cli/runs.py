@@ -21,7 +21,8 @@ def runs(url: str, workflow_types: Collection[str]) -> list[dict[str, str]]:
 
     Returns:
         For each run `workflow_type`, `workflow_id`, `run_id`, `status` (`open` or `closed`), `start_time` in ISO 8601,
-        and the `digest` of the contract under which it was started, empty when it carries none.
+        the `digest` of the contract under which it was started, and the `release` that was of as far as its starter
+        knew; both empty when it carries none.
 
     Raises:
         EngineUrlError: The URL is wrong.
@@ -47,3 +48,4 @@ def _plain(found: WorkflowDescription) -> Iterator[tuple[str, str]]:
     yield "status", "open" if found.status is WorkflowStatus.RUNNING else "closed"
     yield "start_time", found.start_time.isoformat(timespec="seconds")
     yield "digest", found.origin.digest if found.origin is not None else ""
+    yield "release", found.origin.release if found.origin is not None else ""
