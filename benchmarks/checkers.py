@@ -121,10 +121,12 @@ def _buf(before: Path, after: Path, categories: Mapping[str, frozenset[str]]) ->
 # -- the table
 
 
-def _ours(before: Path, after: Path, encoding: Encoding) -> str:
+def _ours(row: str, before: Path, after: Path, encoding: Encoding) -> str:
+    """What is said by the row's rule; the same edit may be told by other rules too."""
     new = from_input(str(after))
     settings = Settings(ServiceSettings((encoding,)))
-    found = {finding.code for finding in check(new, [Release.of("v1", capture(from_input(str(before))))], settings)}
+    findings = check(new, [Release.of("v1", capture(from_input(str(before))))], settings)
+    found = {finding.code for finding in findings if f" ({row}): " in finding.message}
     return next((word for code, word in VERDICTS.items() if code in found), "-")
 
 
@@ -166,7 +168,7 @@ def table() -> Iterator[str]:
             theirs = {category: category in buf for category in CATEGORIES} | {
                 "Confluent": not confluent(old, new, types)
             }
-            ours = [_ours(before, after, encoding) for encoding in ENCODINGS]
+            ours = [_ours(name, before, after, encoding) for encoding in ENCODINGS]
             worst = any(verdict not in {"-", "order", "warn"} for verdict in ours)
             for who, refuses in theirs.items():
                 missed[who] += worst and not refuses

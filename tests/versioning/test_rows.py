@@ -6,7 +6,10 @@ import re
 
 import pytest
 from tests.versioning import test_contracts, test_payloads
+from tests.versioning.schema import ROOT
 
+from protopact_codegen.checkplugin.rules import is_breaking
+from protopact_codegen.diagnostics import Code
 from protopact_codegen.versioning.rules import CONTRACT, PAYLOAD
 from protopact_codegen.versioning.settings import Encoding
 
@@ -55,6 +58,14 @@ WITHOUT_BETTERPROTO2 = {
     *("P2_extension", "P10_extension", "P21", "P22_closed", "P42", "P43", "P44", "P44_enum", "P44_type"),
 }
 """Rows of proto2, which betterproto2 does not know."""
+
+
+def test_every_code_of_a_comparison_is_on_the_page() -> None:
+    """Those of PP8xx, and the warnings of the check; the other warnings are lint's."""
+    text = (ROOT / "docs/versioning.md").read_text()
+    codes = {code.value for code in Code if code.value.startswith("PP8") or is_breaking(code)}
+    assert len(codes) > 12
+    assert codes - set(re.findall(r"PP\d{3}", text)) == set()
 
 
 def folders(rows: list[str], row: str) -> list[str]:
