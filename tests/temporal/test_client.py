@@ -25,6 +25,9 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 from tests import devserver
+from tests.conformance.google.suite.v1.suite_pb2 import Document
+from tests.conformance.google.suite.v1.suite_pb2 import Text as Suited
+from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 from tests.devserver import DevServer
 from tests.embedded.bench import text
 from tests.embedded.lab.v1.lab_pb2 import Text
@@ -305,6 +308,42 @@ async def test_a_run_that_takes_the_id_meanwhile_gives_way_too(temporal_server: 
         rival = await rivals[0].describe()
         assert (rival.workflow_type, rival.status) == ("Another", WorkflowExecutionStatus.TERMINATED)
         await started.terminate()
+
+
+async def test_the_first_task_comes_with_the_answer_to_an_eager_start(temporal_server: DevServer) -> None:
+    class Declared(suite.Declared):
+        async def run(self, request: Document) -> Document:
+            return request
+
+        async def rename(self, request: Document) -> Document:
+            return request
+
+    class Free(suite.Free):
+        async def run(self, request: Suited) -> Suited:
+            return request
+
+        def status(self, request: Suited) -> Suited:
+            return request
+
+        async def set(self, request: Suited) -> Suited:
+            return request
+
+    async def is_eager(workflow_id: str) -> bool:
+        events = (await temporal_server.connect()).get_workflow_handle(workflow_id).fetch_history_events()
+        return (await anext(events)).workflow_execution_started_event_attributes.eager_execution_accepted
+
+    queue = f"eager-{uuid4()}"
+    document = Document(title=queue, inner=Suited(value="x"))
+    document.at.GetCurrentTime()
+    async with protopact.connect(temporal_server.url) as engine:
+        client = suite.Client(engine)
+        async with engine.worker(workflows=[Declared, Free], task_queue=queue, temporal=UNSANDBOXED):
+            handle = await client.start_declared(document, task_queue=queue)
+            assert (await soon(handle.result())).title == queue
+            plain = await client.start_free(Suited(value="x"), id=queue, task_queue=queue)
+            await soon(plain.result())
+    assert await is_eager(handle.id)
+    assert not await is_eager(plain.id)
 
 
 async def test_a_run_whose_task_fails_says_why_and_takes_updates_when_it_is_cured(bench: Bench) -> None:

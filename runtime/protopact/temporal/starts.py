@@ -55,7 +55,9 @@ class Starts:
         arguments = session.encoded(workflow.request, call.request, f"request of {workflow.name}")
 
         async def send() -> None:
-            await session.calls.start_workflow(workflow.name, args=arguments, **given)
+            # The SDK can ask for it without a signal and an update only.
+            is_eager = workflow.enable_eager_start
+            await session.calls.start_workflow(workflow.name, args=arguments, request_eager_start=is_eager, **given)
 
         return await self._start(call, f"start of {workflow.name}", Call(headers=call.headers), send)
 

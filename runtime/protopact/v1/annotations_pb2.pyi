@@ -70,13 +70,15 @@ class _WorkflowIdConflictPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapp
     WORKFLOW_ID_CONFLICT_POLICY_UNSPECIFIED: _WorkflowIdConflictPolicy.ValueType  # 0
     """The engine's default: fail."""
     WORKFLOW_ID_CONFLICT_POLICY_FAIL: _WorkflowIdConflictPolicy.ValueType  # 1
-    """The start is refused."""
+    """The start is refused; one with a signal signals the open run."""
     WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING: _WorkflowIdConflictPolicy.ValueType  # 2
     """The start answers with the open run."""
     WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING: _WorkflowIdConflictPolicy.ValueType  # 3
     """The open run is terminated."""
     WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING_OF_OTHER_TYPE: _WorkflowIdConflictPolicy.ValueType  # 4
-    """The open run is terminated when it is of another workflow type; the start is refused when it is of the same."""
+    """The open run is terminated when it is of another workflow type; the start is refused when it is of the same. A start
+    with a signal is not refused: it signals the open run.
+    """
 
 class WorkflowIdConflictPolicy(_WorkflowIdConflictPolicy, metaclass=_WorkflowIdConflictPolicyEnumTypeWrapper):
     """What happens when a run with the same id is open."""
@@ -84,13 +86,15 @@ class WorkflowIdConflictPolicy(_WorkflowIdConflictPolicy, metaclass=_WorkflowIdC
 WORKFLOW_ID_CONFLICT_POLICY_UNSPECIFIED: WorkflowIdConflictPolicy.ValueType  # 0
 """The engine's default: fail."""
 WORKFLOW_ID_CONFLICT_POLICY_FAIL: WorkflowIdConflictPolicy.ValueType  # 1
-"""The start is refused."""
+"""The start is refused; one with a signal signals the open run."""
 WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING: WorkflowIdConflictPolicy.ValueType  # 2
 """The start answers with the open run."""
 WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING: WorkflowIdConflictPolicy.ValueType  # 3
 """The open run is terminated."""
 WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING_OF_OTHER_TYPE: WorkflowIdConflictPolicy.ValueType  # 4
-"""The open run is terminated when it is of another workflow type; the start is refused when it is of the same."""
+"""The open run is terminated when it is of another workflow type; the start is refused when it is of the same. A start
+with a signal is not refused: it signals the open run.
+"""
 Global___WorkflowIdConflictPolicy: _TypeAlias = WorkflowIdConflictPolicy  # noqa: Y015
 
 class _ParentClosePolicy:
@@ -614,7 +618,9 @@ class WorkflowOptions(_message.Message):
     versioning_behavior: Global___VersioningBehavior.ValueType
     """How runs move between worker versions."""
     enable_eager_start: _builtins.bool
-    """The first workflow task may be given to the starter's own worker."""
+    """On Temporal a worker on the connection of the start may have the first workflow task in the answer to it. On the
+    embedded engine that is so in any case.
+    """
     @_builtins.property
     def query(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkflowOptions.Query]:
         """Queries that this workflow answers."""
@@ -943,11 +949,11 @@ class Priority(_message.Message):
     FAIRNESS_KEY_FIELD_NUMBER: _builtins.int
     FAIRNESS_WEIGHT_FIELD_NUMBER: _builtins.int
     priority_key: _builtins.int
-    """1 is served first; 0 is the default of the engine."""
+    """From 1, which is served first, to 5; 0 is what the caller's workflow has, or else 3."""
     fairness_key: _builtins.str
-    """Tasks of one key share the queue with other keys by weight."""
+    """Tasks of one key take turns with those of other keys of the same priority."""
     fairness_weight: _builtins.float
-    """Weight of `fairness_key`; 0 is the default of the engine."""
+    """Turns of `fairness_key`, for each one of a key of weight 1, which is what 0 means."""
     def __init__(
         self,
         *,

@@ -245,7 +245,7 @@ class WorkflowIdConflictPolicy(betterproto2.Enum):
 
     FAIL = 1
     """
-    The start is refused.
+    The start is refused; one with a signal signals the open run.
     """
 
     USE_EXISTING = 2
@@ -260,7 +260,8 @@ class WorkflowIdConflictPolicy(betterproto2.Enum):
 
     TERMINATE_EXISTING_OF_OTHER_TYPE = 4
     """
-    The open run is terminated when it is of another workflow type; the start is refused when it is of the same.
+    The open run is terminated when it is of another workflow type; the start is refused when it is of the same. A start
+    with a signal is not refused: it signals the open run.
     """
 
     @classmethod
@@ -555,17 +556,17 @@ class Priority(betterproto2.Message):
 
     priority_key: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
     """
-    1 is served first; 0 is the default of the engine.
+    From 1, which is served first, to 5; 0 is what the caller's workflow has, or else 3.
     """
 
     fairness_key: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
     """
-    Tasks of one key share the queue with other keys by weight.
+    Tasks of one key take turns with those of other keys of the same priority.
     """
 
     fairness_weight: "float" = betterproto2.field(3, betterproto2.TYPE_FLOAT)
     """
-    Weight of `fairness_key`; 0 is the default of the engine.
+    Turns of `fairness_key`, for each one of a key of weight 1, which is what 0 means.
     """
 
 
@@ -842,7 +843,8 @@ class WorkflowOptions(betterproto2.Message):
 
     enable_eager_start: "bool" = betterproto2.field(18, betterproto2.TYPE_BOOL)
     """
-    The first workflow task may be given to the starter's own worker.
+    On Temporal a worker on the connection of the start may have the first workflow task in the answer to it. On the
+    embedded engine that is so in any case.
     """
 
     priority: "Priority | None" = betterproto2.field(19, betterproto2.TYPE_MESSAGE, optional=True)

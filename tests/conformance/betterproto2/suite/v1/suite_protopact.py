@@ -22,7 +22,7 @@ _generated.check(
     plugin="0.1.0",
     minimum_runtime="0.1.0",
     source="suite/v1/suite.proto",
-    digest="bcd91e24f2317ef60a874a56bc55e3789d13b05777d44e60072299de4a3063ce",
+    digest="76f59b11714c9375094996e2c9f3fea22ba4c6504bb88b13ea2d3322e1df94de",
 )
 try:
     from . import Document, Text
@@ -226,6 +226,7 @@ _DECLARED = _contract.Workflow(
         _contract.SearchAttribute("Count", _policy.SearchAttributeType.INT, ("number",)),
         _contract.SearchAttribute("Since", _policy.SearchAttributeType.DATETIME, ("at",)),
     ),
+    enable_eager_start=True,
     priority=_policy.Priority(priority_key=2),
     signals=(_contract.SignalRef(_GO, start=True),),
     updates=(
@@ -236,7 +237,7 @@ _DECLARED = _contract.Workflow(
 _SUITE_SERVICE = _contract.Service(
     name="suite.v1.SuiteService",
     source="suite/v1/suite.proto",
-    digest="2e95deb5cc40807be5367ff5d31f27c3e77a9ccda94577142d89f0eae1b2f182",
+    digest="bd6f09c1c0c4eb348ca61ff2f55bfd3418078ebe58cc65d5ee0a815d0bcee49a",
     task_queue="suite",
     workflows=(_FREE, _OTHER, _QUIET, _DECLARED),
     activities=(_ECHO, _BEAT, _NOTHING, _COPY),

@@ -98,13 +98,14 @@ type WorkflowIdConflictPolicy int32
 const (
 	// The engine's default: fail.
 	WorkflowIdConflictPolicy_WORKFLOW_ID_CONFLICT_POLICY_UNSPECIFIED WorkflowIdConflictPolicy = 0
-	// The start is refused.
+	// The start is refused; one with a signal signals the open run.
 	WorkflowIdConflictPolicy_WORKFLOW_ID_CONFLICT_POLICY_FAIL WorkflowIdConflictPolicy = 1
 	// The start answers with the open run.
 	WorkflowIdConflictPolicy_WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING WorkflowIdConflictPolicy = 2
 	// The open run is terminated.
 	WorkflowIdConflictPolicy_WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING WorkflowIdConflictPolicy = 3
-	// The open run is terminated when it is of another workflow type; the start is refused when it is of the same.
+	// The open run is terminated when it is of another workflow type; the start is refused when it is of the same. A start
+	// with a signal is not refused: it signals the open run.
 	WorkflowIdConflictPolicy_WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING_OF_OTHER_TYPE WorkflowIdConflictPolicy = 4
 )
 
@@ -885,7 +886,8 @@ type WorkflowOptions struct {
 	SearchAttributes []*SearchAttribute `protobuf:"bytes,16,rep,name=search_attributes,json=searchAttributes,proto3" json:"search_attributes,omitempty"`
 	// How runs move between worker versions.
 	VersioningBehavior VersioningBehavior `protobuf:"varint,17,opt,name=versioning_behavior,json=versioningBehavior,proto3,enum=protopact.v1.VersioningBehavior" json:"versioning_behavior,omitempty"`
-	// The first workflow task may be given to the starter's own worker.
+	// On Temporal a worker on the connection of the start may have the first workflow task in the answer to it. On the
+	// embedded engine that is so in any case.
 	EnableEagerStart bool `protobuf:"varint,18,opt,name=enable_eager_start,json=enableEagerStart,proto3" json:"enable_eager_start,omitempty"`
 	// Order among the tasks of a queue.
 	Priority *Priority `protobuf:"bytes,19,opt,name=priority,proto3" json:"priority,omitempty"`
@@ -1533,11 +1535,11 @@ func (x *SearchAttribute) GetValue() string {
 // Order among the tasks of a task queue, in Temporal's terms.
 type Priority struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1 is served first; 0 is the default of the engine.
+	// From 1, which is served first, to 5; 0 is what the caller's workflow has, or else 3.
 	PriorityKey int32 `protobuf:"varint,1,opt,name=priority_key,json=priorityKey,proto3" json:"priority_key,omitempty"`
-	// Tasks of one key share the queue with other keys by weight.
+	// Tasks of one key take turns with those of other keys of the same priority.
 	FairnessKey string `protobuf:"bytes,2,opt,name=fairness_key,json=fairnessKey,proto3" json:"fairness_key,omitempty"`
-	// Weight of `fairness_key`; 0 is the default of the engine.
+	// Turns of `fairness_key`, for each one of a key of weight 1, which is what 0 means.
 	FairnessWeight float32 `protobuf:"fixed32,3,opt,name=fairness_weight,json=fairnessWeight,proto3" json:"fairness_weight,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
