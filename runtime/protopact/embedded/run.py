@@ -460,7 +460,10 @@ def _timer_canceled(run: Run, _event: Event, attributes: events.TimerCanceled) -
 
 @_applies(events.UpsertWorkflowSearchAttributes)
 def _search_attributes_upserted(run: Run, _event: Event, attributes: events.UpsertWorkflowSearchAttributes) -> None:
-    run.search_attributes = merged(run.search_attributes, attributes.search_attributes)
+    # What is searched for cannot be an empty list, which the server takes for a removal; the run's code still sees it.
+    emptied = {name for name, payload in attributes.search_attributes.items() if payload.data == b"[]"}
+    found = merged(run.search_attributes, attributes.search_attributes)
+    run.search_attributes = {name: payload for name, payload in found.items() if name not in emptied}
     run.changed_attributes = True
 
 
