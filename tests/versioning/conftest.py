@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.versioning.schema import HEADER, PROTOC, ROOT, WELL_KNOWN
+from tests.versioning.schema import HEADER, ROOT, WELL_KNOWN, protoc
 from tests.versioning.stage import Stage
 from typer.testing import CliRunner
 
 import protopact as runtime
 from protopact.cli import app
 
-__all__ = ["HEADER", "PROTOC", "ROOT", "WELL_KNOWN", "Answer", "Compile", "Protopact", "compile_image", "git"]
+__all__ = ["HEADER", "ROOT", "WELL_KNOWN", "Answer", "Compile", "Protopact", "compile_image", "git", "protoc"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def compile_image(folder: Path, name: str, text: str | Mapping[str, str]) -> Pat
     image = folder / f"{name}.binpb"
     includes = [f"--proto_path={folder / name}", f"--proto_path={ROOT / 'runtime'}", f"--proto_path={WELL_KNOWN}"]
     outputs = [f"--descriptor_set_out={image}", "--include_imports", "--include_source_info"]
-    assert PROTOC.main(["protoc", *includes, *outputs, *files]) == 0
+    protoc(*includes, *outputs, *files)
     return image
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tests.versioning.schema import HEADER, PROTOC, ROOT, WELL_KNOWN
+from tests.versioning.schema import HEADER, ROOT, WELL_KNOWN, protoc
 
 from protopact import workflow
 from protopact_codegen.versioning.capture import capture
@@ -96,7 +96,7 @@ class Shop:
         scripts = Path(sys.executable).parent
         plugins = [f"--plugin={scripts / name}" for name in ("protoc-gen-python_betterproto2", "protoc-gen-protopact")]
         includes = [f"--proto_path={self.folder}", f"--proto_path={ROOT / 'runtime'}", f"--proto_path={WELL_KNOWN}"]
-        assert PROTOC.main(["protoc", *plugins, *includes, *outputs, "shop/v1/shop.proto"]) == 0
+        protoc(*plugins, *includes, *outputs, "shop/v1/shop.proto")
 
 
 def message(element: Any, **fields: object) -> Any:  # noqa: ANN401 - of a class that is generated while the tests run

@@ -6,7 +6,8 @@ import importlib
 import re
 import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from itertools import count
 from pathlib import Path
 from types import ModuleType
@@ -95,7 +96,7 @@ def _betterproto2(files: Sequence[FileDescriptorProto]) -> Iterator[tuple[str, s
             bare.source_code_info.Clear()  # it reads one, and comments cost time
             request.proto_file.append(bare)
     compiler = generate_code.__globals__["outputfile_compiler"].__globals__["subprocess"]
-    with patch.object(compiler, "check_output", _tidy):
+    with patch.object(compiler, "check_output", _tidy), redirect_stderr(StringIO()):  # it says what it writes
         written = generate_code(_Request().parse(request.SerializeToString())).file
     return ((each.name, each.content) for each in written)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from shutil import rmtree
 
 import pytest
-from tests.versioning.conftest import HEADER, PROTOC, ROOT, WELL_KNOWN, Compile, Protopact, git
+from tests.versioning.conftest import HEADER, ROOT, WELL_KNOWN, Compile, Protopact, git, protoc
 
 from protopact_codegen.versioning import notation
 from protopact_codegen.versioning.capture import capture
@@ -332,6 +332,6 @@ def test_the_notation_gives_back_what_it_was_given(tmp_path: Path) -> None:
         includes = [f"--proto_path={path}" for path in (folder, folder.parent / "any", ROOT / "runtime", WELL_KNOWN)]
         output = tmp_path / f"{folder.name}.binpb"
         outputs = [f"--descriptor_set_out={output}", "--include_imports", "--include_source_info"]
-        assert PROTOC.main(["protoc", *includes, *outputs, *protos]) == 0
+        protoc(*includes, *outputs, *protos)
         snapshot = capture(from_input(str(output)))
         assert notation.read(notation.write(snapshot)) == snapshot
