@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import pytest
 from tests.conformance.bench import ONCE, Bench, Lab, Stuck, find, kinds, millis, running, soon
@@ -30,7 +30,7 @@ from protopact.history.event import (
     WorkflowExecutionStarted,
     WorkflowExecutionTimedOut,
 )
-from protopact.policy import RetryPolicy
+from protopact.policy import ActivityOptions, RetryPolicy
 
 
 async def timeout_of(handle: suite.Free.Handle) -> tuple[ActivityError, TimeoutError]:
@@ -336,3 +336,79 @@ async def test_a_time_out_of_asyncio_fails_the_run(bench: Bench) -> None:
         with pytest.raises(WorkflowFailedError) as raised:
             await bench.run()
     assert isinstance(raised.value.cause, (ApplicationError, TimeoutError))
+
+
+# -- within each other
+
+
+class Timed(Lab):
+    """Says what limits it."""
+
+    async def echo(self, request: Text) -> Text:
+        info = activity.info()
+        limits = info.schedule_to_close_timeout, info.start_to_close_timeout, info.heartbeat_timeout
+        return text(" ".join("-" if limit is None else f"{limit.total_seconds():g}" for limit in limits))
+
+
+@pytest.mark.parametrize(
+    ("run", "asked", "expected"),
+    [
+        (None, {"schedule_to_close_timeout": 3, "start_to_close_timeout": 30, "heartbeat_timeout": 60}, "3 3 3"),
+        (20, {"start_to_close_timeout": 3000}, "20 20 -"),
+        (20, {"schedule_to_close_timeout": 3000, "start_to_close_timeout": 5, "heartbeat_timeout": 9}, "20 5 5"),
+    ],
+)
+async def test_those_of_an_activity(bench: Bench, run: int | None, asked: dict[str, int], expected: str) -> None:
+    async def code(request: Text) -> Text:
+        options = {name: timedelta(seconds=value) for name, value in asked.items()}
+        return await suite.echo(request, **cast("ActivityOptions", options))
+
+    async with bench.worker(running(code), activities=[Timed()]):
+        handle = await bench.start(run_timeout=None if run is None else timedelta(seconds=run))
+        assert (await soon(handle.result())).value == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ((50, 5, 500), "5 5 5"),
+        ((None, 30, 500), "30 30 30"),
+        ((40, None, None), "40 - 10"),
+        ((None, None, 500), "- - 120"),
+    ],
+)
+async def test_those_of_a_run(bench: Bench, asked: tuple[int | None, int | None, int | None], expected: str) -> None:
+    def said() -> str:
+        info = workflow.info()
+        limits = info.run_timeout, info.execution_timeout, info.task_timeout
+        return " ".join("-" if limit is None else f"{limit.total_seconds():g}" for limit in limits)
+
+    run, execution, task = (None if each is None else timedelta(seconds=each) for each in asked)
+
+    class Parent(suite.Other):
+        async def run(self, request: Text) -> Text:
+            child = suite.Free.execute_child
+            return await child(
+                text("c"), id=f"{request.value}/c", run_timeout=run, execution_timeout=execution, task_timeout=task
+            )
+
+    class Said(Waiting):
+        async def run(self, request: Text) -> Text:
+            return text(said())
+
+    async with bench.worker(Parent, Said):
+        assert await bench.run(run_timeout=run, execution_timeout=execution, task_timeout=task) == expected
+        parent = await bench.client.start_other(text(bench.id("p")), id=bench.id("p"))
+        assert (await soon(parent.result())).value == expected
+
+
+async def test_those_of_a_run_that_goes_on(bench: Bench) -> None:
+    class Going(Waiting):
+        async def run(self, request: Text) -> Text:
+            info = workflow.info()
+            if request.value:
+                self.continue_as_new(text(""), run_timeout=timedelta(seconds=50), task_timeout=timedelta(seconds=500))
+            return text(f"{info.run_timeout} {info.execution_timeout} {info.task_timeout}")
+
+    async with bench.worker(Going):
+        assert await bench.run("again", execution_timeout=timedelta(seconds=30)) == "0:00:30 0:00:30 0:00:30"

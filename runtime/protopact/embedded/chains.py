@@ -20,6 +20,7 @@ from protopact.history.event import (
 from protopact.history.failure import Failure
 from protopact.history.time import Duration
 from protopact.replay.command import ContinueAsNewWorkflowExecution
+from protopact.replay.defaults import fill_next_run
 
 if TYPE_CHECKING:
     from protopact.embedded.shell import Shell
@@ -37,7 +38,7 @@ class Chains:
         self, tick: Tick, run: Run, command: ContinueAsNewWorkflowExecution, completed_event_id: int
     ) -> None:
         """Close a run as its code asks, and begin the one that it goes on as."""
-        run_id = self._shell.ids.run_id(tick.now)
+        run_id, command = self._shell.ids.run_id(tick.now), fill_next_run(command, run.started)
         started = msgspec.structs.replace(
             _successor(run, run_id),
             workflow_type=command.workflow_type,

@@ -48,6 +48,7 @@ from protopact.replay.command import (
     StartTimer,
     UpsertSearchAttributes,
 )
+from protopact.replay.defaults import fill_activity
 
 if TYPE_CHECKING:
     from protopact.embedded.shell import Shell
@@ -92,7 +93,7 @@ class Commands:
     # -- one command each
 
     def _schedule_activity(self, tick: Tick, task: Task, command: ScheduleActivityTask) -> None:
-        run = task.run
+        run, command = task.run, fill_activity(command, task.run.started)
         event = run.append(
             ActivityTaskScheduled(
                 activity_id=command.activity_id,

@@ -47,7 +47,7 @@ from protopact.history.event import (
     WorkflowExecutionTerminated,
     WorkflowExecutionTimedOut,
 )
-from protopact.history.time import Duration, Timestamp
+from protopact.history.time import Timestamp
 from protopact.policy import ParentClosePolicy, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 from protopact.replay.child import ChildEnd
 from protopact.replay.command import (
@@ -55,6 +55,7 @@ from protopact.replay.command import (
     SignalExternalWorkflowExecution,
     StartChildWorkflowExecution,
 )
+from protopact.replay.defaults import fill_child
 
 if TYPE_CHECKING:
     from protopact.embedded.shell import Shell
@@ -80,7 +81,6 @@ _End: TypeAlias = (
     | WorkflowExecutionTerminated
 )
 
-_TASK_TIMEOUT = Duration(10_000_000_000)
 _NOT_FOUND = "EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND"
 
 
@@ -94,9 +94,7 @@ class Relations:
 
     def start_child(self, tick: Tick, task: Task, command: StartChildWorkflowExecution) -> None:
         """Note that a workflow wants a child."""
-        run_timeout = command.workflow_run_timeout
-        if command.workflow_execution_timeout:
-            run_timeout = min(run_timeout or command.workflow_execution_timeout, command.workflow_execution_timeout)
+        command = fill_child(command, task.run.started)
         self._ask(
             tick,
             task,
@@ -107,8 +105,8 @@ class Relations:
                 task_queue=command.task_queue,
                 input=command.input,
                 workflow_execution_timeout=command.workflow_execution_timeout,
-                workflow_run_timeout=run_timeout,
-                workflow_task_timeout=command.workflow_task_timeout or _TASK_TIMEOUT,
+                workflow_run_timeout=command.workflow_run_timeout,
+                workflow_task_timeout=command.workflow_task_timeout,
                 parent_close_policy=command.parent_close_policy,
                 workflow_task_completed_event_id=task.completed_event_id,
                 workflow_id_reuse_policy=command.workflow_id_reuse_policy,

@@ -15,20 +15,18 @@ from protopact.engine import QueryWorkflow, SignalWorkflow, StartWorkflow, Updat
 from protopact.errors import OptionError
 from protopact.history import option
 from protopact.history.event import UpdateRequest, WorkflowExecutionSignaled, WorkflowExecutionStarted
-from protopact.history.time import Duration, Timestamp
+from protopact.history.time import Timestamp
 from protopact.options import check_policies
 from protopact.origin import origin_to_memo
 from protopact.payload import CodecChain, PayloadConverter, Payloads
 from protopact.payload.attributes import memo_to_payloads, search_attributes_to_payloads
 from protopact.payload.sizes import check_size
 from protopact.replay.advance import QueryRequest
+from protopact.replay.defaults import fill_start
 
 __all__ = ["Requests"]
 
 S = TypeVar("S", bound=msgspec.Struct)
-
-_TASK_TIMEOUT = Duration(10_000_000_000)
-
 
 class Requests:
     """Turns what clients ask for into what the shell takes.
@@ -67,13 +65,13 @@ class Requests:
         execution_timeout = option.duration(options.get("execution_timeout", workflow.execution_timeout))
         delay = option.duration(options.get("start_delay"))
         retry_policy = options.get("retry_policy", workflow.retry_policy)
-        started = WorkflowExecutionStarted(
+        written = WorkflowExecutionStarted(
             workflow_type=workflow.name,
             task_queue=task_queue,
             input=arguments,
             workflow_execution_timeout=execution_timeout,
             workflow_run_timeout=option.duration(options.get("run_timeout", workflow.run_timeout)),
-            workflow_task_timeout=option.duration(options.get("task_timeout", workflow.task_timeout)) or _TASK_TIMEOUT,
+            workflow_task_timeout=option.duration(options.get("task_timeout", workflow.task_timeout)),
             original_execution_run_id=run_id,
             first_execution_run_id=run_id,
             workflow_id=call.workflow_id,
@@ -91,7 +89,7 @@ class Requests:
             header=call.headers,
             priority=option.priority(options.get("priority", workflow.priority)),
         )
-        started = await self._encode(started)
+        started = await self._encode(fill_start(written))
         check_size(started.input, f"request of {workflow.name}")
         return Start(
             started=started,

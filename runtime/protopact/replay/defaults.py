@@ -9,11 +9,19 @@ from protopact.history.policy import RetryPolicy
 from protopact.history.time import Duration
 from protopact.replay import command as cmd
 
-__all__ = ["fill_activity", "fill_child", "fill_next_run", "filled_policy"]
+__all__ = ["fill_activity", "fill_child", "fill_next_run", "fill_start", "filled_policy"]
 
 _SECOND = 1_000_000_000
 _DEFAULT_TASK_TIMEOUT = Duration(10 * _SECOND)
 _MAXIMUM_TASK_TIMEOUT = Duration(120 * _SECOND)
+
+
+def fill_start(started: ev.WorkflowExecutionStarted) -> ev.WorkflowExecutionStarted:
+    """The first event of a run that a client starts, with its time-outs within each other."""
+    run = _within(started.workflow_run_timeout, started.workflow_execution_timeout)
+    return msgspec.structs.replace(
+        started, workflow_run_timeout=run, workflow_task_timeout=_task_timeout(started.workflow_task_timeout, run)
+    )
 
 
 def fill_activity(command: cmd.ScheduleActivityTask, started: ev.WorkflowExecutionStarted) -> cmd.ScheduleActivityTask:
@@ -47,9 +55,7 @@ def fill_child(
     command: cmd.StartChildWorkflowExecution, started: ev.WorkflowExecutionStarted
 ) -> cmd.StartChildWorkflowExecution:
     """A child, with its time-outs within each other and what it leaves to its parent."""
-    execution, run = command.workflow_execution_timeout, command.workflow_run_timeout
-    if execution:
-        run = min(run, execution) if run else execution
+    run = _within(command.workflow_run_timeout, command.workflow_execution_timeout)
     return msgspec.structs.replace(
         command,
         task_queue=command.task_queue or started.task_queue,
@@ -74,6 +80,11 @@ def fill_next_run(
         workflow_run_timeout=run,
         workflow_task_timeout=_task_timeout(command.workflow_task_timeout or started.workflow_task_timeout, run),
     )
+
+
+def _within(run: Duration, execution: Duration) -> Duration:
+    """The time-out of a run, which 0 leaves to the one of its chain."""
+    return min(run or execution, execution or run)
 
 
 def _task_timeout(value: Duration, run: Duration) -> Duration:
