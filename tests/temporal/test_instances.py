@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 
 import pytest
 from tests.conformance.bench import until
@@ -16,6 +17,7 @@ from tests.temporal.bench import UNSANDBOXED, Bench, serving, soon
 from tests.temporal.programs import Peeking, Undoing
 from tests.temporal.test_runtime import Free
 
+from protopact import workflow
 from protopact.engine import WorkflowRef
 from protopact.temporal import TemporalWorkerOptions
 
@@ -67,6 +69,37 @@ async def test_code_that_does_not_let_go_is_named(temporal_server: DevServer, ca
     (record,) = [each for each in caplog.records if each.name == "protopact.temporal.instances"]
     assert f"workflow {handle.id} " in record.getMessage()
     assert "found that it goes on" in record.getMessage()
+
+
+async def test_code_that_stands_still_is_not_waited_for(
+    temporal_server: DevServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protopact.temporal.instances._PATIENCE_SECONDS", 0.05)
+    may_end, has_ended = threading.Event(), threading.Event()
+
+    class Blocking(Free):
+        async def run(self, request: Text) -> Text:
+            try:
+                await self.go.receive()
+            finally:
+                with workflow.unsafe.guard_lifted():
+                    may_end.wait(20)
+                    has_ended.set()
+            return request
+
+    try:
+        async with serving(temporal_server.url, [Blocking]) as bench:
+            handle = await bench.start()
+            await handle.status(text(""))
+        assert not has_ended.is_set(), "the worker has stopped all the same"
+    finally:
+        may_end.set()
+    assert await asyncio.to_thread(has_ended.wait, 20)
+    (record,) = [each for each in caplog.records if each.name == "protopact.temporal.instances"]
+    assert f"workflow {handle.id} " in record.getMessage()
+    assert "could not be let go when its worker stopped" in record.getMessage()
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], TimeoutError)
 
 
 @pytest.mark.parametrize("options", [UNSANDBOXED, SANDBOXED], ids=["unsandboxed", "sandboxed"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -145,6 +147,43 @@ async def test_a_class_that_is_not_where_it_says(temporal_server: DevServer, mon
     with pytest.raises(RegistrationError, match=r"programs\.Hidden is not what its module .* holds"):
         async with serving(temporal_server.url, [programs.Renamed], temporal=None):
             pass
+
+
+WORKFLOWS = """
+from __future__ import annotations
+from tests.embedded.lab.v1.lab_pb2 import Text
+from tests.embedded.lab.v1.lab_protopact import LabService as lab
+
+class Inner(lab.Other):
+    async def run(self, request: Text) -> Text:
+        import late_pb2
+        late_pb2.seen.append(1)
+        return Text(value=f"{__name__} {len(late_pb2.seen)}")
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A package that offers, under another name, a class of a module of its own."""
+    name = f"app_{uuid4().hex}"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("from ._flows import Inner as Offered")
+    (tmp_path / name / "_flows.py").write_text(WORKFLOWS)
+    (tmp_path / "late_pb2.py").write_text("seen = []")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield name
+    for each in [each for each in sys.modules if each == "late_pb2" or each.startswith(name)]:
+        del sys.modules[each]
+
+
+async def test_imported_under_another_name(temporal_server: DevServer, package: str) -> None:
+    offered = importlib.import_module(package).Offered
+    async with serving(temporal_server.url, [offered], temporal=None) as bench:
+        assert "late_pb2" not in sys.modules
+        for number in (1, 2):
+            found = await bench.client.execute_other(text("x"), id=f"other-{uuid4()}")
+            # Messages that nobody had imported when the worker was made are imported once, for all runs.
+            assert found.value == f"{package}._flows {number}"
 
 
 def test_what_passes_through() -> None:

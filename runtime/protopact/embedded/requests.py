@@ -28,6 +28,7 @@ __all__ = ["Requests"]
 
 S = TypeVar("S", bound=msgspec.Struct)
 
+
 class Requests:
     """Turns what clients ask for into what the shell takes.
 

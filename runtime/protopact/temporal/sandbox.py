@@ -7,6 +7,7 @@ was generated passes through, and so do the message libraries and this package, 
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 
@@ -28,13 +29,21 @@ def passthrough_modules() -> frozenset[str]:
     return frozenset({*_PACKAGES, *names, *_message_modules()})
 
 
+class _Modules(set[str]):
+    """Names of modules, and all names of generated ones: workflow code may be the first to import one."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and name.endswith(_GENERATED))
+
+
 def fitting(restrictions: SandboxRestrictions) -> SandboxRestrictions:
     """The restrictions that fit generated workflow classes.
 
     Args:
         restrictions: What is restricted and passed through otherwise.
     """
-    return restrictions.with_passthrough_modules(*passthrough_modules())
+    names = _Modules(restrictions.passthrough_modules | passthrough_modules())
+    return dataclasses.replace(restrictions, passthrough_modules=names)
 
 
 def _message_modules() -> Iterator[str]:
