@@ -82,6 +82,17 @@ class Counting(Waiting):
         return text(str(len(runs)))
 
 
+class CountingDown(Waiting):
+    """Goes on as a run with one less each time it is told Go."""
+
+    async def run(self, request: Text) -> Text:
+        left = int(request.value)
+        if not left:
+            return text("done")
+        await self.go.receive()
+        self.continue_as_new(text(str(left - 1)))
+
+
 class Grouping(Waiting):
     """Waits for tasks with asyncio's own words."""
 

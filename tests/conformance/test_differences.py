@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import re
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -53,6 +54,7 @@ from protopact.history.event import (
     WorkflowExecutionCompleted,
     WorkflowTaskTimedOut,
 )
+from protopact.payload import Payload, PayloadCodec
 from protopact.policy import Priority, RetryPolicy, WaitForStage
 from protopact.temporal import TemporalEngine, TemporalWorkerOptions
 
@@ -511,3 +513,30 @@ async def test_activity_info_priority_and_retry_policy(bench: Bench) -> None:
         told = await bench.run(priority=Priority(priority_key=2))
     priority = Priority(priority_key=2, fairness_key="own")
     assert told == (f"{priority} 1" if is_embedded(bench) else f"{Priority()} None")
+
+
+async def test_a_request_of_an_activity_that_the_codec_cannot_decode(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("CRITICAL")
+
+    class Refusing(PayloadCodec):
+        async def encode(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
+            return payloads
+
+        async def decode(self, payloads: Sequence[Payload]) -> Sequence[Payload]:
+            if any(b"unreadable" in payload.data for payload in payloads):
+                raise ValueError("no key")
+            return payloads
+
+    async def code(request: Text) -> Text:
+        with pytest.raises(ActivityError) as caught:
+            await suite.echo(text("unreadable"), retry_policy=ONCE)
+        return text(str(caught.value.cause))
+
+    async with bench.place.connect(codecs=[Refusing()]) as coded, coded.worker(running(code), activities=[Lab()]):
+        handle = await coded.start(task_timeout=QUICKLY)
+        if is_embedded(bench):
+            assert "no key" in await coded.until_parked(handle)
+        else:
+            assert (await soon(handle.result())).value == "Failed decoding arguments"

@@ -6,10 +6,10 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from tests.conformance.bench import LASTING, ONCE, Bench, Lab, Stuck, find, kinds, millis, running, soon, until
+from tests.conformance.bench import LASTING, ONCE, QUICKLY, Bench, Lab, Stuck, find, kinds, millis, running, soon, until
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
-from tests.conformance.programs import Chain, Waiting, text
+from tests.conformance.programs import Chain, CountingDown, Waiting, text
 
 from protopact import activity, workflow
 from protopact.errors import (
@@ -147,6 +147,63 @@ async def test_a_timer_that_fell_due_while_nobody_ran(bench: Bench) -> None:
     async with bench.worker(running(code)):
         assert (await soon(handle.result())).value == "a b c"
     assert kinds(await handle.history()).count("TimerFired") == 3
+
+
+async def test_in_the_middle_of_a_local_activity(bench: Bench) -> None:
+    async def code(request: Text) -> Text:
+        before = await suite.echo(request)
+        return await suite.Local.beat(before)
+
+    class Local(Lab):
+        def __init__(self) -> None:
+            self.started = asyncio.Event()
+            self.calls = 0
+
+        async def beat(self, request: Text) -> Text:
+            self.calls += 1
+            if not self.started.is_set():
+                self.started.set()
+                await asyncio.Event().wait()
+            return text(f"{request.value} {self.calls}")
+
+    local = Local()
+    async with bench.worker(running(code), activities=[local]):
+        handle = await bench.start("a", task_timeout=QUICKLY)
+        await soon(local.started.wait())
+    async with bench.worker(running(code), activities=[local]):
+        assert (await soon(handle.result())).value == "a! 2", "nothing was recorded of the first"
+    assert kinds(await handle.history()).count("MarkerRecorded") == 1
+
+
+async def test_in_the_middle_of_a_chain(bench: Bench) -> None:
+    async with bench.worker(CountingDown):
+        handle = await bench.start("3", task_timeout=QUICKLY)
+        await handle.go(text(""))
+        await bench.until_other_run(bench.client.free_handle(handle.id), handle.run_id)
+    second = await bench.client.free_handle(handle.id).describe()
+    async with bench.worker(CountingDown):
+        await handle.go(text(""))
+        await bench.until_other_run(bench.client.free_handle(handle.id), second.run_id or "")
+        await handle.go(text(""))
+        assert (await soon(handle.result())).value == "done"
+
+
+async def test_while_a_query_of_a_parked_run_waits(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("CRITICAL")
+
+    class Buggy(Waiting):
+        async def run(self, request: Text) -> Text:
+            raise KeyError("a bug")
+
+    async with bench.worker(Buggy, build_id="1"):
+        handle = await bench.start(task_timeout=QUICKLY)
+        await bench.until_parked(handle)
+    asked = asyncio.create_task(handle.status(text("?")))
+    await asyncio.sleep(0)
+    async with bench.worker(Waiting, build_id="2"):
+        assert (await soon(asked)).value == "new?"
+        await handle.go(text("on"))
+        assert (await soon(handle.result())).value == "on new"
 
 
 async def test_between_acceptance_and_completion_of_an_update(bench: Bench) -> None:
