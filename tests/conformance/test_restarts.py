@@ -179,7 +179,7 @@ async def test_in_the_middle_of_a_chain(bench: Bench) -> None:
     async with bench.worker(CountingDown):
         handle = await bench.start("3", task_timeout=QUICKLY)
         await handle.go(text(""))
-        await bench.until_other_run(bench.client.free_handle(handle.id), handle.run_id)
+        await bench.until_other_run(bench.client.free_handle(handle.id), handle.run_id or "")
     second = await bench.client.free_handle(handle.id).describe()
     async with bench.worker(CountingDown):
         await handle.go(text(""))
