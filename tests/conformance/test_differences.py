@@ -173,7 +173,12 @@ async def test_a_worker_that_lacks_a_workflow_of_its_queue(bench: Bench, caplog:
     async with bench.worker(Other):
         handle = await bench.start(task_timeout=QUICKLY)
         if is_embedded(bench):
-            await asyncio.sleep(0.1)
+            later = await bench.client.start_other(text(""), id=bench.id("later"))
+
+            async def has_begun() -> bool:
+                return "TimerStarted" in kinds(await later.history())
+
+            await until(has_begun)
             assert kinds(await handle.history()) == ["WorkflowExecutionStarted"]
             assert (await handle.describe()).task_failure is None
         else:

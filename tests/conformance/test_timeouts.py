@@ -167,6 +167,7 @@ async def test_what_a_timed_out_attempt_returns_late_is_ignored(bench: Bench) ->
         def __init__(self) -> None:
             self.count = 0
             self.second = asyncio.Event()
+            self.late = asyncio.Event()
 
         async def echo(self, request: Text) -> Text:
             self.count += 1
@@ -177,9 +178,10 @@ async def test_what_a_timed_out_attempt_returns_late_is_ignored(bench: Bench) ->
                         await self.second.wait()
                     except asyncio.CancelledError:
                         continue
+                asyncio.get_running_loop().call_soon(self.late.set)
             else:
                 self.second.set()
-                await asyncio.sleep(0.05)
+                await self.late.wait()
             return text(f"attempt {number}")
 
     async def code(request: Text) -> Text:
@@ -216,7 +218,7 @@ async def test_a_run_time_out(bench: Bench) -> None:
 
 async def test_an_execution_time_out_without_any_worker(bench: Bench) -> None:
     handle = await bench.start(execution_timeout=millis(50))
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.1)
     async with bench.worker(Waiting):
         with pytest.raises(WorkflowFailedError) as raised:
             await soon(handle.result())
