@@ -49,7 +49,9 @@ ONCE = RetryPolicy(maximum_attempts=1)
 # The SDK holds heartbeats back for four fifths of their time-out otherwise, which leaves little of a short one.
 SANDBOXED = TemporalWorkerOptions(max_heartbeat_throttle_interval=timedelta(milliseconds=100))
 UNSANDBOXED = dataclasses.replace(SANDBOXED, sandboxed=False)
-"""For classes made in a function, which cannot be imported anew, as the sandbox does."""
+"""For classes made in a function, which the sandbox cannot import, and in a module of tests, which imports pytest."""
+LEAN = frozenset(f"tests.conformance.{name}" for name in ("programs", "features", "documents"))
+"""Modules of workflows that run in Temporal's sandbox, which imports them anew for each run."""
 # Core answers nothing when a task fails again, so that the server tries once more when the task has timed out.
 QUICKLY = timedelta(seconds=1)
 LASTING = pytest.mark.parametrize(
@@ -206,7 +208,7 @@ class Bench:
         """Serve workflows and activities on the test's queue; what still runs at the end is cancelled at once."""
         given = WorkerSettings(task_queue=self.place.name, graceful_shutdown_timeout=timedelta(0))
         given.update(settings)
-        options = UNSANDBOXED if any("<locals>" in each.__qualname__ for each in workflows) else SANDBOXED
+        options = SANDBOXED if all(each.__module__ in LEAN for each in workflows) else UNSANDBOXED
         return self.engine.worker(
             workflows=workflows, activities=activities, handle_signals=False, temporal=options, **given
         )

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from tests.conformance.bench import Bench, find, kinds, millis, running, soon
+from tests.conformance.features import Descending
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 from tests.conformance.programs import Waiting, text
@@ -27,17 +28,6 @@ from protopact.history.event import Event, WorkflowExecutionStarted
 from protopact.policy import RetryPolicy, WaitForStage
 
 
-class Counting(Waiting):
-    """Counts down to zero, a run for each number."""
-
-    async def run(self, request: Text) -> Text:
-        left = int(request.value)
-        if left:
-            self.continue_as_new(text(str(left - 1)))
-        info = workflow.info()
-        return text(f"{info.attempt} {info.run_id == info.first_run_id} {info.continued_run_id is None}")
-
-
 async def chain(bench: Bench, handle: suite.Free.Handle) -> list[list[Event]]:
     """The histories of a chain of runs, in order."""
     found, run_id = list[list[Event]](), handle.run_id
@@ -48,7 +38,7 @@ async def chain(bench: Bench, handle: suite.Free.Handle) -> list[list[Event]]:
 
 
 async def test_a_client_follows_the_chain(bench: Bench) -> None:
-    async with bench.worker(Counting):
+    async with bench.worker(Descending):
         handle = await bench.start("3")
         assert (await soon(handle.result())).value == "1 False False"
         with pytest.raises(WorkflowContinuedAsNewError) as raised:

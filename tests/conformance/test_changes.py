@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.conformance.bench import QUICKLY, Bench, Lab, kinds, running, soon
+from tests.conformance.features import After, AtLast, Before, Later
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 from tests.conformance.programs import Waiting, text
@@ -14,33 +15,6 @@ from protopact import workflow
 from protopact.engine import WorkflowStatus
 from protopact.errors import OptionError, QueryError
 from protopact.history.event import WorkflowPropertiesModified
-
-
-class Before(Waiting):
-    async def run(self, request: Text) -> Text:
-        await self.go.receive()
-        return await suite.echo(text("old"))
-
-
-class After(Waiting):
-    async def run(self, request: Text) -> Text:
-        old = not workflow.patched("new-word")
-        await self.go.receive()
-        assert workflow.patched("new-word") is not old, "it answers alike all along"
-        return await suite.echo(text("old" if old else "new"))
-
-
-class Later(Waiting):
-    async def run(self, request: Text) -> Text:
-        workflow.deprecate_patch("new-word")
-        await self.go.receive()
-        return await suite.echo(text("new"))
-
-
-class AtLast(Waiting):
-    async def run(self, request: Text) -> Text:
-        await self.go.receive()
-        return await suite.echo(text("new"))
 
 
 async def run_of(bench: Bench, code: type[Waiting], name: str) -> suite.Free.Handle:

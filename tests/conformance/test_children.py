@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from tests.conformance.bench import Bench, find, kinds, millis, soon, until
+from tests.conformance.features import Obeying
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 from tests.conformance.programs import Waiting, text
@@ -46,23 +47,13 @@ def parent(code: Code) -> type[suite.Other]:
     return Parent
 
 
-class Child(Waiting):
-    """Ends as the signal Go says."""
-
-    async def run(self, request: Text) -> Text:
-        signal = await self.go.receive()
-        if signal.value == "fail":
-            raise ApplicationError("asked to", text("detail"), type="Asked")
-        return text(f"{request.value} {signal.value}")
-
-
 async def start(bench: Bench, **options: object) -> suite.Other.Handle:
     return await bench.client.start_other(text(bench.place.name), id=bench.id("p"), **options)  # type: ignore[arg-type]  # each is right
 
 
 async def play(bench: Bench, code: Code, *children: type[workflow.Workflow]) -> suite.Other.Handle:
     """Start a parent beside its worker's classes, and wait for its end."""
-    async with bench.worker(parent(code), *(children or (Child,))):
+    async with bench.worker(parent(code), *(children or (Obeying,))):
         handle = await start(bench)
         await soon(handle.result())
     return handle
@@ -145,7 +136,7 @@ async def test_nobody_catches_that_a_child_failed(bench: Bench) -> None:
         await child.go(text("fail"))
         return await child
 
-    async with bench.worker(parent(code), Child):
+    async with bench.worker(parent(code), Obeying):
         handle = await start(bench)
         with pytest.raises(WorkflowFailedError) as raised:
             await soon(handle.result())
@@ -197,7 +188,7 @@ async def test_a_child_ends_otherwise(bench: Bench, end: str, cause: type[Except
         assert isinstance(caught.value.cause, cause)
         return request
 
-    async with bench.worker(parent(code), Child):
+    async with bench.worker(parent(code), Obeying):
         handle = await start(bench)
         child = bench.client.free_handle(bench.id("c"))
         await status(child, WorkflowStatus.RUNNING if timeout is None else WorkflowStatus.TIMED_OUT)
@@ -210,7 +201,7 @@ async def test_a_child_ends_otherwise(bench: Bench, end: str, cause: type[Except
 
 @pytest.mark.parametrize("kind", ChildWorkflowCancellationType)
 async def test_a_parent_cancels_a_child(bench: Bench, kind: ChildWorkflowCancellationType) -> None:
-    class CleansUp(Child):
+    class CleansUp(Obeying):
         async def run(self, request: Text) -> Text:
             try:
                 await workflow.sleep(3600)
@@ -254,7 +245,7 @@ async def test_cancelling_the_parent_cancels_its_child(bench: Bench) -> None:
         waits = ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED
         return await suite.Free.execute_child(text("c"), id=bench.id("c"), cancellation_type=waits)
 
-    async with bench.worker(parent(code), Child):
+    async with bench.worker(parent(code), Obeying):
         handle = await start(bench)
         child = bench.client.free_handle(bench.id("c"))
         await status(child, WorkflowStatus.RUNNING)
@@ -287,7 +278,7 @@ async def test_nobody_catches_that_an_id_is_taken(bench: Bench) -> None:
             await child
         return request
 
-    async with bench.worker(parent(code), Child):
+    async with bench.worker(parent(code), Obeying):
         handle = await start(bench)
         with pytest.raises(WorkflowFailedError) as raised:
             await soon(handle.result())
@@ -301,7 +292,7 @@ async def test_ids_of_children(bench: Bench) -> None:
         await named
         return text(named.id)
 
-    async with bench.worker(parent(code), Child, max_cached_workflows=0):
+    async with bench.worker(parent(code), Obeying, max_cached_workflows=0):
         handle = await start(bench)
         assert (await soon(handle.result())).value == f"{bench.place.name}-child"
 
@@ -351,7 +342,7 @@ async def test_a_parent_ends_before_its_children(bench: Bench, end: str) -> None
             await workflow.sleep(3600)
         return request
 
-    async with bench.worker(parent(code), Child):
+    async with bench.worker(parent(code), Obeying):
         handle = await start(bench, run_timeout=millis(1500) if end == "times out" else None)
         if end != "completes":
 
@@ -440,7 +431,7 @@ async def test_signals_and_cancellations_of_others(bench: Bench) -> None:
     first, second, third = [await bench.start(each, name=each) for each in ("a", "b", "closed")]
     await third.terminate()
     await play(bench, code)
-    async with bench.worker(Child):
+    async with bench.worker(Obeying):
         assert (await soon(first.result())).value == "a hello"
         with pytest.raises(WorkflowFailedError) as raised:
             await soon(second.result())
@@ -459,7 +450,7 @@ async def test_one_run_of_another(bench: Bench) -> None:
         return request
 
     await play(bench, code)
-    async with bench.worker(Child):
+    async with bench.worker(Obeying):
         assert (await soon(first.result())).value == "a exactly"
 
 
@@ -474,7 +465,7 @@ async def test_a_child_handle_reaches_only_the_child(bench: Bench) -> None:
                 await child.go(text("late"))
             return request
 
-    async with bench.worker(Waits, Child):
+    async with bench.worker(Waits, Obeying):
         handle = await start(bench)
         gate = bench.client.free_handle(bench.id("gate"))
         await status(gate, WorkflowStatus.RUNNING)

@@ -7,98 +7,16 @@ from datetime import timedelta
 
 import pytest
 from temporalio.client import WorkflowHistory
-from tests.conformance.bench import ONCE, Bench, Lab, soon
+from tests.conformance.bench import Bench, Lab, soon
+from tests.conformance.features import Cancelled, Child, Everything
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
-from tests.conformance.programs import Waiting, text
+from tests.conformance.programs import text
 
 from protopact import activity, temporal, workflow
-from protopact.errors import ActivityError, ApplicationError, ChildWorkflowError, WorkflowFailedError
+from protopact.errors import ApplicationError, WorkflowFailedError
 from protopact.history import History
-from protopact.policy import ActivityCancellationType
 from protopact.replay import Replayer
-
-
-class Everything(Waiting):
-    """Calls whatever workflow code can call."""
-
-    async def run(self, request: Text) -> Text:
-        said = [str(workflow.patched("everything")), f"{workflow.random().random():.6f}", str(workflow.uuid4())]
-        workflow.upsert_memo({"stage": "begun"})
-        workflow.upsert_search_attributes({"Nodes": 3})
-        said.append((await suite.echo(request)).value)
-        said += [each.value for each in await asyncio.gather(*(suite.echo(text(str(n))) for n in range(3)))]
-        said.append((await suite.Local.echo(text("local"))).value)
-        said.append(await workflow.side_effect(lambda: "effect", str))
-        try:
-            await suite.echo(text("fail"), retry_policy=ONCE)
-        except ActivityError as error:
-            said.append(type(error.cause).__name__)
-        await workflow.sleep(0.01)
-        try:
-            await workflow.wait_condition(lambda: False, timeout=0.01)
-        except TimeoutError:
-            said.append("timeout")
-        said.append((await self.go.receive()).value)
-        said.append(await self._children(request))
-        stopped = suite.beat(request, cancellation_type=ActivityCancellationType.TRY_CANCEL)
-        await workflow.sleep(0.01)
-        stopped.cancel()
-        await asyncio.gather(stopped, return_exceptions=True)
-        await workflow.wait_condition(lambda: self.state != "new")
-        async with workflow.TaskGroup() as group:
-            tasks = [group.create_task(self._nap(number)) for number in range(3)]
-        said += [task.result() for task in tasks]
-        if request.value != "again":
-            self.continue_as_new(text("again"))
-        return text(" ".join(said))
-
-    async def _children(self, request: Text) -> str:
-        parent = workflow.info().workflow_id
-        child = await suite.Other.start_child(text("child"), id=f"{parent}/child-{request.value}")
-        failing = await suite.Other.start_child(text("fail"), id=f"{parent}/failing-{request.value}")
-        said = (await child).value
-        try:
-            await failing
-        except ChildWorkflowError as error:
-            said += type(error.cause).__name__
-        try:
-            await suite.Free.external(f"{parent}/nobody").go(request)
-        except ApplicationError as error:
-            said += error.type or ""
-        return said
-
-    @staticmethod
-    async def _nap(number: int) -> str:
-        await workflow.sleep(0.01 * (3 - number))
-        return str(number)
-
-    async def on_note(self, request: Text) -> None:
-        await suite.echo(request)
-        self.state = request.value
-
-    async def set(self, request: Text) -> Text:
-        return await suite.echo(request)
-
-
-class Child(suite.Other):
-    """A child that returns, or fails."""
-
-    async def run(self, request: Text) -> Text:
-        if request.value == "fail":
-            raise ApplicationError("asked to", text("detail"), type="Asked")
-        return request
-
-
-class Cancelled(Waiting):
-    """Cleans up when it is cancelled."""
-
-    async def run(self, request: Text) -> Text:
-        try:
-            await self.go.receive()
-        finally:
-            await suite.echo(request)
-        return request
 
 
 class Works(Lab):
@@ -134,8 +52,7 @@ async def replay(bench: Bench, found: list[History]) -> None:
     """Both replayers, ours in strict mode."""
     interceptors = bench.interceptors
     ours = Replayer(workflows=[Everything, Child], interceptors=interceptors)
-    # Without the sandbox, which would import this module for each; in it they are replayed in tests/temporal.
-    theirs = temporal.replayer([Everything, Child], interceptors=interceptors, sandboxed=False)
+    theirs = temporal.replayer([Everything, Child], interceptors=interceptors)
     for history in found:
         ours.replay(History.from_json(history.to_json()))
         await theirs.replay_workflow(WorkflowHistory.from_json(bench.id(), history.to_json()))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.conformance.bench import ONCE, QUICKLY, Bench, Lab, find, kinds, millis, running, soon, until
+from tests.conformance.features import Calls
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 from tests.conformance.programs import Waiting, text
@@ -35,15 +36,6 @@ class Busy(Lab):
         if fails and activity.info().attempt <= int(fails):
             raise ApplicationError(f"not yet {word}", type="NotYet")
         return text(word + "!")
-
-
-class Calls(Waiting):
-    """Calls what its request lists, one after the other."""
-
-    async def run(self, request: Text) -> Text:
-        said = [(await suite.Local.echo(text(word))).value for word in request.value.split(",")]
-        said.append((await suite.Local.beat(text("thread"))).value)
-        return text(" ".join(said))
 
 
 @pytest.mark.parametrize("cached", [1000, 0], ids=["kept", "replayed"])

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import pytest
 from tests.conformance.bench import Bench, Lab, find, kinds, soon, until
+from tests.conformance.features import Drawing
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 from tests.conformance.programs import Waiting, text
 
-from protopact import workflow
 from protopact.engine import WorkflowStatus
 from protopact.errors import AlreadyStartedError, NotFoundError, OptionError, WorkflowFailedError
 from protopact.history import History
 from protopact.history.event import ActivityTaskScheduled, WorkflowTaskCompleted, WorkflowTaskFailed
-
-
-class Drawing(Waiting):
-    """Echoes a random number, waits for Go, and echoes another."""
-
-    async def run(self, request: Text) -> Text:
-        first = await suite.echo(text(str(workflow.random().random())))
-        gone = await self.go.receive()
-        second = await suite.echo(text(str(workflow.random().random())))
-        return text(f"{first.value} {gone.value} {second.value}")
 
 
 def completed_tasks(history: History) -> list[int]:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from tests.conformance.bench import Bench, Lab, find, kinds, millis, running, soon
+from tests.conformance.features import Collecting
 from tests.conformance.google.suite.v1.suite_pb2 import Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 from tests.conformance.programs import Waiting, text
@@ -15,14 +16,6 @@ from protopact.engine import SignalWorkflow, WorkflowRef
 from protopact.errors import AlreadyStartedError, ApplicationError, WorkflowFailedError
 from protopact.history.event import WorkflowExecutionSignaled
 from protopact.policy import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
-
-
-class Collecting(Waiting):
-    """Takes as many signals as it is told and returns their words."""
-
-    async def run(self, request: Text) -> Text:
-        words = [(await self.go.receive()).value for _ in range(int(request.value))]
-        return text(" ".join(words))
 
 
 async def test_signals_before_the_worker_are_kept_in_order(bench: Bench) -> None:

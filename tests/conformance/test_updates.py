@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from tests.conformance.bench import QUICKLY, Bench, Lab, find, kinds, millis, soon
+from tests.conformance.features import Slow
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
 from tests.conformance.programs import Waiting, text
@@ -23,16 +24,6 @@ from protopact.errors import (
 )
 from protopact.history.event import WorkflowExecutionUpdateAccepted, WorkflowExecutionUpdateCompleted
 from protopact.policy import WaitForStage, WorkflowIdConflictPolicy
-
-
-class Slow(Waiting):
-    """Its updates wait for Note."""
-
-    async def set(self, request: Text) -> Text:
-        noted = await self.note.receive()
-        if noted.value == "fail":
-            raise ApplicationError("asked to", type="Asked")
-        return noted
 
 
 async def test_an_update_is_accepted_completed_and_recorded(bench: Bench) -> None:
