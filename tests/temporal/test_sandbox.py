@@ -170,7 +170,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (tmp_path / name / "__init__.py").write_text("from ._flows import Inner as Offered")
     (tmp_path / name / "_flows.py").write_text(WORKFLOWS)
     (tmp_path / "late_pb2.py").write_text("seen = []")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    importlib.invalidate_caches()
     yield name
     for each in [each for each in sys.modules if each == "late_pb2" or each.startswith(name)]:
         del sys.modules[each]
