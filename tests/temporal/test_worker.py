@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -311,6 +313,49 @@ async def test_an_engine_that_closes_stops_its_workers(temporal_server: DevServe
     await soon(engine.close())
     assert not any(task.get_name().startswith("worker of") for task in asyncio.all_tasks())
     await soon(block.__aexit__(None, None, None))
+
+
+async def test_an_engine_that_closes_stops_its_workers_at_once(temporal_server: DevServer) -> None:
+    class Meeting(Lab):
+        """Ends when that of the other worker is told to end, too."""
+
+        def __init__(self, told: asyncio.Event, other: asyncio.Event) -> None:
+            self.started = asyncio.Event()
+            self._told, self._other = told, other
+
+        async def echo(self, request: Text) -> Text:
+            self.started.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self._told.set()
+                await self._other.wait()
+            return request
+
+    class Calling(Free):
+        async def run(self, request: Text) -> Text:
+            return await lab.echo(request, task_queue=request.value)
+
+    events = asyncio.Event(), asyncio.Event()
+    sides = Meeting(*events), Meeting(*reversed(events))
+    queues = [f"meeting-{uuid4()}" for _ in sides]
+    engine = connect(temporal_server.url)
+    async with engine, AsyncExitStack() as stack:
+        for queue, side in zip(queues, sides, strict=True):
+            worker = engine.worker(
+                workflows=[Calling],
+                activities=[side],
+                task_queue=queue,
+                graceful_shutdown_timeout=timedelta(0),
+                temporal=UNSANDBOXED,
+            )
+            await stack.enter_async_context(worker)
+            await lab.Client(engine).start_free(text(queue), id=queue, task_queue=queue)
+        await soon(asyncio.gather(*(side.started.wait() for side in sides)))
+        await soon(engine.close())
+    async with connect(temporal_server.url) as engine:
+        for queue in queues:
+            await lab.Client(engine).free_handle(queue).terminate()
 
 
 async def test_a_worker_that_fails_ends_its_block(temporal_server: DevServer) -> None:

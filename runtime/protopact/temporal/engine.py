@@ -148,8 +148,10 @@ class TemporalEngine(Engine):
             return
         session = self._opened[0]
         try:
-            for stop in list(self._stops):
-                await stop()
+            ended = await asyncio.gather(*(stop() for stop in list(self._stops)), return_exceptions=True)
+            for error in ended:
+                if error is not None:
+                    raise error
         finally:
             self._opened = None
             await session.close()

@@ -45,6 +45,9 @@ _logger = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 2.0
 """How long the code of a run may take to be let go; the SDK waits as long before it speaks of a deadlock."""
 
+_EVICTED_AT_ONCE = 16
+"""Runs that are let go at once, so that one whose code goes on holds up few."""
+
 
 class Instances:
     """The runs that a worker has in memory, which its runners make.
@@ -63,10 +66,14 @@ class Instances:
         self.unsandboxed = _UnsandboxedRunner(self._held)
 
     async def evict(self) -> None:
-        """Let go of each, in a thread. To be called when the worker runs no code any more."""
-        threads = ThreadExecutor(None, "protopact-eviction")
-        for instance in list(self._held):
-            await _evict(instance, threads)
+        """Let go of each, in threads. To be called when the worker runs no code any more."""
+        threads, several = ThreadExecutor(None, "protopact-eviction"), asyncio.Semaphore(_EVICTED_AT_ONCE)
+
+        async def evict(instance: _Instance) -> None:
+            async with several:
+                await _evict(instance, threads)
+
+        await asyncio.gather(*map(evict, list(self._held)))
         threads.shutdown()
 
 
