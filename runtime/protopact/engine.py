@@ -271,6 +271,7 @@ class Engine(ABC):
         Raises:
             NotFoundError: There is no such run.
             AlreadyClosedError: The run is closed.
+            RunLimitError: The run has had too many signals.
             PayloadError: The request cannot be encoded.
         """
 
@@ -294,6 +295,7 @@ class Engine(ABC):
         Raises:
             NotFoundError: There is no such run.
             AlreadyClosedError: The run is closed.
+            RunLimitError: The run has had too many updates.
             UpdateFailedError: The workflow rejected it.
         """
 

@@ -99,6 +99,7 @@ __all__ = [
     "ReadOnlyContextError",
     "RegistrationError",
     "RetryState",
+    "RunLimitError",
     "ServerError",
     "StalledError",
     "StoreBusyError",
@@ -442,6 +443,10 @@ class AlreadyStartedError(FailureError):
         self.workflow_id = workflow_id
         self.run_id = run_id
         self.workflow_type = workflow_type
+
+
+class RunLimitError(ProtopactError):
+    """A run takes no more signals or updates: it has had as many as a run may, and should have continued as new."""
 
 
 class AlreadyClosedError(ProtopactError):

@@ -99,6 +99,21 @@ async def test_it_is_completed_by_its_token(bench: Bench, kind: type[Leaving | L
         await of(bench.engine, token).complete(text("c"))
 
 
+async def test_what_fails_it_is_a_failure_of_an_application(bench: Bench) -> None:
+    lab = Leaving()
+    async with bench.worker(calling(), activities=[lab]):
+        handle = await bench.start("a")
+        token = (await soon(lab.left.get())).task_token
+        await of(bench.engine, token).fail(CancelledError("x"))
+        with pytest.raises(WorkflowFailedError) as raised:
+            await soon(handle.result())
+    assert isinstance(raised.value.cause, ActivityError)
+    failed = raised.value.cause.cause
+    assert isinstance(failed, ApplicationError)
+    assert (failed.type, failed.message) == ("CancelledError", "x")
+    assert isinstance(failed.cause, CancelledError)
+
+
 async def test_interceptors_stand_around_it(place: Place) -> None:
     seen = list[str]()
 

@@ -12,7 +12,7 @@ from tests import devserver
 from tests.conformance.bench import ROOT, Bench, Lab, Place, soon
 from tests.conformance.programs import Demanding, Greedy, Other, text
 
-from protopact import EngineError, OptionError, WorkflowFailedError
+from protopact import OptionError, RunLimitError, WorkflowFailedError
 from protopact.embedded import limits
 from protopact.errors import TerminatedError
 
@@ -63,9 +63,9 @@ async def test_signals(bench: Bench) -> None:
     handle = await bench.start()
     for _ in range(3):
         await handle.go(text("x"))
-    with pytest.raises(OptionError, match="exceeded workflow execution limit for signal events"):
+    with pytest.raises(RunLimitError, match="exceeded workflow execution limit for signal events"):
         await handle.go(text("x"))
-    with pytest.raises(OptionError, match="exceeded workflow execution limit for signal events"):
+    with pytest.raises(RunLimitError, match="exceeded workflow execution limit for signal events"):
         await bench.client.start_free_with_go(text(""), text("x"), id=handle.id)
 
 
@@ -85,7 +85,7 @@ async def test_updates(bench: Bench) -> None:
         handle = await bench.start()
         for each in range(2):
             await soon(handle.set(text("x"), id=f"{each}"))
-        with pytest.raises(EngineError, match=r"limit on the total number of distinct updates.*\(2\)"):
+        with pytest.raises(RunLimitError, match=r"limit on the total number of distinct updates.*\(2\)"):
             await soon(handle.set(text("x")))
         assert (await soon(handle.set(text("x"), id="1"))).value == "x", "known already"
 

@@ -15,7 +15,7 @@ from protopact.embedded.records import RunRow
 from protopact.embedded.run import STATUSES, Run
 from protopact.embedded.tick import Caller, Refusal, Tick
 from protopact.engine import Started, WorkflowRef
-from protopact.errors import AlreadyClosedError, AlreadyStartedError, NotFoundError, OptionError
+from protopact.errors import AlreadyClosedError, AlreadyStartedError, NotFoundError, RunLimitError
 from protopact.history.event import (
     Event,
     UpdateRequest,
@@ -206,7 +206,7 @@ class Calls:
         """Refuse a signal beyond the most that a run takes.
 
         Raises:
-            OptionError: It is.
+            RunLimitError: It is.
         """
         records = self._shell.records
         waiting = 0 if found.holder == self._shell.process_id else records.inbox_count(found.key)
@@ -216,7 +216,7 @@ class Calls:
         signals = [each.signal for each in records.inbox(run.key, tick.taken) if isinstance(each, Signal)]
         known = run.has_signal(signal.request_id) or signal.request_id in [each.request_id for each in signals]
         if run.signal_count + len(signals) >= limits.MOST_SIGNALS and not (signal.request_id and known):
-            raise OptionError(
+            raise RunLimitError(
                 f"signal {signal.signal_name} of workflow {run.workflow_id}: exceeded workflow execution limit for "
                 f"signal events: the run has had {limits.MOST_SIGNALS}, and must continue as new before"
             )

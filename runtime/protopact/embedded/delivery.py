@@ -22,7 +22,7 @@ from protopact.embedded.queries import PendingQuery
 from protopact.embedded.records import RunRow
 from protopact.embedded.run import Run
 from protopact.embedded.tick import Caller, Tick
-from protopact.errors import EngineError
+from protopact.errors import RunLimitError
 from protopact.history.event import WorkflowExecutionTerminated
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Delivery:
             tasks.add_update(run.key, item, caller)
             return
         limit = f"limit on the total number of distinct updates has been reached ({limits.MOST_UPDATES})"
-        tick.refuse(caller, EngineError(f"update {item.request.name} of workflow {run.workflow_id}: {limit}"))
+        tick.refuse(caller, RunLimitError(f"update {item.request.name} of workflow {run.workflow_id}: {limit}"))
 
     def _apply_late(self, tick: Tick, run: Run, item: Item, caller: Caller) -> None:
         """As on the server, an update goes on to the run that goes on; all else is refused."""

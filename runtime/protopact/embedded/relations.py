@@ -21,7 +21,7 @@ from protopact.embedded.resets import RESETTER
 from protopact.embedded.run import Child, Run
 from protopact.embedded.tick import Tick
 from protopact.engine import WorkflowRef
-from protopact.errors import AlreadyStartedError, NotFoundError, OptionError
+from protopact.errors import AlreadyStartedError, NotFoundError, RunLimitError
 from protopact.history.event import (
     Attributes,
     ChildWorkflowExecutionCanceled,
@@ -273,7 +273,7 @@ class Relations:
             return _NOT_FOUND
         try:
             self._shell.calls.check_signals(tick, found, signal)
-        except OptionError:
+        except RunLimitError:
             return "SIGNAL_COUNT_LIMIT_EXCEEDED"
         return ""
 

@@ -10,7 +10,7 @@ from temporalio.api.failure.v1 import Failure as FailureProto
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from protopact.errors import EngineError, OptionError, PayloadSizeError, ProtopactError
+from protopact.errors import EngineError, OptionError, PayloadSizeError, ProtopactError, RunLimitError
 from protopact.temporal.client import connection_error, has_no_namespace
 
 __all__ = ["failure_of_query", "is_not_found", "is_not_ready", "place", "refusal", "refusing"]
@@ -24,6 +24,7 @@ _UNREACHABLE = frozenset(
     }
 )
 _TOO_LARGE = ("size exceeds limit", "exceeds size limit", "larger than max", "message length too large")
+_TOO_MANY = ("execution limit for signal events", "limit on the total number of distinct updates")
 _NO_RUN_ID = "Invalid RunId"  # it is none that the server could have given
 _NO_ATTRIBUTE = "no mapping defined for search attribute"
 
@@ -48,6 +49,10 @@ def refusal(error: RPCError, what: str, client: Client) -> ProtopactError:
         return PayloadSizeError(
             f"{what} is larger than {place(client)} admits ({error.message}). Put large data into a store of its own "
             "and send where it is"
+        )
+    if any(words in error.message for words in _TOO_MANY):
+        return RunLimitError(
+            f"{what}: {place(client)} refuses it: {error.message}; the run should have continued as new"
         )
     if error.status is RPCStatusCode.INVALID_ARGUMENT:
         hint = ""
