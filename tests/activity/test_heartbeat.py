@@ -186,7 +186,7 @@ async def test_details_that_are_too_large_end_the_activity() -> None:
 
     failure = await Bench(work).failure()
     assert failure.info == ServerFailureInfo(non_retryable=True)
-    assert failure.message.startswith("the heartbeat of activity lab.v1.Lab.Work takes 3000002 bytes")
+    assert failure.message.startswith("the heartbeat of activity lab.v1.Lab.Work takes 3000036 bytes")
 
 
 async def test_the_next_attempt_reads_the_details() -> None:
@@ -302,7 +302,7 @@ async def test_what_a_codec_makes_too_large_fails_the_attempt() -> None:
 
     bench = Bench(work, codecs=[Padding()])
     failure = await bench.failure()
-    assert failure.message.startswith("the heartbeat of activity lab.v1.Lab.Work takes 20971")
+    assert failure.message.startswith("the heartbeat of activity lab.v1.Lab.Work takes 20972")
     assert isinstance(failure.info, ServerFailureInfo)
     assert failure.info.non_retryable
     assert bench.heartbeats == []

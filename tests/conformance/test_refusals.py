@@ -13,11 +13,20 @@ import pytest
 from tests.conformance.bench import Bench, Lab, find, running, soon
 from tests.conformance.google.suite.v1.suite_pb2 import Document, Text
 from tests.conformance.google.suite.v1.suite_protopact import SuiteService as suite
-from tests.conformance.programs import Other, text
+from tests.conformance.programs import Other, Waiting, text
 from tests.devserver import ADMITTED_ID
 
 from protopact import workflow
-from protopact.errors import ApplicationError, OptionError
+from protopact.errors import (
+    ActivityError,
+    ApplicationError,
+    OptionError,
+    PayloadSizeError,
+    QueryError,
+    ServerError,
+    TerminatedError,
+    WorkflowFailedError,
+)
 from protopact.history.event import WorkflowExecutionStarted
 from protopact.policy import Priority, RetryPolicy, SearchAttributeValue
 
@@ -194,3 +203,122 @@ async def test_a_short_wait_before_the_next_attempt(bench: Bench) -> None:
 
     async with bench.worker(running(code), activities=[Impatient()]):
         assert await bench.run("done") == "done"
+
+
+# -- sizes, and ids that are taken
+
+LARGE, TOO_LARGE = "x" * 1_900_000, "x" * 2_200_000
+MEMO, TOO_LARGE_MEMO = {"a": "x" * 1_000_000}, {"a": TOO_LARGE}
+
+
+class Asking(Waiting):
+    """Asks for what its request names."""
+
+    async def run(self, request: Text) -> Text:  # noqa: C901 - each case stands alone
+        match request.value:
+            case "one id for two":
+                await asyncio.gather(*(suite.echo(request, activity_id="a") for _ in range(2)))
+            case "an id that is given anyway":
+                await asyncio.gather(suite.echo(request, activity_id="2"), suite.echo(request))
+            case "too much in all":
+                await asyncio.gather(*(suite.echo(text(LARGE)) for _ in range(3)))
+            case "the memo of a child":
+                await suite.Other.start_child(text("c"), memo=TOO_LARGE_MEMO)
+            case "the memo of the next run":
+                suite.Free.continue_as_new(request, memo=TOO_LARGE_MEMO)
+            case "memos one by one":
+                for name in "abc":
+                    workflow.upsert_memo({name: "x" * 800_000})
+                    await workflow.sleep(0.001)
+            case "details of a failure":
+                raise ApplicationError("failed", text(TOO_LARGE))
+            case "message of a failure":
+                raise ApplicationError(TOO_LARGE)
+            case "ids in turn":
+                for _ in range(2):
+                    await suite.echo(request, activity_id="a")
+                withdrawn = suite.beat(request, activity_id="a", task_queue="nobody's")
+                await workflow.sleep(0.001)
+                withdrawn.cancel()
+                await asyncio.sleep(0)  # it asks for its cancellation first
+                await suite.echo(request, activity_id="a")
+            case _:
+                await suite.copy(Document(title=request.value))
+        return request
+
+    def status(self, request: Text) -> Text:
+        return text(TOO_LARGE)
+
+
+class Failing(Lab):
+    """Fails with too much."""
+
+    async def copy(self, request: Document) -> Document:
+        if request.title == "details of an activity's failure":
+            raise ApplicationError("the beginning", text(TOO_LARGE), type="Kind")
+        raise ApplicationError("the beginning" + TOO_LARGE, type="Kind")
+
+
+PARKED = {
+    "one id for two": "ScheduleActivityDuplicateId: ",
+    "an id that is given anyway": "ScheduleActivityDuplicateId: ",
+    "too much in all": "GrpcMessageTooLarge: ",
+}
+"""What fails the workflow task, and how."""
+
+TERMINATED = {
+    "the memo of a child": "Memo exceeds size limit",
+    "the memo of the next run": "Memo exceeds size limit",
+    "memos one by one": "Memo exceeds size limit",
+    "details of a failure": "Failure exceeds size limit",
+    "message of a failure": "Failure exceeds size limit",
+}
+"""What ends the run, and why."""
+
+
+async def test_what_a_task_may_ask_for(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("CRITICAL")
+
+    async def parks(ask: str, why: str) -> None:
+        handle = await bench.start(ask, name=ask)
+        assert why in await bench.until_parked(handle)
+
+    async def is_terminated(ask: str, why: str) -> None:
+        handle = await bench.start(ask, name=ask)
+        with pytest.raises(WorkflowFailedError, match=why) as raised:
+            await soon(handle.result())
+        assert isinstance(raised.value.cause, TerminatedError)
+
+    async def fails(ask: str) -> None:
+        handle = await bench.start(ask, name=ask)
+        with pytest.raises(WorkflowFailedError) as raised:
+            await soon(handle.result())
+        assert isinstance(raised.value.cause, ActivityError)
+        refused = raised.value.cause.cause
+        assert isinstance(refused, ServerError)
+        assert refused.message.startswith("Failure exceeds size limit")
+        assert isinstance(refused.cause, ApplicationError)
+        assert refused.cause.message.startswith("the beginning")
+        assert (refused.cause.type, len(refused.cause.details)) == ("Kind", 0)
+
+    async with bench.worker(Asking, Other, activities=[Failing()]):
+        assert await bench.run("ids in turn", name="ids in turn") == "ids in turn"
+        await asyncio.gather(
+            *(parks(ask, why) for ask, why in PARKED.items()),
+            *(is_terminated(ask, why) for ask, why in TERMINATED.items()),
+            *(fails(ask) for ask in ("details of an activity's failure", "message of an activity's failure")),
+        )
+
+
+async def test_what_a_call_may_take(bench: Bench) -> None:
+    with pytest.raises(PayloadSizeError):
+        await bench.start(memo=TOO_LARGE_MEMO)
+    with pytest.raises(PayloadSizeError):
+        await bench.client.start_free_with_go(text(LARGE), text(LARGE), id=bench.id(), memo=MEMO)
+    with pytest.raises(PayloadSizeError):
+        await bench.client.start_free_with_set(text(LARGE), text(LARGE), id=bench.id(), memo=MEMO)
+    async with bench.worker(Asking, activities=[Lab()]):
+        handle = await bench.start("x", memo=MEMO)
+        await soon(handle.result())
+        with pytest.raises(QueryError, match=r"failed: Blob data size exceeds limit"):
+            await soon(handle.status(text("")))

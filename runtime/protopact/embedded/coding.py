@@ -318,6 +318,7 @@ class Coding:
             (request,) = await self._codecs.decode_structs([query.request])
             payloads = await self._in_callback(lambda: queries.ask(run, worker, events, request))
             answer = await self._codecs.encode(payloads)
+            queries.check(run, query.request, answer)
         except Exception as error:  # noqa: BLE001 - it is the caller's
             refusal = queries.refusal(run, query.request, error)
             if refusal.failure is not None:

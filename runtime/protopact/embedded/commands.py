@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,8 +25,6 @@ from protopact.history.event import (
     WorkflowExecutionUpdateCompleted,
     WorkflowPropertiesModified,
 )
-from protopact.payload.payload import Payload
-from protopact.payload.sizes import LIMIT, oversize
 from protopact.replay.command import (
     AcceptUpdate,
     CancelTimer,
@@ -54,7 +51,7 @@ if TYPE_CHECKING:
     from protopact.embedded.shell import Shell
     from protopact.embedded.tasks import Task
 
-__all__ = ["Commands", "oversize_command", "unwritable_command"]
+__all__ = ["Commands", "unwritable_command"]
 
 
 class Commands:
@@ -249,17 +246,6 @@ class Commands:
             tick.refuse(caller, refusal)
 
 
-def oversize_command(commands: Iterable[Command]) -> tuple[str, str] | None:
-    """Cause and message for a command with payloads over the limit, in the server's words; None without one."""
-    for command in commands:
-        if type(command) in _SIZED:
-            payloads, cause, what = _SIZED[type(command)]
-            size = oversize(payloads(command))
-            if size is not None:
-                return cause, f"{what} exceeds size limit: {size} bytes of at most {LIMIT}."
-    return None
-
-
 def unwritable_command(commands: Sequence[Command]) -> str | None:
     """Why a command could not be written; None when all can. What all runs of a tick write is one transaction."""
     try:
@@ -271,43 +257,3 @@ def unwritable_command(commands: Sequence[Command]) -> str | None:
 
 _encoder = msgspec.msgpack.Encoder()
 _written = bytearray()
-_input = attrgetter("input")
-_SIZED: dict[type[Command], tuple[Callable[[Any], Iterable[Payload]], str, str]] = {  # each takes its own type
-    ScheduleActivityTask: (
-        _input,
-        "BAD_SCHEDULE_ACTIVITY_ATTRIBUTES",
-        "ScheduleActivityTaskCommandAttributes.Input",
-    ),
-    StartChildWorkflowExecution: (
-        _input,
-        "BAD_START_CHILD_EXECUTION_ATTRIBUTES",
-        "StartChildWorkflowExecutionCommandAttributes.Input",
-    ),
-    SignalExternalWorkflowExecution: (
-        _input,
-        "BAD_SIGNAL_WORKFLOW_EXECUTION_ATTRIBUTES",
-        "SignalExternalWorkflowExecutionCommandAttributes.Input",
-    ),
-    ContinueAsNewWorkflowExecution: (
-        _input,
-        "BAD_CONTINUE_AS_NEW_ATTRIBUTES",
-        "ContinueAsNewWorkflowExecutionCommandAttributes.Input",
-    ),
-    CompleteWorkflowExecution: (
-        attrgetter("result"),
-        "BAD_COMPLETE_WORKFLOW_EXECUTION_ATTRIBUTES",
-        "CompleteWorkflowExecutionCommandAttributes.Result",
-    ),
-    CompleteUpdate: (attrgetter("success"), "BAD_UPDATE_WORKFLOW_EXECUTION_MESSAGE", "Update outcome"),
-    RecordMarker: (
-        lambda command: [each for payloads in command.details.values() for each in payloads],
-        "BAD_RECORD_MARKER_ATTRIBUTES",
-        "RecordMarkerCommandAttributes.Details",
-    ),
-    ModifyWorkflowProperties: (
-        lambda command: command.upserted_memo.values(),
-        "BAD_MODIFY_WORKFLOW_PROPERTIES_ATTRIBUTES",
-        "ModifyWorkflowPropertiesCommandAttributes.UpsertedMemo",
-    ),
-}
-"""Commands with payloads that must fit into an event: which, and what the server says when they do not."""

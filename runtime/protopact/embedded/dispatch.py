@@ -28,6 +28,7 @@ from protopact.embedded.priority import place_of
 from protopact.embedded.records import RunRow, restore_activity
 from protopact.embedded.retry import next_attempt, timeout_failure, what_follows
 from protopact.embedded.run import Run
+from protopact.embedded.sizes import fitting
 from protopact.embedded.tick import Tick
 from protopact.errors import RetryState, TimeoutType
 from protopact.failure import worker_shutdown
@@ -343,7 +344,7 @@ class Dispatch:
                 )
             case AttemptFailed():
                 activity.heartbeat = item.heartbeat or activity.heartbeat
-                self._failed(tick, run, activity, item.identity, item.failure)
+                self._failed(tick, run, activity, item.identity, fitting(item.failure))
             case AttemptCancelled():
                 activity.heartbeat = item.heartbeat or activity.heartbeat
                 if activity.cancel_event_id:

@@ -267,6 +267,7 @@ class EmbeddedEngine(Engine):
         begin = await self._requests.start(shell, replace(start, headers=headers))
         signal = replace(signal, headers=headers, request_id=start.options.get("request_id"))
         event = await self._requests.signal(signal)
+        self._requests.check_together(begin, event.input, event.signal_name)
         started: Started = await shell.ask(
             lambda tick, caller: shell.calls.signal_with_start(tick, caller, begin, event)
         )
@@ -284,6 +285,7 @@ class EmbeddedEngine(Engine):
     ) -> tuple[Started, UpdateStarted]:
         shell = self._open
         begin, request = await self._requests.start(shell, start), await self._requests.update(update)
+        self._requests.check_together(begin, request.args, request.name)
         accepted: asyncio.Future[str] = shell.promise()
         try:
             started: Started = await shell.ask(

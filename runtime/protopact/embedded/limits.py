@@ -10,6 +10,7 @@ from protopact.errors import OptionError
 from protopact.limits import LONGEST_ID
 from protopact.replay.command import (
     Command,
+    RequestCancelActivityTask,
     RequestCancelExternalWorkflowExecution,
     ScheduleActivityTask,
     SignalExternalWorkflowExecution,
@@ -107,10 +108,16 @@ def check_id(value: str, name: str, where: str) -> None:
 
 
 def excess(run: Run, commands: Iterable[Command]) -> Excess | None:
-    """What a workflow asks for beyond what may be pending, or under ids that are too long; None when all of it fits."""
+    """What a workflow asks for beyond what may be pending, or under ids that cannot be; None when all of it fits."""
     counts: dict[type[Command], int] = {}
+    open_ids: set[str] | None = None
     for command in commands:
         kind = type(command)
+        if isinstance(command, RequestCancelActivityTask | ScheduleActivityTask):
+            if open_ids is None:
+                open_ids = {activity.event.activity_id for activity in run.activities.values()}
+            if (taken := _taken(run, command, open_ids)) is not None:
+                return taken
         if kind not in _PENDING:
             continue
         pending = _PENDING[kind]
@@ -125,6 +132,23 @@ def excess(run: Run, commands: Iterable[Command]) -> Excess | None:
             problem = _length_problem(command.workflow_id, "WorkflowId")
             if problem is not None:
                 return Excess("BAD_START_CHILD_EXECUTION_ATTRIBUTES", f"BadStartChildExecutionAttributes: {problem}")
+    return None
+
+
+def _taken(run: Run, command: RequestCancelActivityTask | ScheduleActivityTask, open_ids: set[str]) -> Excess | None:
+    """Why an activity cannot be scheduled whose id an open one has; keeps the ids that open activities have."""
+    if isinstance(command, RequestCancelActivityTask):
+        activity = run.activities.get(command.scheduled_event_id)
+        if activity is not None and activity.started_at is None:  # it is over at once
+            open_ids.discard(activity.event.activity_id)
+        return None
+    if command.activity_id in open_ids:
+        return Excess(
+            "SCHEDULE_ACTIVITY_DUPLICATE_ID",
+            f"ScheduleActivityDuplicateId: activity {command.activity_type} cannot have id {command.activity_id!r}: "
+            "another activity of the run has it and is open; give each an activity_id of its own, or none",
+        )
+    open_ids.add(command.activity_id)
     return None
 
 

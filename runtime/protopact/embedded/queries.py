@@ -12,6 +12,7 @@ from protopact.errors import QueryError, WorkflowTaskError
 from protopact.history.event import Event
 from protopact.history.failure import Failure
 from protopact.payload.payload import Payloads
+from protopact.payload.sizes import LIMIT, oversize
 from protopact.replay.advance import QueryRequest
 
 if TYPE_CHECKING:
@@ -83,7 +84,19 @@ class Queries:
         if isinstance(answer, Failure):
             message = f"query {request.name} of workflow {run.workflow_id} failed: {answer.message}"
             raise Refusal(QueryError, message, answer)
+        if not self._shell.is_coded:
+            self.check(run, request, answer)
         return answer
+
+    def check(self, run: Run, request: QueryRequest, answer: Payloads) -> None:
+        """Refuse an answer that is too large, once the codecs have written it.
+
+        Raises:
+            Refusal: It is.
+        """
+        if (size := oversize(answer)) is not None:
+            where = f"query {request.name} of workflow {run.workflow_id}"
+            raise Refusal(QueryError, f"{where} failed: Blob data size exceeds limit: {size} bytes of at most {LIMIT}.")
 
     def _whole(self, run: Run, events: Sequence[Event]) -> Sequence[Event]:
         """The whole history: of a run that has lost its coroutines amid a task, what they were told is on disk."""

@@ -20,7 +20,7 @@ from protopact.options import check_policies
 from protopact.origin import origin_to_memo
 from protopact.payload import CodecChain, PayloadConverter, Payloads
 from protopact.payload.attributes import memo_to_payloads, search_attributes_to_payloads
-from protopact.payload.sizes import check_size
+from protopact.payload.sizes import check_call, check_memo, check_size, size_of_memo, size_of_payloads
 from protopact.replay.advance import QueryRequest
 from protopact.replay.defaults import fill_start
 
@@ -92,6 +92,7 @@ class Requests:
         )
         started = await self._encode(fill_start(written))
         check_size(started.input, f"request of {workflow.name}")
+        check_memo(started.memo, f"the memo of the start of {workflow.name}")
         return Start(
             started=started,
             reuse=reuse,
@@ -114,6 +115,21 @@ class Requests:
         )
         check_size(signaled.input, where)
         return signaled
+
+    def check_together(self, start: Start, request: Payloads, what: str) -> None:
+        """Refuse a start that is too large with what goes with it.
+
+        Args:
+            start: The start.
+            request: The request of the signal or the update.
+            what: Its name, for the message.
+
+        Raises:
+            PayloadSizeError: It is.
+        """
+        started = start.started
+        size = size_of_payloads((*started.input, *request)) + size_of_memo(started.memo) + size_of_memo(started.header)
+        check_call(size, f"start of {started.workflow_type} with {what}")
 
     async def query(self, call: QueryWorkflow[Any, Any]) -> QueryRequest:
         """A query; raises as `start` does."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from protopact._version import __version__
 from protopact.embedded.activity import Activity
-from protopact.embedded.commands import Commands, oversize_command, unwritable_command
+from protopact.embedded.commands import Commands, unwritable_command
 from protopact.embedded.inbox import Update
-from protopact.embedded.limits import excess, suggests_continue_as_new
+from protopact.embedded.limits import Excess, excess, suggests_continue_as_new
 from protopact.embedded.run import Run
+from protopact.embedded.sizes import oversize_command, oversize_task
 from protopact.embedded.tick import Caller, Tick
 from protopact.errors import NondeterminismError, WorkflowTaskError
 from protopact.failure import SOURCE, summary, writable
@@ -366,10 +367,13 @@ class WorkflowTasks:
         if (why := unwritable_command(commands)) is not None:
             self.fail(tick, task, WorkflowTaskError(why), Failure(message=why, source=SOURCE))
             return True
-        if (problem := oversize_command(commands)) is not None:
+        beyond = None
+        if (unreadable := oversize_task(commands)) is not None:
+            beyond = Excess("GRPC_MESSAGE_TOO_LARGE", unreadable)
+        elif (problem := oversize_command(commands, task.run.memo)) is not None:
             self._terminate_oversize(tick, task, *problem)
             return True
-        if (beyond := excess(task.run, commands)) is not None:
+        if beyond is not None or (beyond := excess(task.run, commands)) is not None:
             failure = Failure(message=beyond.message, source="Server")
             self.fail(tick, task, WorkflowTaskError(beyond.message), failure, cause=beyond.cause)
             return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from google.protobuf.json_format import MessageToJson
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import History as HistoryProto
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
@@ -17,6 +17,7 @@ from protopact.temporal.session import Session
 __all__ = ["fetch", "task_failure"]
 
 _PAGE = 10
+_TOO_LARGE = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_GRPC_MESSAGE_TOO_LARGE
 
 
 async def fetch(session: Session, run: WorkflowExecutionDescription) -> History:
@@ -74,5 +75,10 @@ async def _words(session: Session, workflow_id: str, event: HistoryEvent) -> str
         return "the workflow task timed out: the worker that had it has died, or code blocks it"
     written = event.workflow_task_failed_event_attributes.failure
     failure = await session.codecs(workflow_id).decode_failure(failure_from_proto(written))
+    if event.workflow_task_failed_event_attributes.cause == _TOO_LARGE:
+        return (
+            "GrpcMessageTooLarge: what the workflow asks for in one task takes more than the server reads in one call, "
+            "which is 4 MiB by default. Ask for less at once, or put large data into a store of its own"
+        )
     kind = written.application_failure_info.type
     return f"{kind}: {failure.message}" if kind else failure.message
