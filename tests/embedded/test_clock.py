@@ -83,11 +83,11 @@ async def test_the_agenda_keeps_one_time_for_each_errand() -> None:
     agenda.arm()
     await clock.advance(timedelta(microseconds=1))
     assert woken == [1000]
-    assert agenda.take_due(clock.now()) == [1]
+    assert agenda.take_due(clock.now(), 9) == [1]
     agenda.arm()
     await clock.advance(timedelta(microseconds=9))
     assert woken == [1000, 2000]
-    assert agenda.take_due(clock.now()) == [2]
+    assert agenda.take_due(clock.now(), 9) == [2]
     agenda.arm()
     assert clock.next_timer is None
 
@@ -96,7 +96,8 @@ async def test_the_last_time_of_many_counts() -> None:
     agenda = Agenda(VirtualClock(0), lambda: None)
     for when in range(100_000):
         agenda.set(when % 10, Timestamp(1_000_000 - when))
-    assert agenda.take_due(Timestamp(2_000_000)) == list(reversed(range(10)))
+    assert agenda.take_due(Timestamp(2_000_000), 8) == list(reversed(range(2, 10)))
+    assert agenda.take_due(Timestamp(2_000_000), 8) == [1, 0]
 
 
 def test_ids() -> None:

@@ -47,10 +47,10 @@ class Agenda:
                 self._heap = [entry for entry in self._heap if self._when.get(entry[2]) == entry[0]]
                 heapq.heapify(self._heap)
 
-    def take_due(self, now: Timestamp) -> list[Errand]:
-        """Take off what is due, in order of time."""
+    def take_due(self, now: Timestamp, most: int) -> list[Errand]:
+        """Take off what is due, in order of time; what is beyond `most` stays, and `arm` wakes for it at once."""
         due = list[Errand]()
-        while self._heap and self._heap[0][0] <= now:
+        while self._heap and self._heap[0][0] <= now and len(due) < most:
             when, _, what = heapq.heappop(self._heap)
             if self._when.get(what) == when:
                 del self._when[what]

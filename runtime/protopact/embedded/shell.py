@@ -73,6 +73,10 @@ class Shell:
     _TASKS_PER_TICK = 256
     """Workflow tasks of one tick; more wait for the next, so that timers and callers do not wait for them."""
 
+    _DUE_PER_TICK = _TASKS_PER_TICK
+    _ARRIVALS_PER_TICK = 1024
+    """Errands and calls of one tick: each may read a run from the disk, and all of them are in memory until its end."""
+
     _BUSY_SECONDS = 0.002
     _RETRY_SECONDS = 1.0
 
@@ -280,7 +284,7 @@ class Shell:
             return
         arrivals = self._take_arrivals()
         now = self.clock.now()
-        due = self.agenda.take_due(now)
+        due = self.agenda.take_due(now, self._DUE_PER_TICK)
         tick = Tick(now)
         try:
             news = self.others is not None and self.others.has_news()
@@ -310,7 +314,8 @@ class Shell:
         if self._one_by_one:
             self._one_by_one -= 1
             return [self._arrivals.pop(0)]
-        arrivals, self._arrivals = self._arrivals, []
+        most = self._ARRIVALS_PER_TICK
+        arrivals, self._arrivals = self._arrivals[:most], self._arrivals[most:]
         return arrivals
 
     def _has_work(self) -> bool:
