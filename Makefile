@@ -95,6 +95,7 @@ bench: venv temporal ## Measure against peers.
 	$(BIN)/python -m benchmarks.durable --peer-python .cache/bench/bin/python
 	$(BIN)/python -m benchmarks.generation
 	$(BIN)/python -m benchmarks.replay
+	$(BIN)/python -m benchmarks.open_runs
 	$(BIN)/python -m benchmarks.versioning
 	$(BIN)/python -m benchmarks.temporal
 

@@ -1,7 +1,8 @@
 """Replay of the same histories by our core and by Temporal's Replayer, interleaved in one run.
 
-Usage: `python -m benchmarks.replay [--rounds N]`. Every round runs every side once, each in a process of its own, the
-histories of `shapes.py` read from the same JSON. Medians over rounds; ratios are to the peer's median of the same run.
+Usage: `python -m benchmarks.replay [--rounds N] [--only compare|growth|memory]`. Every round runs every side once, each
+in a process of its own, the histories of `shapes.py` read from the same JSON. Medians over rounds; ratios are to the
+peer's median of the same run. Growth is ours alone, by the processor's time.
 """
 
 from __future__ import annotations
@@ -97,6 +98,19 @@ class Bench:
                 f"   parsing {events / parse:9,.0f} events/s   both {both:5.1f} x"
             )
 
+    def growth(self) -> None:
+        """How much longer five times the events take; in proportion is 5."""
+        print("\nours, google json strict: processor's time of 10,000 and of 50,000 events")
+        for shape, (_, each, _) in SHAPES.items():
+            took: list[float] = []
+            for events in (10_000, 50_000):
+                self.write(shape, events // each)
+                command = self.ours("google", "json/protobuf", shape, events // each, "3", "strict")
+                figures = json.loads(run(command, self._folder / "google").splitlines()[-1])
+                took.append(min(figures["processing"]))
+            small, large = took
+            print(f"  {shape:<10} {small * 1000:8.0f} ms {large * 1000:8.0f} ms {large / small:6.2f} x")
+
     def memory(self) -> None:
         print("\nmemory of an open run that waits, after 10 and after 100 turns")
         for shape in ("Sequence", "Timers", "Signals"):
@@ -110,6 +124,7 @@ class Bench:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=["compare", "growth", "memory"], help="one of the parts")
     arguments = parser.parse_args()
     print(
         f"Python {platform.python_version()}, temporalio {version('temporalio')} (unsandboxed), protobuf "
@@ -118,11 +133,14 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(Path(name), arguments.rounds)
-        bench.compare("Sequence", 1, repeat=200)
-        for shape, (_, each, _) in SHAPES.items():
-            bench.compare(shape, 10_000 // each, repeat=5)
-        bench.compare("Sequence", 50_000 // 6, repeat=3)
-        bench.memory()
+        if arguments.only in (None, "compare"):
+            bench.compare("Sequence", 1, repeat=200)
+            for shape, (_, each, _) in SHAPES.items():
+                bench.compare(shape, 10_000 // each, repeat=5)
+        if arguments.only in (None, "growth"):
+            bench.growth()
+        if arguments.only in (None, "memory"):
+            bench.memory()
 
 
 main()

@@ -110,16 +110,18 @@ def times(repeat: int, *, strict: bool) -> dict[str, list[float]]:
     replayer = Replayer(workflows=[WORKFLOWS[SHAPE]], strict=strict)
     parsing: list[float] = []
     replaying_: list[float] = []
+    processing: list[float] = []
     for _ in range(repeat):
         began = time.perf_counter()
         read = History.from_json(text)
-        parsed = time.perf_counter()
+        parsed, processed = time.perf_counter(), time.process_time()
         result = replayer.replay(read)
         replaying_.append(time.perf_counter() - parsed)
+        processing.append(time.process_time() - processed)
         parsing.append(parsed - began)
         assert result.is_closed
         assert not result.warnings
-    return {"parsing": parsing, "replaying": replaying_}
+    return {"parsing": parsing, "replaying": replaying_, "processing": processing}
 
 
 def memory(definition: Definition, count: int) -> float:
