@@ -10,7 +10,7 @@ from tests.versioning.schema import ROOT
 
 from protopact_codegen.checkplugin.rules import is_breaking
 from protopact_codegen.diagnostics import Code
-from protopact_codegen.versioning.rules import CONTRACT, PAYLOAD
+from protopact_codegen.versioning.rules import CONTRACT, PAYLOAD, Direction
 from protopact_codegen.versioning.settings import Encoding
 
 PAYLOADS = [f"P{number}" for number in range(1, 46)]
@@ -58,6 +58,12 @@ WITHOUT_BETTERPROTO2 = {
     *("P2_extension", "P10_extension", "P21", "P22_closed", "P42", "P43", "P44", "P44_enum", "P44_type"),
 }
 """Rows of proto2, which betterproto2 does not know."""
+
+
+def test_what_older_writes_are_lost_by_has_a_way_out() -> None:
+    """An order of deployment is none."""
+    for rule in PAYLOAD.values():
+        assert rule.hint or not any(each[Direction.FORWARD].bad for each in rule.outcomes.values()), rule.name
 
 
 def test_every_code_of_a_comparison_is_on_the_page() -> None:

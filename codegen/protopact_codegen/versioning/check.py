@@ -345,7 +345,7 @@ class _Checker:
             return
         verdict, role, failed, first = worst
         happens, hint = _words(rule, role, verdict, failed)
-        name = change.subject.rpartition(".")[2]
+        _, name = holder_of(change.subject)
         hint = hint.replace("{name}", name).replace("{number}", str(change.number)).replace("{key}", change.key)
         hint = hint.replace("{old}", change.key)
         subject = change.subject.partition("/")[0]
@@ -498,8 +498,10 @@ def _words(rule: PayloadRule, role: Role, verdict: Verdict, failed: Mapping[Dire
         first = "workers before clients" if role.request else "clients before workers"
         if role in (Role.ACTIVITY_REQUEST, Role.ACTIVITY_RESPONSE):
             first = "the activities' workers first" if role.request else "the workflows' workers first"
-        return happens, f"deploy {first}, and do not go back once the new form is written"
-    way = rule.hint or "leave it until it is written no more"
+        never = not any(outcomes[Direction.FORWARD].bad for outcomes in rule.outcomes.values())
+        beside = f"; or {rule.hint}" if rule.hint and never else ""
+        return happens, f"deploy {first}, and do not go back once the new form is written{beside}"
+    way = rule.hint
     if verdict is Verdict.DRAIN:
         way += "; or wait until no run or history of these releases is left, and retire them"
     return happens, way

@@ -124,6 +124,8 @@ _RESERVE = 'reserve both, `reserved {number}; reserved "{name}";`, so that neith
 _PIN = 'keep the key of the JSON: `[json_name = "{key}"]`'
 _KEY = "leave {key} to the field that it was of: give the other one another name, or another `json_name`"
 _BESIDE = "leave the field as it is, and add another one beside it, with another number and another name"
+_BACK = "bring {name} back, with `[deprecated = true]`, and write it no more"
+_APART = "leave the fields where they are, and add others in a oneof beside them, with numbers and names of their own"
 _MESSAGE = "give the rpc its message back; to change it, change the fields within, or add an rpc beside it"
 _MESSAGE_ALIAS = 'say its old name in the message: `option (protopact.v1.message).aliases = "{old}";`'
 
@@ -131,7 +133,7 @@ _MESSAGE_ALIAS = 'say its old name in the message: `option (protopact.v1.message
 _PAYLOAD_ROWS = (
     #        row    change                                    binary  JSON
     _payload("P1", "a field is added", "✓/✓", "✓/✗ L✓"),
-    _payload("P2", "a field is deleted and reserved", "✓/✓", "✗ L✓/✓"),
+    _payload("P2", "a field is deleted and reserved", "✓/✓", "✗ L✓/✓", _BACK),
     _payload("P3", "a field is deleted and not reserved", "✓/✓", "✗ L✓/✓", _RESERVE),
     _payload("P4", "a number is used again for another field", "~/~", "✗ L~/✗ L~", _BESIDE),
     _payload("P4b", "a key in JSON is used again for another field", "✓/✓", "~/~", _KEY),
@@ -158,8 +160,8 @@ _PAYLOAD_ROWS = (
     _payload("P19", "an integer becomes an open enum", "✓/✓", "✓/✗"),
     _payload("P20", "an open enum gets a value", "✓/✓", "✓/✗"),
     _payload("P21", "a closed enum gets a value", "✓/~", "✓/✗"),
-    _payload("P22", "a value of an enum is removed", "✓/✓", "✗/✓"),
-    _payload("P22b", "a value of a closed enum is removed", "~/✓", "✗/✓"),
+    _payload("P22", "a value of an enum is removed", "✓/✓", "✗/✓", _BACK),
+    _payload("P22b", "a value of a closed enum is removed", "~/✓", "✗/✓", _BACK),
     _payload("P23", "a value of an enum is renamed", "✓/✓", "✗/✗", "keep the old name beside it, with `allow_alias`"),
     _payload("P24", "a value of an enum gets a second name, the old one first", "✓/✓", "✓/✓"),
     _payload("P24b", "a value of an enum gets a second name, the new one first", "✓/✓", "✓/✗"),
@@ -170,12 +172,14 @@ _PAYLOAD_ROWS = (
         "P28", "a field learns or forgets whether it is set", "✓/✓", "✓/✓", "look where the code reads it", warns=True
     ),
     _payload("P29", "a field moves into a new oneof", "✓/✓", "✓/✓"),
+    _payload("P30", "several fields move into one oneof", "~/✓", "✗/✓", _APART),
     _payload(
-        "P30", "several fields move into one oneof", "~/✓", "✗/✓", "leave them where they are, and add a oneof beside"
+        "P31", "a oneof gets a case", "✓/~", "✓/✗ L~", "put {name} beside the oneof, as a field that stands alone"
     ),
-    _payload("P31", "a oneof gets a case", "✓/~", "✓/✗ L~"),
-    _payload("P32", "a case of a oneof is removed", "~/✓", "✗ L~/✓"),
-    _payload("P33", "the fields of a oneof leave it", "✓/~", "✓/✗"),
+    _payload("P32", "a case of a oneof is removed", "~/✓", "✗ L~/✓", _BACK),
+    _payload(
+        "P33", "the fields of a oneof leave it", "✓/~", "✓/✗", "leave the fields in the oneof, and add others beside it"
+    ),
     _payload("P34", "a field gets another message or enum of the same shape", "✓/✓", "✓/✓"),
     _payload("P35", "a field gets another message or enum of another shape", "~/~", "✗/✗", _BESIDE),
     _payload("P36", "a scalar becomes a message, or the reverse", "✗/~", "✗/✗", _BESIDE),
