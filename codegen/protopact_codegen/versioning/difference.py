@@ -221,6 +221,8 @@ class Difference:
         rule = _SCALARS.get(kinds, "P0")
         if old.name and old.kind == new.kind:
             rule = self._other_type(old.name, new.name)
+        elif set(kinds) == {"message", "group"}:
+            rule = "P35b" if self._other_type(old.name, new.name) == "P34" else "P35"
         elif {old.name: new.kind, new.name: old.kind}.items() & _WRAPPED.items():
             rule = "P36b"
         elif (old.name, new.kind) == ("google.protobuf.Timestamp", "string"):
@@ -229,7 +231,7 @@ class Difference:
             rule = "P19"
         elif rule == "P18" and self.old.enums[old.name].closed:
             rule = "P0"  # an older reader drops what is no value of it
-        elif "message" in kinds and "group" not in kinds:
+        elif "message" in kinds:
             rule = "P36"
         return rule
 
@@ -413,6 +415,8 @@ def _names(fields: Iterable[FieldFacts]) -> str:
 
 def _spell(field: FieldFacts) -> str:
     type_ = field.type.name or field.type.kind
+    if field.type.kind == "group":
+        type_ = f"delimited {type_}"
     if field.label is Label.MAP:
         return f"map<{field.type.key}, {type_}>"
     return f"repeated {type_}" if field.label is Label.REPEATED else type_

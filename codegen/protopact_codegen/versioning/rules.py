@@ -182,6 +182,7 @@ _PAYLOAD_ROWS = (
     ),
     _payload("P34", "a field gets another message or enum of the same shape", "✓/✓", "✓/✓"),
     _payload("P35", "a field gets another message or enum of another shape", "~/~", "✗/✗", _BESIDE),
+    _payload("P35b", "a message is delimited another way", "~/~", "✓/✓", _BESIDE),
     _payload("P36", "a scalar becomes a message, or the reverse", "✗/~", "✗/✗", _BESIDE),
     _payload("P36b", "a scalar becomes its wrapper, or the reverse", "✗/~", "✓/✓", _BESIDE),
     _payload("P37", "the values of a map change their type", "~/~", "✗/✗", _BESIDE),
