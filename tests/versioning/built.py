@@ -397,7 +397,7 @@ def compare(written: Message, writer: tuple[Version, int], read: Message, reader
         before = known.get(each.number if by_number else each.id)
         got = _plain(read, each)
         if before is None:
-            if got and not (reader[0].defaults(each) and not read.HasField(each.name)):
+            if got and (not read.DESCRIPTOR.fields_by_name[each.name].has_presence or read.HasField(each.name)):
                 raise LossError(f"{new.name}.{each.name} is {got}, and nobody wrote it")
         elif not _same(_plain(written, before), (writer[0], before), got, (reader[0], each)):
             raise LossError(

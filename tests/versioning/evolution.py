@@ -192,7 +192,7 @@ class Version:
         return f"{head} {{ option (protopact.v1.method).{rpc.kind} = {{{' '.join(said)}}}; }}"
 
     def _message(self, message: Message, random: Random | None) -> str:
-        lines = [f'option (protopact.v1.message).aliases = "{self.package}.{alias}";' for alias in message.aliases]
+        lines = [f'option (protopact.v1.message).aliases = "{alias}";' for alias in message.aliases]
         lines += [f"reserved {self._reserved(each)};" for each in message.reserved]
         oneofs: dict[str, list[str]] = {}
         for each in message.fields:
@@ -477,6 +477,13 @@ def remove_value(random: Random, version: Version) -> bool:
     return False
 
 
+def reorder_values(random: Random, version: Version) -> bool:
+    """Declares the values of a closed enum in another order; an open one begins with zero."""
+    if version.syntax == "proto2":
+        random.shuffle(random.choice(version.enums).values)
+    return version.syntax == "proto2"
+
+
 def rename_value(random: Random, version: Version) -> bool:
     enum = random.choice(version.enums)
     random.choice(enum.values).name = f"E{enum.id}_R{next(_IDS)}"
@@ -499,7 +506,22 @@ def rename_message(random: Random, version: Version) -> bool:
     message = random.choice(version.messages)
     old, message.name = message.name, f"{message.name[:4]}{next(_IDS)}"
     if random.random() < 0.5:
-        message.aliases.append(old)
+        message.aliases.append(f"{version.package}.{old}")
+    return True
+
+
+def rename_package(random: Random, version: Version) -> bool:
+    """Renames the package, with every old name declared, or none."""
+    old, version.package = version.package, f"shop.v{next(_IDS)}"
+    if random.random() < 0.7:
+        for message in version.messages:
+            message.aliases.append(f"{old}.{message.name}")
+        for rpc in version.rpcs:
+            full = f"{old}.ShopService.{rpc.name}"
+            if rpc.kind == "activity":
+                rpc.registered = rpc.registered or full
+            elif not rpc.registered:
+                rpc.aliases.append(full)
     return True
 
 
@@ -592,7 +614,18 @@ EDITS: tuple[Edit, ...] = (
         into_oneof,
     ),
     *(set_default, move_types, rename_file, migrate),
-    *(add_value, remove_value, rename_value, renumber_value, rename_message, rename_rpc, remove_rpc, add_rpc),
+    *(
+        add_value,
+        remove_value,
+        rename_value,
+        renumber_value,
+        reorder_values,
+        rename_message,
+        rename_package,
+        rename_rpc,
+        remove_rpc,
+        add_rpc,
+    ),
     *(set_option, add_change, end_change),
 )
 
@@ -602,5 +635,11 @@ def edited(random: Random, version: Version) -> tuple[str, Version]:
     while True:
         edit = random.choice(EDITS)
         after = copy.deepcopy(version)
-        if edit(random, after):
+        if edit(random, after) and _compiles(after):
             return edit.__name__, after
+
+
+def _compiles(version: Version) -> bool:
+    """Whether the enums in maps begin with zero."""
+    in_maps = {each.type for message in version.messages for each in message.fields if each.label == "map"}
+    return all(enum.values[0].number == 0 for enum in version.enums if enum.id in in_maps)

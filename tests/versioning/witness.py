@@ -160,7 +160,8 @@ class Witness:
 
 
 def _fields(version: Version, name: str, versions: Sequence[Version]) -> Iterator[int]:
-    first, _, member = name.removeprefix(f"{version.package}.").partition(".")
+    path = next(name.removeprefix(each.package) for each in versions if name.startswith(f"{each.package}."))
+    _, first, member = f"{path}.".split(".")[:3]
     types = {each.id: each for known in versions for each in known.types if each.name == first}
     for id_, type_ in types.items():
         if isinstance(type_, Enum):
