@@ -17,8 +17,10 @@ from tests.conformance.programs import Other, Waiting, text
 from tests.devserver import ADMITTED_ID
 
 from protopact import workflow
+from protopact.engine import WorkflowStatus
 from protopact.errors import (
     ActivityError,
+    AlreadyClosedError,
     ApplicationError,
     OptionError,
     PayloadSizeError,
@@ -308,6 +310,27 @@ async def test_what_a_task_may_ask_for(bench: Bench, caplog: pytest.LogCaptureFi
             *(is_terminated(ask, why) for ask, why in TERMINATED.items()),
             *(fails(ask) for ask in ("details of an activity's failure", "message of an activity's failure")),
         )
+
+
+async def test_what_an_update_may_end_with(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("CRITICAL")
+
+    class Talkative(Waiting):
+        def validate_set(self, request: Text) -> None:
+            if request.value == "rejected":
+                raise ApplicationError(TOO_LARGE)
+
+        async def set(self, request: Text) -> Text:
+            raise ApplicationError("failed", text(TOO_LARGE))
+
+    async def ends(how: str) -> None:
+        handle = await bench.start(name=how)
+        with pytest.raises(AlreadyClosedError):
+            await soon(handle.set(text(how)))
+        assert (await handle.describe()).status is WorkflowStatus.TERMINATED
+
+    async with bench.worker(Talkative):
+        await asyncio.gather(ends("rejected"), ends("failed"))
 
 
 async def test_what_a_call_may_take(bench: Bench) -> None:

@@ -156,7 +156,7 @@ _PARTS: dict[type[Command], tuple[_Part, ...]] = {
             "Update outcome",
         ),
     ),
-    RejectUpdate: (_Part(_failure),),
+    RejectUpdate: (_Part(_failure, "BAD_UPDATE_WORKFLOW_EXECUTION_MESSAGE", "Update rejection"),),
     RecordMarker: (
         _Part(
             lambda command: sum(size_of_payloads(payloads) for payloads in command.details.values()),

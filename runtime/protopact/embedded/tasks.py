@@ -233,6 +233,8 @@ class WorkflowTasks:
         run = task.run
         speculative = not run.needs_task
         run.unfed = []
+        if self._is_refused(tick, task, advance.commands):
+            return
         rejections = [command for command in advance.commands if isinstance(command, RejectUpdate)]
         if speculative and len(rejections) == len(advance.commands):
             # Only updates asked for the task and all were rejected: it never was.
@@ -242,8 +244,6 @@ class WorkflowTasks:
                 run.execution.drop_task()
             for rejection in rejections:
                 self._commands.apply(tick, task, rejection)
-            return
-        if self._is_refused(tick, task, advance.commands):
             return
         completed = run.append(
             WorkflowTaskCompleted(
