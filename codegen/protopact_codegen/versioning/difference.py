@@ -95,11 +95,12 @@ class Difference:
     def __init__(self, old: Snapshot, new: Snapshot) -> None:
         self.old, self.new = old, new
         self.changes: dict[str, tuple[Change, ...]] = {}
+        self._followed = self._follow()
         begun = {
             name for name, enum in old.enums.items() if name in new.enums and not same_first(enum, new.enums[name])
         }
         for name, before in old.messages.items():
-            after = new.messages.get(name)
+            after = new.messages.get(self._followed.get(name, name))
             if after is None or (after is before and not begun):
                 continue
             if after != before or not begun.isdisjoint(before.inner):
@@ -110,14 +111,36 @@ class Difference:
                     told = self._message(old.messages[alias], renamed)
                     self.changes[alias] = (*self.changes.get(alias, ()), *told)
         for name, values in old.enums.items():
-            known = new.enums.get(name)
+            known = new.enums.get(self._followed.get(name, name))
             if known is not None and known != values:
                 self.changes[name] = tuple(_enum(values, known))
+
+    def _follow(self) -> dict[str, str]:
+        """New names of types by their old ones, where nothing of their own says it.
+
+        What is nested in a message follows its alias. An enum, whose name is in no payload, may be in another package.
+        """
+        old, new = ({*each.messages, *each.enums} for each in (self.old, self.new))
+        renamed = {alias: message.name for message in self.new.messages.values() for alias in message.aliases}
+        gone, come = old - new - renamed.keys(), new - old
+        found: dict[str, str] = {}
+        for name in gone:
+            outer = next((each for each in _outer(name) if each in renamed), None)
+            if outer is not None:
+                found[name] = f"{renamed[outer]}{name[len(outer) :]}"
+            elif name in self.old.enums:
+                alike = [each for each in come & self.new.enums.keys() if _last(each) == _last(name)]
+                found |= {name: alike[0]} if len(alike) == 1 else {}
+        return found
 
     def is_same(self, old: str, new: str) -> bool:
         """Whether a message of the new snapshot is one of the old one, by its name or by an alias."""
         after = self.new.messages.get(new)
         return old == new or (after is not None and old in after.aliases)
+
+    def _is_now(self, old: str, new: str) -> bool:
+        """Whether a type of a field is another one's new name, by an alias of it or of what it is nested in."""
+        return self.is_same(old, new) or self._followed.get(old) == new
 
     def same_shape(self, old: str, new: str) -> bool:
         """Whether two messages or enums, one of each snapshot, are the same but for their names and defaults."""
@@ -214,7 +237,7 @@ class Difference:
         return members == [("key", 1, singular, Type(entries.key)), ("value", 2, singular, value)]
 
     def _type(self, old: Type, new: Type) -> str:
-        if old == new or (old.name and old == replace(new, name=old.name) and self.is_same(old.name, new.name)):
+        if old == new or (old.name and old == replace(new, name=old.name) and self._is_now(old.name, new.name)):
             return ""
         kinds = old.kind, new.kind
         enum = self.new.enums.get(new.name)
@@ -239,6 +262,17 @@ class Difference:
         if not self.same_shape(old, new):
             return "P35"
         return "P34" if self._same_shape(old, new, set(), self._same_unset) else "P44"
+
+
+def _outer(name: str) -> Iterator[str]:
+    """Full names of what a type may be nested in, the innermost first."""
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _whatever(_old: FieldFacts, _new: FieldFacts) -> bool:
