@@ -50,6 +50,8 @@ _LEFT: Mapping[Kind, tuple[str, ...]] = {
     Kind.SIGNAL: ("C24c", "C26"),
     Kind.UPDATE: ("C31c",),
 }
+# A further name that is given up, by which older clients have called runs that began under it.
+_FORGOTTEN: Mapping[Kind, str] = {Kind.SIGNAL: "C24d", Kind.UPDATE: "C31d"}
 # Another text of an id: of a workflow that clients start, and that is a child; of an update.
 _OTHER_ID: Mapping[Kind, tuple[str, ...]] = {Kind.WORKFLOW: ("C17", "C18"), Kind.UPDATE: ("C49",)}
 _VERSION = re.compile(r"(?P<name>.+?)_?[Vv](?P<number>\d+)")
@@ -182,6 +184,9 @@ def _exchanged(old: Kind, new: Kind) -> str:
 
 
 def _renamed(old: ElementFacts, new: ElementFacts, matcher: Matcher) -> Iterator[tuple[str, str]]:
+    lost = [alias for alias in old.aliases if alias not in (new.name, *new.aliases)]
+    if lost and old.kind in _FORGOTTEN:
+        yield _FORGOTTEN[old.kind], f"is registered as {' and '.join(lost)} no more"
     what = f"is registered as {new.name}, and was as {old.name}"
     if not matcher.kept(old, new):
         yield _RENAMED[old.kind], what

@@ -76,8 +76,8 @@ class ContractRule:
     """One change of an element.
 
     Attributes:
-        name: Its row; with a letter, a variant of it: mostly `b`, where the old name is kept as an alias, and `c`,
-            where another element has it.
+        name: Its row; with a letter, a variant of it: mostly `b`, where the old name is kept as an alias, `c`,
+            where another element has it, and `d`, where an alias goes.
         change: What changes.
         verdict: What open runs and histories ask for.
         consequence: What happens to them; where it is safe, what happens to newer clients.
@@ -203,6 +203,7 @@ PAYLOAD: Mapping[str, PayloadRule] = {rule.name: rule for rule in _PAYLOAD_ROWS}
 
 _KEEP = "bring it back, and mark it `deprecated`, until no run or history of these releases is left"
 _ALIAS = 'keep the old name: `aliases: "{old}"`'
+_KEEP_ALIAS = "keep it until no run or history of these releases is left"
 _NDE = "open runs that have called it fail their next workflow task as nondeterministic"
 _BESIDE_RPC = "keep the rpc, and add another one beside it"
 _CHANGE = "declare a `change` that covers it"
@@ -337,6 +338,14 @@ _CONTRACT_ROWS = (
         calls=True,
     ),
     ContractRule(
+        "C24d",
+        "signal's alias removed",
+        Verdict.DRAIN,
+        "signals in histories that older clients have sent by it are dropped, and replay takes another path",
+        _KEEP_ALIAS,
+        seen=False,
+    ),
+    ContractRule(
         "C26",
         "external signal renamed",
         Verdict.PATCH,
@@ -379,6 +388,14 @@ _CONTRACT_ROWS = (
         "updates in histories go to the code of the other one, and replay takes another path",
         "keep the two beside each other until no run or history of these releases is left",
         calls=True,
+    ),
+    ContractRule(
+        "C31d",
+        "update's alias removed",
+        Verdict.DRAIN,
+        "runs that have accepted one by it, of an older client, fail their next workflow task",
+        _KEEP_ALIAS,
+        seen=False,
     ),
     ContractRule(
         "C35",
