@@ -234,7 +234,12 @@ def test_every_option_is_looked_at() -> None:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Contract]:
     """Reads a contract; most of the cases begin with one and the same."""
-    return cache(lambda text: from_input(str(compile_image(tmp_path_factory.mktemp("options"), "shop", text))))
+
+    @cache
+    def built(text: str) -> Contract:
+        return from_input(str(compile_image(tmp_path_factory.mktemp("options"), "shop", text)))
+
+    return built
 
 
 @pytest.mark.parametrize("option", CASES)
