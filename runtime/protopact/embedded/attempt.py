@@ -27,7 +27,7 @@ from protopact.embedded.heartbeat import Heartbeats, throttle_interval
 from protopact.embedded.retry import next_attempt, what_follows, with_defaults
 from protopact.embedded.tokens import TaskToken
 from protopact.embedded.watchdog import Watchdog
-from protopact.errors import ApplicationError, CancelledError, FailureError, PayloadSizeError, ServerError
+from protopact.errors import ApplicationError, CancelledError, FailureError, PayloadSizeError, ServerError, TimeoutType
 from protopact.executor import ThreadExecutor
 from protopact.failure import SOURCE, FailureConverter, attempt_error
 from protopact.history import event
@@ -118,6 +118,17 @@ class Attempt:
         """What it is, for logs."""
         which = f"id {self.activity_id}, attempt {self.attempt}, workflow {self.workflow_id}"
         return f"activity {self.activity_type} ({which})"
+
+    @property
+    def limit(self) -> tuple[Timestamp, TimeoutType] | None:
+        """When it passes its own limit or its activity's, and which; of both at once it is the activity's."""
+        limits = list[tuple[Timestamp, TimeoutType]]()
+        if self.schedule_to_close_timeout:
+            whole = Timestamp(self.scheduled_time + self.schedule_to_close_timeout)
+            limits.append((whole, TimeoutType.SCHEDULE_TO_CLOSE))
+        if self.start_to_close_timeout:
+            limits.append((Timestamp(self.started_time + self.start_to_close_timeout), TimeoutType.START_TO_CLOSE))
+        return min(limits, key=lambda limit: limit[0], default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,21 +62,18 @@ _NEVER = Timestamp(1 << 62)
 class _Running:
     """An attempt that this process runs."""
 
-    __slots__ = ("attempt", "deadline", "heartbeat", "heartbeat_at", "over", "worker")
+    __slots__ = ("attempt", "heartbeat", "heartbeat_at", "limit", "over", "worker")
 
     def __init__(self, worker: Worker, attempt: Attempt) -> None:
         self.worker = worker
         self.attempt = attempt
-        limit = attempt.start_to_close_timeout or attempt.schedule_to_close_timeout
-        self.deadline = Timestamp(attempt.started_time + limit) if limit else None
+        self.limit = attempt.limit
         self.heartbeat = attempt.heartbeat_details
         self.heartbeat_at = attempt.started_time
         self.over = False
 
     def next_timeout(self) -> tuple[Timestamp, TimeoutType] | None:
-        timeouts = list[tuple[Timestamp, TimeoutType]]()
-        if self.deadline is not None:
-            timeouts.append((self.deadline, TimeoutType.START_TO_CLOSE))
+        timeouts = [] if self.limit is None else [self.limit]
         if self.attempt.heartbeat_timeout:
             silent = Timestamp(self.heartbeat_at + self.attempt.heartbeat_timeout)
             timeouts.append((silent, TimeoutType.HEARTBEAT))
