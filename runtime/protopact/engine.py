@@ -224,7 +224,8 @@ class WorkerOptions:
         task_queue: Poll this queue only, for everything served; by default every queue that the contract names.
         max_concurrent_activities: Attempts that run at once.
         max_concurrent_local_activities: Attempts of local activities that run at once.
-        max_cached_workflows: Runs kept in memory between their tasks.
+        max_cached_workflows: Runs kept in memory between their tasks, at 10 to 25 KiB each; another one is
+            replayed when something happens to it.
         graceful_shutdown_timeout: How long activities may go on after the worker was asked to stop.
         workflow_failure_exception_types: Exceptions that fail a run instead of its task.
         identity: Name of the worker in histories; by default that of the connection.
@@ -462,7 +463,8 @@ class Engine(ABC):
             task_queue: Poll this queue only, for everything served; by default every queue that the contract names.
             max_concurrent_activities: Attempts that run at once.
             max_concurrent_local_activities: Attempts of local activities that run at once.
-            max_cached_workflows: Runs kept in memory between their tasks.
+            max_cached_workflows: Runs kept in memory between their tasks, at 10 to 25 KiB each; another one is
+                replayed when something happens to it.
             graceful_shutdown_timeout: How long activities may go on after the worker was asked to stop.
             workflow_failure_exception_types: Exceptions that fail a run instead of its task.
             identity: Name of the worker in histories; by default that of the connection.
