@@ -773,6 +773,17 @@ def test_activities_are_deployed_as_the_workflows_that_may_call_them(image: Comp
     assert not told(PayService=pinned, ShopService=pinned)
 
 
+def test_what_is_not_seen_is_not_taken_for_what_looks_like_it(image: Compile) -> None:
+    """A run for the folder of a new service that is made like another one, which is not seen, says both readings."""
+    release = Release.of("v1", capture(from_input(str(image("old", SHOP)))))
+    mall = from_input(str(image("new", edited(("shop.v1", "mall.v1"), ("ShopService", "MallService")))))
+    codes = {
+        tuple(each.code for each in check(mall, [release], Settings(), files) if each.code.severity is Severity.ERROR)
+        for files in (["mall/v1/mall.proto"], ["mall/v1/mall.proto", "mall/v1/more.proto"])
+    }
+    assert codes == {(Code.MISSING_FILE,)}
+
+
 def test_a_deleted_file_that_is_marked_is_generated_without(protopact: Protopact, tmp_path: Path) -> None:
     """The marks that the check asks for pass both it and the plugin; what else is not there is still missed."""
     protopact("proto", "export", "schema")

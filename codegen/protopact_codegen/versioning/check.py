@@ -155,6 +155,9 @@ class _Checker:
         self._compare_elements(release, matcher, reach)
         roots: list[_Root] = []
         for before in old.elements.values():
+            home = old.services.get(before.service)
+            if home is not None and release.name in self._missing.get(home.file, ()):
+                continue
             roots += self._roots(before, matcher.find(before), difference, reach, release.name)
         if difference.changes:
             for name, uses in _uses(old, roots, difference.changes):
@@ -174,7 +177,8 @@ class _Checker:
                 found = self._element(change, settings, release.name, file)
                 if found is None or self._passes(found, change, release):
                     continue
-                if after is None and before.service in absent:
+                # What only looks like it may be another one that is there, where it is not seen itself.
+                if before.service in absent and (after is None or not matcher.kept(before, after)):
                     gone[file].append(found)
                 else:
                     self._add(found.what, found, release.name)
