@@ -537,6 +537,19 @@ def rename_rpc(random: Random, version: Version) -> bool:
     return True
 
 
+def swap_names(random: Random, version: Version) -> bool:
+    """Swaps the registered names of two rpcs of a kind, and their messages with them, so that no payload notices."""
+    alike = [rpcs for kind in ("activity", "signal", "query", "update") if len(rpcs := version.of_kind(kind)) > 1]
+    if not alike:
+        return False
+    one, other = random.sample(random.choice(alike), 2)
+    names = [each.registered or f"{version.package}.ShopService.{each.name}" for each in (other, one)]
+    one.registered, other.registered = names
+    one.request, other.request = other.request, one.request
+    one.response, other.response = other.response, one.response
+    return True
+
+
 def remove_rpc(random: Random, version: Version) -> bool:
     rpc = random.choice(version.rpcs)
     if len(version.of_kind("workflow")) == 1 and rpc.kind == "workflow":
@@ -571,6 +584,7 @@ def set_option(random: Random, version: Version) -> bool:
         options += [("id", f'"{rpc.kind}-{next(_IDS)}"'), ("run_timeout", "{seconds: 36000}")]
     else:
         options.append(("heartbeat_timeout", "{seconds: 5}"))
+    options.append(("wait_for_cancellation", random.choice(("true", "false"))))
     name, value = random.choice(options)
     rpc.options[name] = value
     return True
@@ -623,6 +637,7 @@ EDITS: tuple[Edit, ...] = (
         rename_message,
         rename_package,
         rename_rpc,
+        swap_names,
         remove_rpc,
         add_rpc,
     ),
