@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from protopact.history.event import WorkflowPropertiesModified
 async def run_of(bench: Bench, code: type[Waiting], name: str) -> suite.Free.Handle:
     """A run that a worker with this code has begun, and that waits."""
     async with bench.worker(code):
-        handle = await bench.start(name=name, task_timeout=QUICKLY)
+        handle = await bench.start(name=name, task_timeout=timedelta(seconds=2))
         await soon(handle.status(text("")))
     return handle
 
