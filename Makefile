@@ -68,7 +68,7 @@ test-pythons: ## Run the tests of the runtime on other Pythons; make test-python
 	    folder=.cache/pythons/$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	    mkdir -p .cache/pythons; \
 	    PYTHON="$$python" tools/venv --project "$$folder" requirements/dev.txt || exit 1; \
-	    PATH="$(CURDIR)/$$folder/bin:$$PATH" "$$folder/bin/python" -m pytest -q -m "not slow" $(RUNTIME_TESTS) || exit 1; \
+	    PATH="$(CURDIR)/$$folder/bin:$$PATH" "$$folder/bin/python" -m pytest -q $(UNHURRIED) -m "not slow" $(RUNTIME_TESTS) || exit 1; \
 	done
 
 .PHONY: check
