@@ -212,7 +212,8 @@ async def test_an_update_goes_to_the_run_that_is_there(bench: Bench) -> None:
         latest = bench.client.free_handle(handle.id)
         for _ in range(3):
             await latest.go(text(""))
-            assert (await soon(latest.set(text("x")))).value[0] in "ax"
+            # Set by `run`, by the update before, or by nobody: it may come before `run` begins.
+            assert (await soon(latest.set(text("x")))).value[0] in "axn"
         await latest.terminate()
         with pytest.raises(AlreadyClosedError):
             await soon(latest.set(text("x")))
