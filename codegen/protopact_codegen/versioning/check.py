@@ -257,6 +257,11 @@ class _Checker:
             if was != is_:
                 moved = _moved(role, after, was, is_, difference)
                 self._payload(moved, [_Use(role, settings, after.rpc, 1)], release)
+            lost = difference.lost_aliases(was, is_)
+            if lost:
+                side = f"{after.rpc}/{'request' if role.request else 'response'}"
+                change = Change("P40c", side, side, f"is read under the name {' or '.join(lost)} no more", key=lost[0])
+                self._payload(change, [_Use(role, settings, after.rpc, 1)], release)
 
     def _absent(self, old: Snapshot) -> set[str]:
         """Services that may be absent only because buf runs the plugin once for each folder."""
@@ -354,7 +359,9 @@ class _Checker:
         hint = hint.replace("{old}", change.key)
         subject = change.subject.partition("/")[0]
         what = f"{change.subject} {change.what}"
-        found = _Found(subject, what, self._place(change.place), rule.name, verdict, happens, hint, first, hits - 1)
+        found = _Found(
+            subject, what, self._place(change.place), rule.name, verdict, happens, hint, first, hits - 1, seen=rule.seen
+        )
         if not self._allowances.passes(rule.name, (subject, change.place), release):
             # A release may have had it in another way than the one before: what leads out of the one is no way out of
             # the other.

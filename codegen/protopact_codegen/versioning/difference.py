@@ -138,6 +138,13 @@ class Difference:
         after = self.new.messages.get(new)
         return old == new or (after is not None and old in after.aliases)
 
+    def lost_aliases(self, old: str, new: str) -> tuple[str, ...]:
+        """Aliases of a message of the old snapshot that one of the new snapshot, which is it, does not have."""
+        before, after = self.old.messages.get(old), self.new.messages.get(new)
+        if before is None or after is None or not self.is_same(old, new):
+            return ()
+        return tuple(alias for alias in before.aliases if alias not in (new, *after.aliases))
+
     def _is_now(self, old: str, new: str) -> bool:
         """Whether a type of a field is another one's new name, by an alias of it or of what it is nested in."""
         return self.is_same(old, new) or self._followed.get(old) == new

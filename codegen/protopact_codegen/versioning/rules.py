@@ -62,6 +62,7 @@ class PayloadRule:
         outcomes: What happens under each encoding in each direction.
         hint: The way out, where it is another than that of the verdict.
         warns: Whether it is warned of even where it is safe, because what is read means something else.
+        seen: Whether the contract shows that anybody is hurt; otherwise only what an older release wrote is.
     """
 
     name: str
@@ -69,6 +70,7 @@ class PayloadRule:
     outcomes: Mapping[Encoding, Mapping[Direction, Outcome]]
     hint: str = ""
     warns: bool = False
+    seen: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +112,16 @@ def _cell(text: str) -> dict[Direction, tuple[Outcome, Outcome]]:
     return cell
 
 
-def _payload(name: str, change: str, binary: str, json: str, hint: str = "", *, warns: bool = False) -> PayloadRule:
+def _payload(
+    name: str, change: str, binary: str, json: str, hint: str = "", *, warns: bool = False, seen: bool = True
+) -> PayloadRule:
     as_binary, as_json = _cell(binary), _cell(json)
     outcomes = {
         Encoding.BINARY: {direction: as_binary[direction][0] for direction in Direction},
         Encoding.STRICT_JSON: {direction: as_json[direction][0] for direction in Direction},
         Encoding.LENIENT_JSON: {direction: as_json[direction][1] for direction in Direction},
     }
-    return PayloadRule(name, change, outcomes, hint, warns)
+    return PayloadRule(name, change, outcomes, hint, warns, seen)
 
 
 _RESERVE = 'reserve both, `reserved {number}; reserved "{name}";`, so that neither comes back as something else'
@@ -127,6 +131,7 @@ _BESIDE = "leave the field as it is, and add another one beside it, with another
 _BACK = "bring {name} back, with `[deprecated = true]`, and write it no more"
 _APART = "leave the fields where they are, and add others in a oneof beside them, with numbers and names of their own"
 _MESSAGE = "give the rpc its message back; to change it, change the fields within, or add an rpc beside it"
+_KEEP_ALIAS = "keep it until no run or history of these releases is left"
 _MESSAGE_ALIAS = 'say its old name in the message: `option (protopact.v1.message).aliases = "{old}";`'
 
 # A string may hold any text, also what no integer or time is written as: P14, P15 and P38 say so of older readers.
@@ -190,6 +195,7 @@ _PAYLOAD_ROWS = (
     _payload("P39", "repeated entries become a map", "✓/✓", "✗/✗", "keys must be unique", warns=True),
     _payload("P40", "the message of an rpc is renamed", "✗/✗", "✗/✗", _MESSAGE_ALIAS),
     _payload("P40b", "the message of an rpc is renamed, and has its old name as alias", "✓/✗", "✓/✗"),
+    _payload("P40c", "an alias of the message of an rpc is removed", "✗/✓", "✗/✓", _KEEP_ALIAS, seen=False),
     _payload("P41", "an rpc gets another message", "✗/✗", "✗/✗", _MESSAGE),
     _payload("P42", "a field becomes required", "✗/✓", "✗/✓", "leave it optional, and look at it in the code"),
     _payload("P43", "a field is required no more", "✓/✗", "✓/✗"),
@@ -203,7 +209,6 @@ PAYLOAD: Mapping[str, PayloadRule] = {rule.name: rule for rule in _PAYLOAD_ROWS}
 
 _KEEP = "bring it back, and mark it `deprecated`, until no run or history of these releases is left"
 _ALIAS = 'keep the old name: `aliases: "{old}"`'
-_KEEP_ALIAS = "keep it until no run or history of these releases is left"
 _NDE = "open runs that have called it fail their next workflow task as nondeterministic"
 _BESIDE_RPC = "keep the rpc, and add another one beside it"
 _CHANGE = "declare a `change` that covers it"
