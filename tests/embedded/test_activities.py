@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from tests.embedded.bench import Lab, Waiting, find, kinds, soon, text
+from tests.embedded.bench import Lab, Waiting, find, kinds, open_engine, soon, text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
 
@@ -400,3 +401,28 @@ async def test_an_attempt_that_fails_is_one_line_in_the_log(
     assert not any(record.exc_info for record in caplog.records if record.levelname == "WARNING")
     traced = [record for record in caplog.records if record.exc_info]
     assert [record.levelname for record in traced] == ["DEBUG"] * 2
+
+
+@pytest.mark.parametrize("turns", range(3))
+async def test_an_outcome_that_comes_while_its_run_is_claimed(turns: int, tmp_path: Path) -> None:
+    """The run is read for the outcome, and is among those that the same tick finds waiting."""
+
+    class Leaving(Lab):
+        async def echo(self, request: Text) -> Text:
+            left.put_nowait(activity.info().task_token)
+            activity.raise_complete_async()
+
+    path, left = tmp_path / "lab.db", asyncio.Queue[bytes]()
+    async with open_engine(path) as engine, engine.worker(workflows=[Call], handle_signals=False):
+        handle = await lab.Client(engine).start_free(text("a"))
+        while not (await handle.describe()).pending_activities:
+            await asyncio.sleep(0.01)
+    async with (
+        open_engine(path) as engine,
+        engine.worker(workflows=[Call], activities=[Leaving()], handle_signals=False),
+    ):
+        token = await left.get()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await engine.async_activity_handle(lab.Activities.echo, task_token=token).complete(text("b"))
+        assert (await soon(lab.Client(engine).free_handle(handle.id).result())).value == "b"

@@ -180,6 +180,8 @@ class Shell:
 
     def hold(self, tick: Tick, found: Run | RunRow) -> Run | None:
         """An open run in memory and held here, claimed when nobody holds it; None when it is not for this process."""
+        # A row is what the last tick has written: what this one has done to the run is in memory alone.
+        found = tick.runs.get(found.key, found)
         if isinstance(found, Run):
             return found if found.is_open and found.holder == self.process_id else None
         if found.status or self.serving.workflow_worker(found.workflow_type, found.task_queue) is None:
