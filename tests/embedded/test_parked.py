@@ -162,6 +162,23 @@ async def test_the_back_off_survives_a_restart(tmp_path: Path, clock: VirtualClo
         await soon(waiting)
 
 
+async def test_the_back_off_of_a_run_that_hears_something_survives_a_restart(
+    tmp_path: Path, clock: VirtualClock
+) -> None:
+    path = tmp_path / "lab.db"
+    async with open_engine(path, clock=clock) as engine, engine.worker(workflows=[buggy()], build_id="1"):
+        handle = await lab.Client(engine).start_free(text("a"))
+        await handle.go(text("go"))
+        await clock.advance(timedelta(seconds=20))
+    cured = buggy(0)
+    async with open_engine(path, clock=clock) as engine:
+        handle = lab.Client(engine).free_handle("a")
+        await handle.go(text("again"))
+        async with engine.worker(workflows=[cured], build_id="1"):
+            await clock.advance(timedelta(seconds=11))
+            await soon(handle.result())
+
+
 class Reversing(PayloadCodec):
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         return [Payload({"encoding": b"reversed"}, each.data[::-1]) for each in payloads]

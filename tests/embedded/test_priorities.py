@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.embedded.bench import Lab, Waiting, kinds, open_engine, soon, text
+from tests.embedded.bench import Lab, Sleeper, Waiting, kinds, open_engine, soon, text
 from tests.embedded.lab.v1.lab_pb2 import Text
 from tests.embedded.lab.v1.lab_protopact import LabService as lab
 
 from protopact import workflow
 from protopact.client import WorkflowHandle
-from protopact.embedded.clock import SystemClock
+from protopact.embedded.clock import SystemClock, VirtualClock
 from protopact.embedded.engine import EmbeddedEngine
 from protopact.policy import Priority
 
@@ -72,6 +73,17 @@ async def served(engine: EmbeddedEngine) -> list[str]:
     noting = Noting()
     async with engine.worker(workflows=[Fan], activities=[noting], max_concurrent_activities=1, handle_signals=False):
         await soon(lab.Client(engine).free_handle("left").result())
+    return noting.notes
+
+
+async def begun(engine: EmbeddedEngine, *, slots: int, number: int) -> list[str]:
+    """What is echoed at once, by a worker of activities alone."""
+    noting = Noting(is_open=False)
+    async with engine.worker(activities=[noting], max_concurrent_activities=slots, handle_signals=False):
+        async with asyncio.timeout(5):
+            while len(noting.notes) < number:
+                await asyncio.sleep(0)
+        noting.gate.set()
     return noting.notes
 
 
@@ -153,3 +165,79 @@ async def test_runs_that_wait_for_a_worker_are_served_in_order(path: Path | None
     assert begun[1:8].count("few") == 4
     if not are_fair:
         assert begun[1:5] == ["few"] * 4
+
+
+KEYS = [f".k{number:02}" for number in range(40)]
+
+
+async def test_runs_of_many_keys_all_begin(path: Path | None) -> None:
+    async with open_engine(path) as engine:
+        client = lab.Client(engine)
+        handles = [await client.start_free(text("0"), id=key, priority=Priority(fairness_key=key)) for key in KEYS]
+        async with engine.worker(workflows=[Sleeper], handle_signals=False):
+            await soon(asyncio.gather(*(handle.result() for handle in handles)))
+
+
+async def test_a_timer_is_not_missed_among_many_keys_that_are_idle(tmp_path: Path, clock: VirtualClock) -> None:
+    class SleeperOrIdle(Waiting):
+        async def run(self, request: Text) -> Text:
+            if request.value == "idle":
+                return await super().run(request)
+            await workflow.sleep(60)
+            return request
+
+    async with open_engine(tmp_path / "lab.db", clock=clock) as engine:
+        client = lab.Client(engine)
+        async with engine.worker(workflows=[SleeperOrIdle], handle_signals=False):
+            for key in KEYS:
+                await client.start_free(text("idle"), id=key, priority=Priority(fairness_key=key))
+            await client.start_free(text("timer"), id="timer", priority=Priority(fairness_key="z"))
+            await clock.settle()
+    async with (
+        open_engine(tmp_path / "lab.db", clock=clock) as engine,
+        engine.worker(workflows=[SleeperOrIdle], handle_signals=False),
+    ):
+        await clock.advance(timedelta(seconds=60))
+        await soon(lab.Client(engine).free_handle("timer").result())
+
+
+async def test_activities_of_many_keys_all_start_after_a_restart(tmp_path: Path) -> None:
+    async with open_engine(tmp_path / "lab.db") as engine:
+        await left_behind(engine, " ".join(KEYS))
+    async with open_engine(tmp_path / "lab.db") as engine:
+        assert sorted(await begun(engine, slots=100, number=len(KEYS))) == KEYS
+
+
+async def test_an_activity_is_not_missed_among_many_keys_that_nobody_serves(tmp_path: Path) -> None:
+    class Elsewhere(lab.Other):
+        async def run(self, request: Text) -> Text:
+            await asyncio.gather(
+                *(lab.echo(request, task_queue="nobody", priority=Priority(fairness_key=key)) for key in KEYS)
+            )
+            return request
+
+    path = tmp_path / "lab.db"
+    async with open_engine(path, clock=SystemClock()) as one, open_engine(path, clock=SystemClock()) as other:
+        client = lab.Client(one)
+        async with (
+            one.worker(workflows=[Elsewhere, Fan], handle_signals=False),
+            other.worker(activities=[Lab()], handle_signals=False),
+        ):
+            await until_called(await client.start_other(text("a")), len(KEYS))
+            await soon(client.execute_free(text(".z")))
+
+
+async def test_activities_of_many_keys_fill_all_slots_of_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "lab.db"
+    async with open_engine(path, clock=SystemClock()) as one, open_engine(path, clock=SystemClock()) as other:
+        await left_behind(one, " ".join(KEYS))
+        async with one.worker(workflows=[Fan], handle_signals=False):
+            assert sorted(await begun(other, slots=len(KEYS), number=len(KEYS))) == KEYS
+
+
+async def test_no_level_passes_one_with_many_keys(tmp_path: Path) -> None:
+    urgent = [f"1{key}" for key in KEYS]
+    async with open_engine(tmp_path / "lab.db") as engine:
+        await left_behind(engine, " ".join([*(f":{number}" for number in range(60)), *urgent]))
+    async with open_engine(tmp_path / "lab.db") as engine:
+        assert sorted(await begun(engine, slots=len(urgent), number=len(urgent))) == urgent

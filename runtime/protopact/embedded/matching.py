@@ -49,12 +49,13 @@ class Matching:
             if len(due) == self._BATCH or len(parked) == self._BATCH:
                 soonest.append(tick.now)
                 continue
-            ((upcoming,),) = self._shell.store.select(
-                f"SELECT min(wake_at) FROM run WHERE wake_at > ? AND {_UNHELD}",  # noqa: S608 - our own words
-                (tick.now, *scope),
+            # What is due and was not claimed is in its back-off.
+            upcoming = self._shell.store.select(
+                f"SELECT min(wake_at) FROM run WHERE wake_at > ? AND {_UNHELD} UNION ALL"  # noqa: S608 - our own words
+                f" SELECT min(task_retry_at) FROM run WHERE task_build = ? AND task_retry_at > ? AND {_UNHELD}",
+                (tick.now, *scope, served.build_id, tick.now, *scope),
             )
-            if upcoming is not None:
-                soonest.append(Timestamp(upcoming))
+            soonest += [Timestamp(when) for (when,) in upcoming if when is not None]
         self._shell.agenda.set("runs", min(soonest) if soonest else None)
 
     def _due(self, tick: Tick, worker: Worker, scope: tuple[str, str]) -> list[RunRow]:

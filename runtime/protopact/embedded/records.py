@@ -9,7 +9,7 @@ import msgspec
 
 from protopact.embedded.activity import Activity
 from protopact.embedded.inbox import Item, decode_item
-from protopact.embedded.priority import Place, place_of
+from protopact.embedded.priority import LEVELS, Place, place_of
 from protopact.embedded.run import Run
 from protopact.embedded.schema import EVENT_ID_BITS
 from protopact.embedded.store import Row, Store, Value
@@ -130,8 +130,11 @@ _UPSERT_ACTIVITY = (
     f"INSERT OR REPLACE INTO activity ({_ACTIVITY_COLUMNS}) VALUES ({', '.join('?' * len(ActivityRow._fields))})"  # noqa: S608
 )
 
-_MOST_KEYS = 16
-"""Fairness keys of a level that are looked at at once, so that it takes no longer when there are many."""
+_LEAST_KEYS = 16
+"""Fairness keys of a level that are looked at at once, if there are as many; more only while too little is found."""
+
+_AFTER_ALL_KEYS = b""
+"""To SQLite every blob is more than any text."""
 
 _encoder = msgspec.msgpack.Encoder()
 _events = msgspec.msgpack.Decoder(list[Event])
@@ -179,44 +182,53 @@ class Records:
 
     def waiting_runs(self, condition: str, parameters: Sequence[Value], *, now: Timestamp, limit: int) -> list[RunRow]:
         """Runs that nobody holds, and that are due and match a condition: as `waiting_activities`."""
-        found = list[RunRow]()
-        for level, keys in self._levels("run", "status = 0 AND holder IS NULL"):
-            for key in keys:
-                found += self.runs_where(
-                    "status = 0 AND holder IS NULL AND level = ? AND fairness_key = ? AND wake_at <= ?"
-                    f" AND {condition} ORDER BY wake_at LIMIT ?",
-                    (level, key, now, *parameters, limit),
-                )
+        due = f"status = 0 AND holder IS NULL AND wake_at <= ? AND {condition}"
+        rows = self._due("run", _RUN_COLUMNS, due, (now, *parameters), since="wake_at", limit=limit)
+        return [RunRow(*row) for row in rows]
+
+    def _due(
+        self, table: str, columns: str, due: str, parameters: Sequence[Value], *, since: str, limit: int
+    ) -> list[Row]:
+        """Rows that are due: all, or if these are `limit` or more, of the first levels at least `limit`.
+
+        Args:
+            table: `run` or `activity`.
+            columns: What to read.
+            due: A condition.
+            parameters: Those of the condition.
+            since: The column that says since when a row is due.
+            limit: The most to read of one key.
+        """
+        select = f"SELECT {columns} FROM {table} WHERE {due}"  # noqa: S608 - our own words
+        rows = self._store.select(f"{select} ORDER BY {since} LIMIT ?", (*parameters, limit))
+        if len(rows) < limit:
+            return rows
+        of_key = f"{select} AND level = ? AND fairness_key = ? ORDER BY {since} LIMIT ?"
+        found = list[Row]()
+        for level in range(1, LEVELS + 1):
+            for number, key in enumerate(self._keys(table, due, parameters, level), 1):
+                found += self._store.select(of_key, (*parameters, level, key, limit))
+                if number >= _LEAST_KEYS and len(found) >= limit:
+                    self._turns[table, level] = f"{key}\0"
+                    break
             if len(found) >= limit:
                 break
         return found
 
-    def _levels(self, table: str, waiting: str) -> Iterator[tuple[int, list[str]]]:
-        """Levels of what waits, and the fairness keys of each; other ones each time if there are many."""
-        level = 0
-        while rows := self._store.select(
-            f"SELECT level FROM {table} WHERE {waiting} AND level > ? ORDER BY level LIMIT 1",  # noqa: S608 - our words
-            (level,),
-        ):
-            level = rows[0][0]
-            first = self._turns.pop((table, level), "")
-            keys = self._keys(table, f"{waiting} AND level = {level}", first)
-            if first:
-                others = self._keys(table, f"{waiting} AND level = {level}", "")
-                keys += [key for key in others[: _MOST_KEYS - len(keys)] if key < first]
-            if len(keys) == _MOST_KEYS:
-                self._turns[table, level] = f"{keys[-1]}\0"
-            yield level, keys
-
-    def _keys(self, table: str, waiting: str, first: str) -> list[str]:
-        """Fairness keys from `first` on, as many as are looked at at once: a look into an index for each."""
-        rows = self._store.select(
-            f"WITH RECURSIVE each(key) AS (SELECT min(fairness_key) FROM {table} WHERE {waiting} AND fairness_key >= ?"  # noqa: S608
-            f" UNION ALL SELECT (SELECT min(fairness_key) FROM {table} WHERE {waiting} AND fairness_key > each.key)"
-            " FROM each WHERE key IS NOT NULL LIMIT ?) SELECT key FROM each WHERE key IS NOT NULL",
-            (first, _MOST_KEYS),
+    def _keys(self, table: str, due: str, parameters: Sequence[Value], level: int) -> Iterator[str]:
+        """Fairness keys of what is due of a level, beginning with the one whose turn it is."""
+        # One look into an index for each key: the rest of it, and what is not due, are passed over there.
+        following = (
+            f"SELECT fairness_key FROM {table} WHERE {due} AND level = ?"  # noqa: S608 - our own words
+            " AND fairness_key >= ? AND fairness_key < ? ORDER BY fairness_key LIMIT 1"
         )
-        return [key for (key,) in rows]
+        first = self._turns.pop((table, level), "")
+        for start, end in ((first, _AFTER_ALL_KEYS), ("", first)):
+            at = start
+            while rows := self._store.select(following, (*parameters, level, at, end)):
+                ((key,),) = rows
+                yield key
+                at = f"{key}\0"
 
     def list_runs(
         self,
@@ -354,25 +366,18 @@ class Records:
     def waiting_activities(
         self, types: Iterable[str], queues: Iterable[str], *, now: Timestamp, limit: int
     ) -> list[ActivityRow]:
-        """Activities that anybody who serves them may start now: of the first levels, at least `limit` if there are.
+        """Activities that anybody who serves them may start now: all, or of the first levels at least `limit`.
 
-        Of a level there are up to `limit` of each fairness key, the longest waiting first.
+        Of a level there are up to `limit` of each fairness key, the longest waiting first; where there are many keys
+        and enough is found, of some of them, and of the next ones the next time.
         """
-        found = list[ActivityRow]()
-        served = json_array(types), json_array(queues)
-        for level, keys in self._levels("activity", "holder IS NULL"):
-            for key in keys:
-                rows = self._store.select(
-                    f"SELECT {_ACTIVITY_COLUMNS} FROM activity WHERE holder IS NULL"  # noqa: S608
-                    " AND level = ? AND fairness_key = ? AND due_at <= ?"
-                    " AND activity_type IN (SELECT value FROM json_each(?))"
-                    " AND task_queue IN (SELECT value FROM json_each(?)) ORDER BY due_at LIMIT ?",
-                    (level, key, now, *served, limit),
-                )
-                found += [ActivityRow(*row) for row in rows]
-            if len(found) >= limit:
-                break
-        return found
+        due = (
+            "holder IS NULL AND due_at <= ? AND activity_type IN (SELECT value FROM json_each(?))"
+            " AND task_queue IN (SELECT value FROM json_each(?))"
+        )
+        served = (now, json_array(types), json_array(queues))
+        rows = self._due("activity", _ACTIVITY_COLUMNS, due, served, since="due_at", limit=limit)
+        return [ActivityRow(*row) for row in rows]
 
     def next_waiting_activity(self, types: Iterable[str], queues: Iterable[str], *, now: Timestamp) -> Timestamp | None:
         """When the next attempt may start that is not due yet."""
