@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from types import NoneType
 from typing import TypeAlias, TypedDict
 
 from protopact.errors import OptionError
@@ -112,6 +113,13 @@ class SearchAttributeType(Enum):
     KEYWORD_LIST = "KeywordList"
 
 
+def _check_type(name: str, value: object, *types: type) -> None:
+    # What is a float here is a float in a history, where only an integer can be read. A bool is an int to Python alone.
+    if not isinstance(value, types) or isinstance(value, bool):
+        expected = " or ".join("None" if each is NoneType else each.__name__ for each in types)
+        raise OptionError(f"{name} must be of type {expected}, not {type(value).__name__}: {value!a}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """When and how often a failed attempt is made again.
@@ -134,8 +142,15 @@ class RetryPolicy:
         """Refuse a policy that cannot be.
 
         Raises:
-            OptionError: A field is out of range; the message names it.
+            OptionError: A field is out of range, or of another type; the message names it.
         """
+        _check_type("RetryPolicy.initial_interval", self.initial_interval, timedelta)
+        _check_type("RetryPolicy.backoff_coefficient", self.backoff_coefficient, float, int)
+        _check_type("RetryPolicy.maximum_interval", self.maximum_interval, timedelta, NoneType)
+        _check_type("RetryPolicy.maximum_attempts", self.maximum_attempts, int)
+        _check_type("RetryPolicy.non_retryable_error_types", self.non_retryable_error_types, tuple, list)
+        for each in self.non_retryable_error_types:
+            _check_type("RetryPolicy.non_retryable_error_types", each, str)
         if self.initial_interval <= timedelta(0):
             raise OptionError(f"RetryPolicy.initial_interval must be positive, not {self.initial_interval}")
         if max(self.initial_interval, self.maximum_interval or self.initial_interval) > LONGEST:
@@ -177,8 +192,11 @@ class Priority:
         """Refuse a priority that cannot be.
 
         Raises:
-            OptionError: A field is out of range; the message names it.
+            OptionError: A field is out of range, or of another type; the message names it.
         """
+        _check_type("Priority.priority_key", self.priority_key, int, NoneType)
+        _check_type("Priority.fairness_key", self.fairness_key, str, NoneType)
+        _check_type("Priority.fairness_weight", self.fairness_weight, float, int, NoneType)
         if self.priority_key is not None and not 1 <= self.priority_key <= MOST_IN_32_BITS:
             raise OptionError(f"Priority.priority_key must be 1 or more, not {self.priority_key}")
         if self.fairness_weight is not None and not 0 < self.fairness_weight < math.inf:

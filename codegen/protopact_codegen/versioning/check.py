@@ -182,10 +182,11 @@ class _Checker:
                     gone[file].append(found)
                 else:
                     self._add(found.what, found, release.name)
-        for change in self._additions:
+        for change in additions(matcher):
             new = self._new.elements[change.place]
             found = self._element(change, reach.of(new, new), release.name, change.place)
-            if found is not None and not self._passes(found, change, release):
+            # What passes it stays in use when a later release has it too.
+            if found is not None and not self._passes(found, change, release) and change in self._additions:
                 self._add(found.what, found, release.name)
         for file, lost in gone.items():
             if any(_code(found).severity is Severity.ERROR for found in lost):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import permutations, product
 from typing import TypeAlias
@@ -128,10 +128,21 @@ class Difference:
             outer = next((each for each in _outer(name) if each in renamed), None)
             if outer is not None:
                 found[name] = f"{renamed[outer]}{name[len(outer) :]}"
-            elif name in self.old.enums:
-                alike = [each for each in come & self.new.enums.keys() if _last(each) == _last(name)]
-                found |= {name: alike[0]} if len(alike) == 1 else {}
-        return found
+        moved = (gone & self.old.enums.keys()) - found.keys()
+        return found | (self._moved(moved, come & self.new.enums.keys(), renamed | found) if moved else {})
+
+    def _moved(self, gone: Set[str], come: Set[str], renamed: Mapping[str, str]) -> dict[str, str]:
+        """New names of enums that are elsewhere now: those of fields that had the one and have the other."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for name, before in self.old.messages.items():
+            after = self.new.messages.get(renamed.get(name, name))
+            if after is None or gone.isdisjoint(before.inner):
+                continue
+            for field, other in paired(before, after)[0]:
+                was, is_ = field.type.name, other.type.name
+                if was in gone and is_ in come and _last(was) == _last(is_):
+                    found[was].add(is_)
+        return {was: is_ for was, (is_, *more) in found.items() if not more}
 
     def is_same(self, old: str, new: str) -> bool:
         """Whether a message of the new snapshot is one of the old one, by its name or by an alias."""

@@ -167,7 +167,7 @@ _PAYLOAD_ROWS = (
     _payload("P21", "a closed enum gets a value", "✓/~", "✓/✗"),
     _payload("P22", "a value of an enum is removed", "✓/✓", "✗/✓", _BACK),
     _payload("P22b", "a value of a closed enum is removed", "~/✓", "✗/✓", _BACK),
-    _payload("P23", "a value of an enum is renamed", "✓/✓", "✗/✗", "keep the old name beside it, with `allow_alias`"),
+    _payload("P23", "a value of an enum is renamed", "✓/✓", "✗/✗", "keep the old name before it, with `allow_alias`"),
     _payload("P24", "a value of an enum gets a second name, the old one first", "✓/✓", "✓/✓"),
     _payload("P24b", "a value of an enum gets a second name, the new one first", "✓/✓", "✓/✗"),
     _payload("P25", "a value of an enum gets another number", "~/~", "✓/✓", "give it its old number back"),

@@ -29,8 +29,8 @@ class Backlog(Generic[T]):
     def add(self, task: T, place: Place) -> None:
         """Let a task wait; one that waits already keeps its turn."""
         if task not in self._waiting:
-            self._waiting.add(task)
             self._levels[place.level - 1].add(task, place)
+            self._waiting.add(task)
 
     def take(self) -> T:
         """Take the task whose turn it is.
