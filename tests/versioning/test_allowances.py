@@ -148,3 +148,23 @@ def test_a_change_that_says_otherwise_than_the_lock(before: str, after: str, sai
     (finding,) = findings(contracts[1], contracts[0])
     assert finding.code is Code.CHANGE_RELEASE
     assert finding.message == f"workflow shop.v1.ShopService.Buy: (protopact.v1.method).workflow.{said}"
+
+
+def test_what_passes_something_new_stays_in_use(image: Compile) -> None:
+    """A later release has it too, and says nothing of it any more; the earlier one is live still."""
+    workflow = BUY.replace("{}", '{update: {ref: "Add"}}')
+    update = "  rpc Add(BuyRequest) returns (BuyResponse) { option (protopact.v1.method).update = {}; }\n"
+    changed = SHOP.replace(BUY, workflow).replace("  rpc Buy", f"{update}  rpc Buy")
+    allow = 'option (protopact.v1.method).allow = {rule: "C30" releases: ["v1"] reason: "..."};'
+    passing = changed.replace(f"{workflow};", f"{workflow}; {allow}")
+    old, new, passed = (
+        from_input(str(image(name, text))) for name, text in (("old", SHOP), ("new", changed), ("passed", passing))
+    )
+    v1, v2 = Release.of("v1", capture(old)), Release.of("v2", capture(new))
+    (told,) = check(new, [v1], SETTINGS, complete=True)
+    assert allow in told.hint
+    assert check(passed, [v1], SETTINGS, complete=True) == []
+    assert check(new, [v1, v2], SETTINGS, complete=True) == []
+    assert check(passed, [v1, v2], SETTINGS, complete=True) == []
+    (idle,) = check(passed, [v2], SETTINGS, complete=True)
+    assert idle.code is Code.IDLE_ALLOW

@@ -867,3 +867,15 @@ def test_settings_of_a_service_hold_for_it_alone(protopact: Protopact, tmp_path:
         "Failure: plugin protoc-gen-protopact: protopact: 2 errors in the contract\n"
         f"{what.format('mart', 'PP802')}{hint.format(drain)}{what.format('shop', 'PP801')}{hint.format('')}"
     )
+
+
+def test_enums_of_one_name_are_not_one(image: Compile) -> None:
+    """The one goes with its field; the other comes with a message that has nothing to do with it."""
+    state = "enum State { %s = 0; %s = 1; } State state = 2;"
+    held = edited(("BuyRequest { string item = 1;", f"BuyRequest {{ string item = 1; {state % ('NONE', 'OPEN')}"))
+    given_up = edited(("BuyRequest { string item = 1;", 'BuyRequest { string item = 1; reserved 2; reserved "state";'))
+    other = given_up.replace(
+        "AddResponse { string text = 1;", f"AddResponse {{ string text = 1; {state % ('NO', 'SENT')}"
+    )
+    old, new = (from_input(str(image(name, text))) for name, text in (("old", held), ("new", other)))
+    assert [finding.message for finding in check(new, [Release.of("v1", capture(old))], Settings())] == []
