@@ -206,6 +206,40 @@ async def test_an_attempt_whose_worker_died(bench: Bench) -> None:
     assert is_embedded(bench) or time.monotonic() - began > 1
 
 
+async def test_a_local_activity_whose_worker_stops(bench: Bench) -> None:
+    async def code(request: Text) -> Text:
+        return await suite.Local.beat(request)
+
+    class Slow(Lab):
+        def __init__(self) -> None:
+            self.started, self.released = asyncio.Event(), asyncio.Event()
+            self.calls = 0
+
+        async def beat(self, request: Text) -> Text:
+            self.calls += 1
+            self.started.set()
+            await self.released.wait()
+            return text(f"{self.calls}")
+
+    slow = Slow()
+
+    async def serve() -> None:
+        async with bench.worker(running(code), activities=[slow]):
+            await slow.started.wait()
+
+    serving = asyncio.create_task(serve())
+    handle = await bench.start("a")
+    await soon(slow.started.wait())
+    if is_embedded(bench):
+        await soon(serving)
+    else:
+        assert (await asyncio.wait({serving}, timeout=0.3))[1] == {serving}
+    slow.released.set()
+    await soon(serving)
+    async with bench.worker(running(code), activities=[slow]):
+        assert (await soon(handle.result())).value == ("2" if is_embedded(bench) else "1")
+
+
 async def test_cancelling_an_activity_that_does_not_heartbeat(bench: Bench) -> None:
     patience = timedelta(seconds=60 if is_embedded(bench) else 1)
 

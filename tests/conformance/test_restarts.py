@@ -152,7 +152,8 @@ async def test_a_timer_that_fell_due_while_nobody_ran(bench: Bench) -> None:
 async def test_in_the_middle_of_a_local_activity(bench: Bench) -> None:
     async def code(request: Text) -> Text:
         before = await suite.echo(request)
-        return await suite.Local.beat(before)
+        # A worker of Temporal waits for a local activity until its time-out.
+        return await suite.Local.beat(before, start_to_close_timeout=timedelta(seconds=1))
 
     class Local(Lab):
         def __init__(self) -> None:

@@ -295,3 +295,37 @@ async def test_a_history_has_an_end(
         assert isinstance(caught.value.cause, TerminatedError)
         assert "Workflow history count exceeds limit: 3" in str(caught.value)
         assert len(await handle.history()) < 40
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_run_that_begins_while_a_worker_does(engine: EmbeddedEngine, turns: int) -> None:
+    """Both may arrive in one tick, the run first: it is not in the file yet when the worker looks for runs."""
+
+    async def start() -> lab.Free.Handle:
+        return await lab.Client(engine).start_free(text("a"))
+
+    starting = asyncio.create_task(start())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    async with engine.worker(workflows=[Waiting]):
+        handle = await starting
+        await asyncio.sleep(0)
+        await handle.go(text("go"))
+        assert (await soon(handle.result())).value == "go new"
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_signal_that_comes_while_workers_change(engine: EmbeddedEngine, turns: int) -> None:
+    """The run is let go of and taken again with what has just happened to it."""
+
+    async def signal() -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await handle.go(text("go"))
+
+    async with engine.worker(workflows=[Waiting]):
+        handle = await lab.Client(engine).start_free(text("a"))
+        signalling = asyncio.create_task(signal())
+    async with engine.worker(workflows=[Waiting]):
+        await signalling
+        assert (await soon(handle.result())).value == "go new"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from itertools import permutations, product
 from typing import TypeAlias
@@ -131,7 +132,7 @@ class Difference:
         moved = (gone & self.old.enums.keys()) - found.keys()
         return found | (self._moved(moved, come & self.new.enums.keys(), renamed | found) if moved else {})
 
-    def _moved(self, gone: Set[str], come: Set[str], renamed: Mapping[str, str]) -> dict[str, str]:
+    def _moved(self, gone: AbstractSet[str], come: AbstractSet[str], renamed: Mapping[str, str]) -> dict[str, str]:
         """New names of enums that are elsewhere now: those of fields that had the one and have the other."""
         found: dict[str, set[str]] = defaultdict(set)
         for name, before in self.old.messages.items():

@@ -33,6 +33,9 @@ class Matching:
 
     def claim_runs(self, tick: Tick) -> None:
         """Take the runs that wait for a worker of this process."""
+        for run in list(tick.runs.values()):
+            if run.stored_state is None:  # begun in this tick: it is not in the file yet
+                self._shell.hold(tick, run)
         soonest = list[Timestamp]()
         for worker in self._shell.serving.workers:
             served = worker.served
@@ -92,6 +95,7 @@ class Matching:
                 shell.unlock(tick, run)
                 shell.runs.drop(run)
                 shell.agenda.set(run.key, None)
+                run.holder, run.stored_state = None, ()  # as written below
         for key in shell.tasks.updated_runs():
             row = shell.records.run(key)
             if row is not None and (row.workflow_type, row.task_queue) in released:

@@ -181,29 +181,33 @@ class Shell:
     def hold(self, tick: Tick, found: Run | RunRow) -> Run | None:
         """An open run in memory and held here, claimed when nobody holds it; None when it is not for this process."""
         # A row is what the last tick has written: what this one has done to the run is in memory alone.
-        found = tick.runs.get(found.key, found)
-        if isinstance(found, Run):
-            return found if found.is_open and found.holder == self.process_id else None
-        if found.status or self.serving.workflow_worker(found.workflow_type, found.task_queue) is None:
+        known = found if isinstance(found, Run) else tick.runs.get(found.key, found)
+        if known.status or known.holder not in (None, self.process_id):
             return None
-        if found.holder not in (None, self.process_id):
+        is_served = self.serving.workflow_worker(known.workflow_type, known.task_queue) is not None
+        if not is_served and (known.holder is None or isinstance(known, RunRow)):
             return None
-        run = self._load(tick, found)
+        run = self._load(tick, known) if isinstance(known, RunRow) else known
         if run.holder is None:
             run.holder = self.process_id
             run.changed = True
+            if run is known:
+                self._take_in(tick, run)
             for item, caller in self.delivery.take(tick, run.key):
                 self.delivery.apply(tick, run, item, caller)
         return run
 
     def _load(self, tick: Tick, row: RunRow) -> Run:
         run = self.runs.load(row, tick.now)
+        self._take_in(tick, run)
+        return run
+
+    def _take_in(self, tick: Tick, run: Run) -> None:
         self.runs.add(run)
         tick.touch(run)
         for activity in run.activities.values():
             if activity.holder is None and activity.due_at <= tick.now:
                 self.dispatch.offer(tick, run, activity)
-        return run
 
     def create_run(
         self,
