@@ -130,8 +130,28 @@ VALUES: tuple[tuple[str, Callable[[], object]], ...] = (
 )
 """Values that cannot be made, and why."""
 
+# Any: callers may have no type checker.
+WRONG_NUMBER: Any = 1.5
+WRONG_TEXT: Any = "1"
+WRONG: dict[str, Callable[[], object]] = {
+    "Priority.priority_key must be of type int or None, not float: 1.5": lambda: Priority(priority_key=WRONG_NUMBER),
+    "Priority.priority_key must be of type int or None, not bool: True": lambda: Priority(priority_key=True),
+    "Priority.fairness_key must be of type str or None, not float": lambda: Priority(fairness_key=WRONG_NUMBER),
+    "Priority.fairness_weight must be of type float or int or None": lambda: Priority(fairness_weight=WRONG_TEXT),
+    "RetryPolicy.maximum_attempts must be of type int, not float: 1.5": lambda: RetryPolicy(
+        maximum_attempts=WRONG_NUMBER
+    ),
+    "RetryPolicy.initial_interval must be of type timedelta, not float": lambda: RetryPolicy(
+        initial_interval=WRONG_NUMBER
+    ),
+    "RetryPolicy.non_retryable_error_types must be of type tuple or list, not str": lambda: RetryPolicy(
+        non_retryable_error_types=WRONG_TEXT
+    ),
+    "a next_retry_delay that is a timedelta": lambda: ApplicationError("no", next_retry_delay=WRONG_NUMBER),
+}
 
-@pytest.mark.parametrize(("why", "make"), VALUES)
+
+@pytest.mark.parametrize(("why", "make"), [*VALUES, *WRONG.items()])
 def test_values(why: str, make: Callable[[], object]) -> None:
     with pytest.raises(OptionError, match=re.escape(why)):
         make()
