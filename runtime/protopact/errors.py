@@ -212,12 +212,11 @@ class ApplicationError(FailureError):
         next_retry_delay: timedelta | None = None,
     ) -> None:
         super().__init__(message)
-        is_delay: object = isinstance(next_retry_delay, timedelta | None)  # callers may have no type checker
-        if not is_delay or (next_retry_delay is not None and not timedelta(0) < next_retry_delay <= LONGEST):
+        delay: object = next_retry_delay  # callers may have no type checker
+        if delay is not None and not (isinstance(delay, timedelta) and timedelta(0) < delay <= LONGEST):
             raise OptionError(
-                "ApplicationError: expected a next_retry_delay that is a timedelta, positive and at most "
-                f"{LONGEST.days} days (100 years), found {next_retry_delay!r}; without one the retry policy says how "
-                "long the wait is"
+                f"ApplicationError: expected a next_retry_delay that is positive and at most {LONGEST.days} days (100 "
+                f"years), as a timedelta, found {delay}; without one the retry policy says how long the wait is"
             )
         self.type = type
         self.details = Details(details)

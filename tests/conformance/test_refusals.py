@@ -147,7 +147,7 @@ WRONG: dict[str, Callable[[], object]] = {
     "RetryPolicy.non_retryable_error_types must be of type tuple or list, not str": lambda: RetryPolicy(
         non_retryable_error_types=WRONG_TEXT
     ),
-    "a next_retry_delay that is a timedelta": lambda: ApplicationError("no", next_retry_delay=WRONG_NUMBER),
+    "as a timedelta, found 1.5": lambda: ApplicationError("no", next_retry_delay=WRONG_NUMBER),
 }
 
 
