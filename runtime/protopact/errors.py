@@ -189,6 +189,10 @@ class FailureError(ProtopactError):
         return self.__cause__
 
 
+def _is_delay(value: object) -> bool:
+    return value is None or (isinstance(value, timedelta) and timedelta(0) < value <= LONGEST)
+
+
 class ApplicationError(FailureError):
     """A failure that user code raises, with a type that retry policies and callers can name.
 
@@ -212,11 +216,11 @@ class ApplicationError(FailureError):
         next_retry_delay: timedelta | None = None,
     ) -> None:
         super().__init__(message)
-        delay: object = next_retry_delay  # callers may have no type checker
-        if delay is not None and not (isinstance(delay, timedelta) and timedelta(0) < delay <= LONGEST):
+        if not _is_delay(next_retry_delay):
             raise OptionError(
                 f"ApplicationError: expected a next_retry_delay that is positive and at most {LONGEST.days} days (100 "
-                f"years), as a timedelta, found {delay}; without one the retry policy says how long the wait is"
+                f"years), as a timedelta, found {next_retry_delay}; without one the retry policy says how long the "
+                "wait is"
             )
         self.type = type
         self.details = Details(details)
