@@ -126,6 +126,8 @@ def check(advance: Advance, task: Task) -> None:
             found, expected = getattr(command, field), getattr(event.attributes, field)
             if field == "memo":  # the contract of recorded histories had no digest
                 found, expected = without_origin(found), without_origin(expected)
+            elif field.endswith("timeout") and 0 < expected < found:  # cut to what the run may still take
+                continue
             elif field == "reason":  # it names the run, which is another one after a reset
                 found, expected = [reason.rpartition(" with reason: ")[2] for reason in (found, expected)]
             assert found == expected, f"{field} of event {event.event_id}"
