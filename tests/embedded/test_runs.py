@@ -330,3 +330,23 @@ async def test_a_signal_that_comes_while_workers_change(engine: EmbeddedEngine, 
     async with engine.worker(workflows=[Waiting]):
         await signalling
         assert (await soon(handle.result())).value == "go new"
+
+
+@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_run_that_begins_while_its_worker_ends(engine: EmbeddedEngine, turns: int, others: int) -> None:
+    """It is let go of before it is in the file, and is there for the next worker."""
+
+    async def start() -> lab.Free.Handle:
+        return await lab.Client(engine).start_free(text("b"))
+
+    async with engine.worker(workflows=[Waiting]):
+        for _ in range(others):
+            await lab.Client(engine).start_free(text("a"))
+        starting = asyncio.create_task(start())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    handle = await starting
+    async with engine.worker(workflows=[Waiting]):
+        await handle.go(text("go"))
+        assert (await soon(handle.result())).value == "go new"

@@ -89,13 +89,16 @@ class Matching:
         shell = self._shell
         store, me = shell.store, shell.process_id
         pairs = store.select("SELECT DISTINCT workflow_type, task_queue FROM run WHERE holder = ?", (me,))
-        released = [pair for pair in pairs if shell.serving.workflow_worker(*pair) is None]
+        begun = [(run.workflow_type, run.task_queue) for run in shell.runs if run.stored_state is None]
+        released = [pair for pair in dict.fromkeys((*pairs, *begun)) if shell.serving.workflow_worker(*pair) is None]
         for run in list(shell.runs):
             if (run.workflow_type, run.task_queue) in released:
                 shell.unlock(tick, run)
                 shell.runs.drop(run)
                 shell.agenda.set(run.key, None)
-                run.holder, run.stored_state = None, ()  # as written below
+                run.holder = None
+                if run.stored_state is not None:  # else it is begun in this tick, and written as it is
+                    run.stored_state = ()  # another one than what is written below
         for key in shell.tasks.updated_runs():
             row = shell.records.run(key)
             if row is not None and (row.workflow_type, row.task_queue) in released:
